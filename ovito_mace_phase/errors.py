@@ -1,0 +1,23 @@
+"""Errors with a message for the user: what is wrong, which value, and what to do about it."""
+
+from __future__ import annotations
+
+
+class MacePhaseError(Exception):
+    """Base of all errors raised on purpose; the command line prints the message and exits with status 2."""
+
+
+class InputError(MacePhaseError, ValueError):
+    """A frame or a parameter cannot be used as given."""
+
+
+class ModelFileError(MacePhaseError, ValueError):
+    """A model file is missing, corrupt, of a foreign kind or of a newer format."""
+
+
+class MissingPackageError(MacePhaseError, ImportError):
+    """An optional package is not installed; the message holds the pip command."""
+
+
+class CancelledError(MacePhaseError):
+    """The caller asked to stop; nothing was written."""
