@@ -1,0 +1,117 @@
+"""All pairs of atoms closer than a cutoff, sorted by centre.
+
+    vectors[e] = positions[neighbour[e]] + shifts[e] @ cell - positions[centre],   |vectors[e]| < cutoff
+
+Every pair appears from both sides, also as images of one atom in a cell smaller than the cutoff. The cells of the
+list that vesin builds are made of complete lattice vectors: non-periodic directions get one of our own, orthogonal to
+the periodic ones and long enough for all atoms, so that slabs, chains and boxes with zero vectors need no special case.
+Source of the pair search: G. Fraux et al., vesin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+
+_FLAT = 1e-6  # volume of a unit-edged parallelepiped below which periodic vectors count as linearly dependent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """Neighbour list in compressed rows: the edges of centre a are `offsets[a]:offsets[a + 1]`."""
+
+    offsets: np.ndarray  # (n_atoms + 1,) int64
+    neighbour: np.ndarray  # (n_edges,) int64
+    vectors: np.ndarray  # (n_edges, 3) float64, neighbour minus centre, A
+    shifts: np.ndarray | None  # (n_edges, 3) int64 cell shifts; None when not kept
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of centres."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges, each pair counted from both sides."""
+        return len(self.neighbour)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre of each edge, (n_edges,) int64, ascending."""
+        return np.repeat(np.arange(self.n_atoms), np.diff(self.offsets))
+
+
+def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> Edges:
+    """Return all edges shorter than `cutoff`.
+
+    Parameters
+    ----------
+    positions
+        (n_atoms, 3) A; atoms may lie outside the cell.
+    cell
+        (3, 3) A, rows are lattice vectors; rows of non-periodic directions are ignored and may be zero.
+    pbc
+        (3,) bool, or one bool for all.
+    cutoff
+        A.
+
+    Raises
+    ------
+    InputError
+        Positions or cell not finite, cutoff not positive, or periodic vectors zero or linearly dependent.
+    """
+    positions = np.ascontiguousarray(positions, dtype=np.float64).reshape(-1, 3)
+    pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), 3)
+    if not (np.isfinite(cutoff) and cutoff > 0):
+        raise InputError(f"cutoff is {cutoff}: give a positive length in A")
+    if not np.isfinite(positions).all():
+        atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+        raise InputError(f"atom {atom} has position {positions[atom]}: positions must be finite numbers")
+    box = _complete_cell(positions, np.asarray(cell, dtype=np.float64).reshape(3, 3), pbc, cutoff)
+    return _search(positions, box, pbc, cutoff)
+
+
+def _complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:
+    """Return the cell with non-periodic rows replaced by orthogonal ones that hold all atoms."""
+    if not np.isfinite(cell[pbc]).all():
+        raise InputError(f"the cell has entries that are not finite: {cell.tolist()}")
+    lengths = np.linalg.norm(cell, axis=1)
+    for axis in np.flatnonzero(pbc & (lengths == 0)):
+        raise InputError(f"direction {'xyz'[axis]} is periodic but cell vector {axis} is zero: set the cell or its pbc")
+    periodic = cell[pbc] / lengths[pbc, None]
+    if pbc.any() and np.linalg.svd(periodic, compute_uv=False).prod() < _FLAT:
+        raise InputError(f"the periodic cell vectors {cell[pbc].tolist()} are linearly dependent: correct the cell")
+    box = cell.copy()
+    # the last right-singular vectors are orthogonal to all periodic directions
+    free = np.linalg.svd(periodic)[2][pbc.sum() :] if pbc.any() else np.eye(3)
+    for axis, direction in zip(np.flatnonzero(~pbc), free, strict=True):
+        extent = np.ptp(positions @ direction) if len(positions) else 0.0
+        box[axis] = direction * (extent + 2 * cutoff)
+    return box
+
+
+def _search(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: float) -> Edges:
+    from vesin import NeighborList  # imported late: it loads torch where torch is installed
+
+    wrapped, turns = _wrap(positions, box, pbc)
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=False)
+    centre, neighbour, shifts = search.compute(wrapped, box, pbc, "ijS")
+    centre, neighbour = centre.astype(np.int64), neighbour.astype(np.int64)
+    shifts = shifts.astype(np.int64)
+    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], neighbour, centre))
+    centre, neighbour, shifts = centre[order], neighbour[order], shifts[order]
+    vectors = wrapped[neighbour] - wrapped[centre] + shifts @ box
+    offsets = np.zeros(len(positions) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(centre, minlength=len(positions)), out=offsets[1:])
+    # shifts between the atoms where the caller has them, not between their images inside the cell
+    shifts = shifts - turns[neighbour] + turns[centre]
+    return Edges(offsets=offsets, neighbour=neighbour, vectors=vectors, shifts=shifts)
+
+
+def _wrap(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return images inside the cell along periodic directions, and how many vectors were subtracted, (n, 3) int64."""
+    turns = np.where(pbc, np.floor(positions @ np.linalg.inv(box)), 0.0).astype(np.int64)
+    return positions - turns @ box, turns
