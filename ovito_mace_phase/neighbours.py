@@ -96,22 +96,30 @@ def _complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cut
 def _search(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: float) -> Edges:
     from vesin import NeighborList  # imported late: it loads torch where torch is installed
 
-    wrapped, turns = _wrap(positions, box, pbc)
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=False)
-    centre, neighbour, shifts = search.compute(wrapped, box, pbc, "ijS")
-    centre, neighbour = centre.astype(np.int64), neighbour.astype(np.int64)
-    shifts = shifts.astype(np.int64)
-    order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], neighbour, centre))
-    centre, neighbour, shifts = centre[order], neighbour[order], shifts[order]
-    vectors = wrapped[neighbour] - wrapped[centre] + shifts @ box
-    offsets = np.zeros(len(positions) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(centre, minlength=len(positions)), out=offsets[1:])
-    # shifts between the atoms where the caller has them, not between their images inside the cell
-    shifts = shifts - turns[neighbour] + turns[centre]
-    return Edges(offsets=offsets, neighbour=neighbour, vectors=vectors, shifts=shifts)
+    n_atoms = len(positions)
+    inside, turns = _move_inside(positions, box, pbc)
+    search = NeighborList(cutoff=cutoff, full_list=True)
+    pairs, shifts, vectors = search.compute(inside, box, pbc, "PSD")
+    pairs = pairs.astype(np.int64)
+    # one sort by (centre, neighbour): sums over neighbours are then the same in every run
+    order = np.argsort(pairs[:, 0] * n_atoms + pairs[:, 1], kind="stable")
+    centre, neighbour = pairs[order].T
+    shifts = shifts[order].astype(np.int64)
+    if turns.any():  # the caller's atoms, not their images inside the cell
+        shifts += turns[centre] - turns[neighbour]
+    offsets = np.zeros(n_atoms + 1, dtype=np.int64)
+    np.cumsum(np.bincount(centre, minlength=n_atoms), out=offsets[1:])
+    return Edges(offsets=offsets, neighbour=neighbour.copy(), vectors=vectors[order], shifts=shifts)
 
 
-def _wrap(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images inside the cell along periodic directions, and how many vectors were subtracted, (n, 3) int64."""
-    turns = np.where(pbc, np.floor(positions @ np.linalg.inv(box)), 0.0).astype(np.int64)
-    return positions - turns @ box, turns
+def _move_inside(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions inside the box, and the periodic vectors subtracted from each atom, (n_atoms, 3) int64.
+
+    Along the other directions all atoms move together.
+    """
+    if not len(positions):
+        return positions, np.zeros((0, 3), dtype=np.int64)
+    fractional = positions @ np.linalg.inv(box)
+    turns = np.where(pbc, np.floor(fractional), 0.0)
+    origin = np.where(pbc, 0.0, fractional.min(axis=0))
+    return positions - (turns + origin) @ box, turns.astype(np.int64)

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import InputError
+from ovito_mace_phase.errors import InputError
+
 from .weights import NetworkConfig
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelFileError
+from ovito_mace_phase.errors import ModelFileError
+
 from .weights import NetworkConfig
 
 _LAYER = "RealAgnosticResidualInteractionBlock"
@@ -45,8 +46,8 @@ def _convert_layer(name: str, interaction: Any, product: Any, config: NetworkCon
     tensors = {f"{name}.linear_up": _linear_blocks(interaction.linear_up, (c, c))[0]}
     for k, weight in enumerate(_radial_weights(interaction.conv_tp_weights)):
         tensors[f"{name}.radial.{k}"] = weight
-    for l, weight in enumerate(_linear_blocks(interaction.linear, (c, c))):
-        tensors[f"{name}.linear.{l}"] = weight / float(interaction.avg_num_neighbors)
+    for degree, weight in enumerate(_linear_blocks(interaction.linear, (c, c))):
+        tensors[f"{name}.linear.{degree}"] = weight / float(interaction.avg_num_neighbors)
     skip = _linear_blocks(interaction.skip_tp, (c, n_elements, c))[0]
     tensors[f"{name}.skip"] = np.ascontiguousarray(skip.transpose(1, 0, 2))
     contraction = _contraction(product)
@@ -147,11 +148,11 @@ def _check_architecture(model: Any) -> None:
             irreps = str(getattr(interaction, place))
             _require(irreps == f"{channels}x0e", place, irreps, f"{channels}x0e: scalar features of one width")
         harmonics = interaction.edge_attrs_irreps
-        standard = [(l, (-1) ** l) for l in range(harmonics.lmax + 1)]
+        standard = [(degree, (-1) ** degree) for degree in range(harmonics.lmax + 1)]
         _require([(i.l, i.p) for _, i in harmonics] == standard, "harmonics", str(harmonics), "0e + 1o + 2e + ...")
         _require(harmonics.lmax <= 3, "l_max", harmonics.lmax, "at most 3")
         targets = [(mul, ir.l, ir.p) for mul, ir in interaction.irreps_out]
-        _require(targets == [(channels, l, p) for l, p in standard], "messages", targets, f"{channels} of each l")
+        _require(targets == [(channels, *irrep) for irrep in standard], "messages", targets, f"{channels} of each l")
         activations = {
             getattr(layer.act.f, "__name__", "") for layer in list(interaction.conv_tp_weights.children())[:-1]
         }

@@ -11,7 +11,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from ..errors import ModelFileError
+from ovito_mace_phase.errors import ModelFileError
 
 
 def spherical_harmonics(unit: Tensor, l_max: int) -> Tensor:

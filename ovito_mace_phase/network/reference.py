@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..neighbours import Edges
+from ovito_mace_phase.neighbours import Edges
+
 from .contraction import symmetric_contraction
 from .harmonics import spherical_harmonics
 from .radial import bessel_basis, radial_mlp
@@ -106,10 +107,10 @@ class ReferenceNetwork:
         radial = radial_mlp(basis, mlp, c)
         sent = (features @ self.tensors[f"layers.{t}.linear_up"])[neighbour]
         blocks = []
-        for l, part in enumerate(_split_by_l(harmonics, self.config.l_max)):
-            edge_message = (radial[:, l] * sent)[:, None, :] * part[:, :, None]
-            total = edge_message.new_zeros(n_atoms, 2 * l + 1, c).index_add(0, centre, edge_message)
-            blocks.append(total @ self.tensors[f"layers.{t}.linear.{l}"])
+        for degree, part in enumerate(_split_by_l(harmonics, self.config.l_max)):
+            edge_message = (radial[:, degree] * sent)[:, None, :] * part[:, :, None]
+            total = edge_message.new_zeros(n_atoms, 2 * degree + 1, c).index_add(0, centre, edge_message)
+            blocks.append(total @ self.tensors[f"layers.{t}.linear.{degree}"])
         return torch.cat(blocks, dim=1).transpose(1, 2)
 
     def _product(self, t: int, features: Tensor, message: Tensor, element_index: Tensor) -> Tensor:
@@ -152,4 +153,4 @@ def edge_indices(edges: Edges, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _split_by_l(values: Tensor, l_max: int) -> tuple[Tensor, ...]:
-    return values.split([2 * l + 1 for l in range(l_max + 1)], dim=-1)
+    return values.split([2 * degree + 1 for degree in range(l_max + 1)], dim=-1)

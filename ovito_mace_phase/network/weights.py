@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelFileError
+from ovito_mace_phase.errors import ModelFileError
 
 FORMAT_NAME = "ovito-mace-phase"
 FORMAT_VERSION = 1
@@ -65,7 +65,9 @@ class NetworkConfig:
         if not isinstance(entry, Mapping) or not names <= entry.keys():
             missing = sorted(names - set(entry if isinstance(entry, Mapping) else ()))
             raise ModelFileError(f"the model card lacks network settings {missing}: convert or train the model again")
-        values = {name: tuple(entry[name]) if isinstance(entry[name], list) else entry[name] for name in names}
+        values: dict[str, Any] = {
+            name: tuple(entry[name]) if isinstance(entry[name], list) else entry[name] for name in names
+        }
         return cls(**values)
 
 
@@ -82,7 +84,7 @@ def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int | str, ...]]:
         layer = f"layers.{t}"
         shapes[f"{layer}.linear_up"] = (c, c)
         shapes |= {f"{layer}.radial.{k}": widths[k : k + 2] for k in range(len(widths) - 1)}
-        shapes |= {f"{layer}.linear.{l}": (c, c) for l in range(n_l)}
+        shapes |= {f"{layer}.linear.{degree}": (c, c) for degree in range(n_l)}
         shapes[f"{layer}.skip"] = (n_elements, c, c)
         shapes |= {f"{layer}.product.{nu}": (n_elements, f"paths {nu}", c) for nu in orders}
         shapes[f"{layer}.product_linear"] = (c, c)
