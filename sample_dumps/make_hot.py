@@ -1,0 +1,70 @@
+"""Make crystals of known phase at 0.3, 0.6 and 0.9 of their melting temperature: frames to test a classifier on.
+
+    python sample_dumps/make_hot.py [NAME ...] -o DIR
+
+Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase (the key in the phase table) and
+T_over_Tm. The displacement of every atom from its site is followed, and a crystal that did not last is reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+from lammps_md import Simulation
+from make_melts import save
+from materials import MATERIALS, Material
+
+_LOG = logging.getLogger(__name__)
+_NAMES = ("Cu", "Al", "Fe", "W", "Mg", "Ti", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN")
+_FRACTIONS = (0.3, 0.6, 0.9)
+_FIRST_SEED = 30250
+
+
+def hot_frames(material: Material, seed: int, output: Path) -> None:
+    """Write two snapshots, 4 ps apart, at each temperature."""
+    for number, fraction in enumerate(_FRACTIONS):
+        temperature = fraction * material.melting
+        atoms = material.atoms()
+        with Simulation(atoms, material.potential, seed=seed + number, timestep=material.timestep) as simulation:
+            simulation.heat(2 * temperature)
+            simulation.run(8, temperature, barostat="aniso")
+            for snapshot in range(2):
+                simulation.mark()
+                simulation.run(4, temperature, barostat="aniso")
+                msd = simulation.displacement()
+                name = f"hot_{material.name}_{fraction:.1f}Tm_{snapshot}"
+                frame = simulation.snapshot()
+                spacing = (frame.get_volume() / len(frame)) ** (1 / 3)
+                save(
+                    output / f"{name}.npz",
+                    frame,
+                    phase=material.phase,
+                    T_over_Tm=fraction,
+                    temperature=temperature,
+                    seed=seed + number,
+                    msd=msd,
+                )
+                _LOG.info("%s: %d atoms, %.0f K, MSD %.3f A^2", name, len(frame), temperature, msd)
+                if msd > 0.15 * spacing**2:
+                    _LOG.warning("%s: the atoms left their sites; the label %s may be wrong", name, material.phase)
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the .npz files.")
+def main(names: tuple[str, ...], output: Path) -> None:
+    """Write hot crystals (all of them unless NAMEs are given, such as Cu) to a folder."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    unknown = sorted(set(names) - set(_NAMES))
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: not among {', '.join(_NAMES)}")
+    output.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(_NAMES):
+        if not names or name in names:
+            hot_frames(MATERIALS[name], _FIRST_SEED + 10 * number, output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""The materials of the sample frames and melts: potential, crystal, melting temperature, time step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import crystals
+from ase import Atoms
+from lammps_md import Potential
+
+_NIAL = Potential(
+    style="eam/alloy",
+    file="NiAlH_jea.eam.alloy",
+    elements=("Ni", "Al"),
+    citation="Angelo, Moody, Baskes, Modelling Simul. Mater. Sci. Eng. 3, 289 (1995)",
+)
+_TERSOFF_CITATION = "Tersoff, Phys. Rev. B 39, 5566 (1989)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What is needed to run one crystal and its melt.
+
+    `melting` is the melting temperature in K: that of the potential where it is published, else that of the
+    experiment or, for potentials far from the experiment, the highest temperature the crystal was seen to bear.
+    `atoms` builds a block of some 500 atoms; `phase` is its key in the phase table.
+    """
+
+    name: str
+    phase: str
+    potential: Potential
+    atoms: Callable[[], Atoms]
+    melting: float
+    timestep: float = 0.002
+
+
+def _eam(style: str, file: str, elements: tuple[str, ...], citation: str) -> Potential:
+    return Potential(style=style, file=file, elements=elements, citation=citation)
+
+
+def _tosi_fumi(elements: tuple[str, str], rho: float, lines: tuple[str, ...]) -> Potential:
+    """Return a Born-Mayer-Huggins potential; a line holds A (eV), sigma (A), C (eV A^6) and -D (eV A^8) of a pair."""
+    coeffs = []
+    for pair, line in zip(("1 1", "1 2", "2 2"), lines, strict=True):
+        strength, rest = line.split(maxsplit=1)
+        coeffs.append(f"{pair} {strength} {rho} {rest}")
+    return Potential(
+        style="born/coul/long 9.0",
+        file="",
+        elements=elements,
+        citation="Fumi, Tosi, J. Phys. Chem. Solids 25, 31 and 45 (1964)",
+        coeffs=tuple(coeffs),
+        charges=(1.0, -1.0),
+    )
+
+
+_ALL = (
+    Material(
+        name="Cu",
+        phase="FCC",
+        potential=_eam("eam/alloy", "Cu_mishin1.eam.alloy", ("Cu",), "Mishin et al., Phys. Rev. B 63, 224106 (2001)"),
+        atoms=lambda: crystals.cubic(("Cu",), "fcc", 3.615, (5, 5, 5)),
+        melting=1327,
+    ),
+    Material(
+        name="Al",
+        phase="FCC",
+        potential=_eam("eam/fs", "Al_mm.eam.fs", ("Al",), "Mendelev et al., Philos. Mag. 88, 1723 (2008)"),
+        atoms=lambda: crystals.cubic(("Al",), "fcc", 4.05, (5, 5, 5)),
+        melting=926,
+    ),
+    Material(
+        name="Fe",
+        phase="BCC",
+        potential=_eam("eam/fs", "Fe_mm.eam.fs", ("Fe",), "Mendelev et al., Philos. Mag. 83, 3977 (2003)"),
+        atoms=lambda: crystals.cubic(("Fe",), "bcc", 2.855, (6, 6, 7)),
+        melting=1772,
+    ),
+    Material(
+        name="W",
+        phase="BCC",
+        potential=_eam(
+            "eam/alloy", "W_zhou.eam.alloy", ("W",), "Zhou, Johnson, Wadley, Phys. Rev. B 69, 144113 (2004)"
+        ),
+        atoms=lambda: crystals.cubic(("W",), "bcc", 3.165, (6, 6, 7)),
+        melting=3695,
+    ),
+    Material(
+        name="Mg",
+        phase="HCP",
+        potential=_eam("eam/fs", "Mg_mm.eam.fs", ("Mg",), "Sun et al., Phys. Rev. B 73, 024116 (2006)"),
+        atoms=lambda: crystals.hcp("Mg", 3.21, 5.21, (7, 4, 5)),
+        melting=914,
+    ),
+    Material(
+        name="Zr",
+        phase="HCP",
+        potential=_eam("eam/fs", "Zr_mm.eam.fs", ("Zr",), "Mendelev, Ackland, Philos. Mag. Lett. 87, 349 (2007)"),
+        atoms=lambda: crystals.hcp("Zr", 3.23, 5.17, (7, 4, 5)),
+        melting=2109,
+    ),
+    Material(
+        name="Ti",
+        phase="HCP",
+        potential=Potential(
+            style="meam/spline",
+            file="Ti.meam.spline",
+            elements=("Ti",),
+            citation="Hennig et al., Phys. Rev. B 78, 054121 (2008)",
+        ),
+        atoms=lambda: crystals.hcp("Ti", 2.95, 4.68, (6, 4, 4)),
+        melting=1900,
+    ),
+    Material(
+        name="Si",
+        phase="CUBIC_DIAMOND",
+        potential=Potential(
+            style="sw", file="Si.sw", elements=("Si",), citation="Stillinger, Weber, Phys. Rev. B 31, 5262 (1985)"
+        ),
+        atoms=lambda: crystals.cubic(("Si",), "diamond", 5.431, (4, 4, 4)),
+        melting=1691,
+    ),
+    Material(
+        name="Ge",
+        phase="CUBIC_DIAMOND",
+        potential=Potential(style="tersoff", file="Ge.tersoff", elements=("Ge",), citation=_TERSOFF_CITATION),
+        atoms=lambda: crystals.cubic(("Ge",), "diamond", 5.657, (4, 4, 4)),
+        melting=2500,
+    ),
+    Material(
+        name="SiO2",
+        phase="CRISTOBALITE",
+        potential=Potential(
+            style="vashishta",
+            file="SiO.1990.vashishta",
+            elements=("Si", "O"),
+            citation="Vashishta et al., Phys. Rev. B 41, 12197 (1990)",
+        ),
+        atoms=lambda: crystals.cristobalite(7.16, (3, 3, 3)),
+        melting=2500,
+        timestep=0.001,
+    ),
+    Material(
+        name="NaCl",
+        phase="ROCKSALT",
+        potential=_tosi_fumi(
+            ("Na", "Cl"),
+            0.317,
+            ("0.26371 2.340 1.0486 -0.4993", "0.21096 2.755 6.9905 -8.6757", "0.15822 3.170 72.402 -145.43"),
+        ),
+        atoms=lambda: crystals.cubic(("Na", "Cl"), "rocksalt", 5.64, (4, 4, 4)),
+        melting=1074,
+    ),
+    Material(
+        name="KCl",
+        phase="ROCKSALT",
+        potential=_tosi_fumi(
+            ("K", "Cl"),
+            0.337,
+            ("0.26371 2.926 15.167 -14.980", "0.21096 3.048 29.959 -45.563", "0.15822 3.170 77.707 -156.04"),
+        ),
+        atoms=lambda: crystals.cubic(("K", "Cl"), "rocksalt", 6.29, (4, 4, 4)),
+        melting=1044,
+    ),
+    Material(
+        name="NiAl",
+        phase="B2",
+        potential=_NIAL,
+        atoms=lambda: crystals.cubic(("Ni", "Al"), "cesiumchloride", 2.88, (6, 6, 7)),
+        melting=1780,
+    ),
+    Material(
+        name="Ni3Al",
+        phase="L1_2",
+        potential=_NIAL,
+        atoms=lambda: crystals.l1_2(("Ni", "Al"), 3.57, (5, 5, 5)),
+        melting=1660,
+    ),
+    Material(
+        name="CuZr",
+        phase="B2",
+        potential=_eam(
+            "eam/fs", "CuZr_mm.eam.fs", ("Cu", "Zr"), "Mendelev, Sordelet, Kramer, J. Appl. Phys. 102, 043501 (2007)"
+        ),
+        atoms=lambda: crystals.cubic(("Cu", "Zr"), "cesiumchloride", 3.27, (6, 6, 7)),
+        melting=1300,
+    ),
+    Material(
+        name="SiC",
+        phase="ZINCBLENDE",
+        potential=Potential(style="tersoff", file="SiC.tersoff", elements=("Si", "C"), citation=_TERSOFF_CITATION),
+        atoms=lambda: crystals.cubic(("Si", "C"), "zincblende", 4.32, (4, 4, 4)),
+        melting=3200,
+        timestep=0.001,
+    ),
+    Material(
+        name="GaN",
+        phase="WURTZITE",
+        potential=Potential(
+            style="sw",
+            file="GaN.sw",
+            elements=("Ga", "N"),
+            citation="Bere, Serra, Phys. Rev. B 65, 205323 (2002)",
+        ),
+        atoms=lambda: crystals.wurtzite(("Ga", "N"), 3.19, 5.2, (6, 4, 3)),
+        melting=2700,
+        timestep=0.001,
+    ),
+)
+MATERIALS: dict[str, Material] = {material.name: material for material in _ALL}
