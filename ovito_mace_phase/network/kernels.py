@@ -1,0 +1,149 @@
+"""Numba kernels of the fused forward pass; each sums over the neighbours of a centre in one pass.
+
+Shapes: `offsets` (n_centres + 1,), `neighbour` (n_edges,), `vectors` (n_edges, 3) float64, `table` (n_knots, 2, F)
+float32. Outputs are laid out (16, n_centres, ...) so that every degree l is one contiguous matrix for the linear layer.
+Nothing of size n_edges x channels is ever in memory.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+_S3, _S5, _S15, _S7 = 3.0**0.5, 5.0**0.5, 15.0**0.5, 7.0**0.5
+_S105, _S42, _S70 = 105.0**0.5, 42.0**0.5 / 4.0, 70.0**0.5 / 4.0
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _harmonics(x, y, z, out):  # type: ignore[no-untyped-def]
+    """Real spherical harmonics to l = 3 of a unit vector, component normalised, in e3nn's order (y is the polar axis)."""
+    out[0] = 1.0
+    out[1] = _S3 * x
+    out[2] = _S3 * y
+    out[3] = _S3 * z
+    x2, y2, z2 = x * x, y * y, z * z
+    out[4] = _S15 * x * z
+    out[5] = _S15 * x * y
+    out[6] = _S5 * (y2 - 0.5 * (x2 + z2))
+    out[7] = _S15 * y * z
+    out[8] = 0.5 * _S15 * (z2 - x2)
+    out[9] = _S70 * x * (3.0 * z2 - x2)
+    out[10] = _S105 * x * y * z
+    out[11] = _S42 * x * (4.0 * y2 - x2 - z2)
+    out[12] = 0.5 * _S7 * y * (2.0 * y2 - 3.0 * x2 - 3.0 * z2)
+    out[13] = _S42 * z * (4.0 * y2 - x2 - z2)
+    out[14] = 0.5 * _S105 * y * (z2 - x2)
+    out[15] = _S70 * z * (z2 - 3.0 * x2)
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def first_messages(offsets, neighbour, vectors, species, n_species, table, inverse_spacing, r_max, out):  # type: ignore[no-untyped-def]
+    """out[lm, a, s * rank + q] = sum over neighbours b of species s of phi_q(r_ab) Y_lm(r_ab)."""
+    n_centres = len(offsets) - 1
+    rank = table.shape[2]
+    for centre in numba.prange(n_centres):
+        sums = np.zeros((16, n_species * rank), dtype=np.float32)
+        harmonic = np.empty(16, dtype=np.float32)
+        phi = np.empty(rank, dtype=np.float32)
+        for edge in range(offsets[centre], offsets[centre + 1]):
+            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+            r = np.sqrt(dx * dx + dy * dy + dz * dz)
+            if r >= r_max:
+                continue
+            _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
+            position = r * inverse_spacing
+            knot = int(position)
+            t = np.float32(position - knot)
+            h00 = (1 + 2 * t) * (1 - t) * (1 - t)
+            h10 = t * (1 - t) * (1 - t)
+            h01 = t * t * (3 - 2 * t)
+            h11 = t * t * (t - 1)
+            for q in range(rank):
+                phi[q] = h00 * table[knot, 0, q] + h10 * table[knot, 1, q] + h01 * table[knot + 1, 0, q] + h11 * table[knot + 1, 1, q]
+            first = species[neighbour[edge]] * rank
+            for lm in range(16):
+                y = harmonic[lm]
+                for q in range(rank):
+                    sums[lm, first + q] += y * phi[q]
+        for lm in range(16):
+            out[lm, centre] = sums[lm]
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_max, out):  # type: ignore[no-untyped-def]
+    """out[lm, a, c] = sum over neighbours b of R_lc(r_ab) Y_lm(r_ab) features[b, c]."""
+    n_centres = len(offsets) - 1
+    n_channels = features.shape[1]
+    for centre in numba.prange(n_centres):
+        sums = np.zeros((16, n_channels), dtype=np.float32)
+        harmonic = np.empty(16, dtype=np.float32)
+        weighted = np.empty(n_channels, dtype=np.float32)
+        for edge in range(offsets[centre], offsets[centre + 1]):
+            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+            r = np.sqrt(dx * dx + dy * dy + dz * dz)
+            if r >= r_max:
+                continue
+            _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
+            position = r * inverse_spacing
+            knot = int(position)
+            t = np.float32(position - knot)
+            h00 = (1 + 2 * t) * (1 - t) * (1 - t)
+            h10 = t * (1 - t) * (1 - t)
+            h01 = t * t * (3 - 2 * t)
+            h11 = t * t * (t - 1)
+            source = features[neighbour[edge]]
+            lm = 0
+            for degree in range(4):
+                v0 = table[knot, 0, degree * n_channels:(degree + 1) * n_channels]
+                d0 = table[knot, 1, degree * n_channels:(degree + 1) * n_channels]
+                v1 = table[knot + 1, 0, degree * n_channels:(degree + 1) * n_channels]
+                d1 = table[knot + 1, 1, degree * n_channels:(degree + 1) * n_channels]
+                for c in range(n_channels):
+                    weighted[c] = (h00 * v0[c] + h10 * d0[c] + h01 * v1[c] + h11 * d1[c]) * source[c]
+                for _ in range(2 * degree + 1):
+                    y = harmonic[lm]
+                    for c in range(n_channels):
+                        sums[lm, c] += y * weighted[c]
+                    lm += 1
+        for lm in range(16):
+            out[lm, centre] = sums[lm]
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def contract(message, carrier, linear, quadratic_index, quadratic, cubic_index, cubic, out):  # type: ignore[no-untyped-def]
+    """out[a, c] = polynomial of message[:, a, c] with coefficients of the centre's carrier: `cubic` (n_carriers, n_mono, C)."""
+    n_centres, n_channels = out.shape
+    for centre in numba.prange(n_centres):
+        z = carrier[centre]
+        total = np.empty(n_channels, dtype=np.float32)
+        for c in range(n_channels):
+            total[c] = linear[z, c] * message[0, centre, c]
+        for k in range(len(quadratic_index)):
+            u = message[quadratic_index[k, 0], centre]
+            v = message[quadratic_index[k, 1], centre]
+            for c in range(n_channels):
+                total[c] += quadratic[z, k, c] * u[c] * v[c]
+        for k in range(len(cubic_index)):
+            u = message[cubic_index[k, 0], centre]
+            v = message[cubic_index[k, 1], centre]
+            w = message[cubic_index[k, 2], centre]
+            for c in range(n_channels):
+                total[c] += cubic[z, k, c] * u[c] * v[c] * w[c]
+        out[centre] = total
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def power(message, out):  # type: ignore[no-untyped-def]
+    """out[a, 0, c] = message[0, a, c]; out[a, l, c] = sum over m of message[lm, a, c]^2 / (2 l + 1) for l = 1, 2, 3."""
+    n_centres, _, n_channels = out.shape
+    for centre in numba.prange(n_centres):
+        for c in range(n_channels):
+            out[centre, 0, c] = message[0, centre, c]
+        for degree in range(1, 4):
+            for c in range(n_channels):
+                out[centre, degree, c] = 0.0
+            weight = np.float32(1.0 / (2 * degree + 1))
+            for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+                u = message[lm, centre]
+                for c in range(n_channels):
+                    out[centre, degree, c] += weight * u[c] * u[c]
