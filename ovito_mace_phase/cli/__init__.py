@@ -1,1 +1,108 @@
-"""TODO."""
+"""The command `ovito-mace-phase`: one group; a subcommand is imported when it is called, so that help is quick.
+
+Exit status: 0 done, 1 a fault of the program, 2 input that cannot be used, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from ovito_mace_phase import __version__
+from ovito_mace_phase.errors import MacePhaseError
+
+EXIT_FAULT = 1
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "classify": ("classify", "classify_command", "Classify the atoms of trajectory files."),
+    "phases": ("phases", "phases_command", "Print the table of phases."),
+    "train": ("train", "train_command", "Train the phase head; reproduces the shipped weights."),
+    "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
+}
+"""Name of the command: module, object, one line of help."""
+
+
+class _LazyGroup(click.Group):
+    """A group that knows the names of its commands and imports a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        return getattr(import_module(f".{module}", __name__), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ovito-mace-phase")
+@click.option("--traceback", "show_traceback", is_flag=True, help="After an error, show where in the program it arose.")
+@click.pass_context
+def group(ctx: click.Context, show_traceback: bool) -> None:
+    """Crystal phases of atoms in molecular dynamics, out of hundreds of AFLOW prototypes."""
+    ctx.find_root().obj["traceback"] = show_traceback
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a status; errors become one message on stderr."""
+    options: dict[str, bool] = {"traceback": False}
+    try:
+        status = group.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="ovito-mace-phase",
+            standalone_mode=False,
+            obj=options,
+        )
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nstopped", err=True)
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except MacePhaseError as error:
+        status = _report(str(error), EXIT_INPUT, options["traceback"])
+    except OSError as error:
+        status = _report(describe_os_error(error), EXIT_INPUT, options["traceback"])
+    except Exception as error:
+        text = f"{type(error).__name__}: {_first_line(error)}"
+        status = _report(
+            f"unexpected {text}\nrun `ovito-mace-phase --traceback ...` for the place in the program",
+            EXIT_FAULT,
+            options["traceback"],
+        )
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return one sentence about a failed file operation."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{where}; unfinished files were removed"
+    return f"{error.strerror or error}{where}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]
+
+
+def _report(message: str, status: int, show_traceback: bool) -> int:
+    if show_traceback:
+        traceback.print_exc()
+    click.echo(f"Error: {message}", err=True)
+    return status

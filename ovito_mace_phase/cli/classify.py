@@ -1,0 +1,214 @@
+"""`ovito-mace-phase classify`: trajectory files in; a table, labelled trajectories, CSV and pictures out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ovito_mace_phase.errors import InputError, MacePhaseError
+
+if TYPE_CHECKING:
+    from .trajectory import Options
+
+EPILOG = """\b
+Examples:
+  ovito-mace-phase classify dump.lammpstrj.gz
+  ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
+  ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --ops FCC,HCP
+"""
+
+
+@click.command("classify", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("classified"),
+    show_default=True,
+    metavar="OUTDIR",
+    help="Folder for the results; made if needed.",
+)
+@click.option(
+    "--species",
+    default="",
+    metavar="TEXT",
+    help='Types that are alike: "1,2 3" merges 1 and 2; "ignore" makes all alike.  [default: by name]',
+)
+@click.option(
+    "--frames",
+    default=":",
+    metavar="A:B:C",
+    help="Frames as a Python slice, or one number; -1 is the last.  [default: all]",
+)
+@click.option(
+    "--phases",
+    default="",
+    metavar="KEYS",
+    help="Only these phases are considered (keys, separated by commas).  [default: all]",
+)
+@click.option(
+    "--ops",
+    default="auto",
+    show_default=True,
+    metavar="KEYS",
+    help="Order parameters to write: keys, none, or auto (phases of at least 1 % of the atoms in the first frame).",
+)
+@click.option(
+    "--prior",
+    type=click.Choice(["uniform", "frame"]),
+    default="uniform",
+    show_default=True,
+    help="frame: estimate the phase fractions of the frame first; stray atoms join the phases around them.",
+)
+@click.option(
+    "--length-scale",
+    default="auto",
+    show_default=True,
+    metavar="auto|NUMBER",
+    help="Factor from the file's lengths to the network's.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.0, 1.0),
+    default=None,
+    metavar="0...1",
+    help="Atoms with less confidence become Other.  [default: the model's own]",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the network runs.",
+)
+@click.option("--model", default="", metavar="FILE", help="Model file of your own.  [default: the shipped model]")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["xyz", "dump"]),
+    default="xyz",
+    show_default=True,
+    help="Labelled trajectory: extended XYZ (phases as names) or LAMMPS dump (phases as numbers).",
+)
+@click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of the last frame.")
+def classify_command(
+    files: tuple[Path, ...],
+    output: Path,
+    species: str,
+    frames: str,
+    phases: str,
+    ops: str,
+    prior: str,
+    length_scale: str,
+    threshold: float | None,
+    device: str,
+    model: str,
+    file_format: str,
+    picture: bool,
+) -> int:
+    """Give every atom of FILE... its crystal phase, in any format that OVITO reads.
+
+    Prints the phases of each file and writes to OUTDIR: the labelled trajectory, phases.csv (counts and fractions of
+    every frame), phases.png (bars for one frame, lines over several) and frame.png (the atoms in the colours of their
+    phases); with several files the last three are named after each file.
+    """
+    from .files import input_stems, output_folder, parse_frames
+
+    for file in files:
+        _check_input(file)
+    parse_frames(frames, 10**9)
+    settings = {
+        "species": species,
+        "phases": phases,
+        "order_parameters": ops,
+        "prior": prior,
+        "confidence_threshold": threshold,
+        "length_scale": _number(length_scale),
+        "device": device,
+        "model_file": model,
+    }
+    folder = output_folder(output)
+    options = _options(settings, frames, folder, file_format, picture)
+    failures = 0
+    for file, stem in zip(files, input_stems(files), strict=True):
+        try:
+            _one_file(file, stem, options, single=len(files) == 1)
+        except MacePhaseError as error:
+            if len(files) == 1:
+                raise
+            click.echo(f"Error: {file}: {error}", err=True)
+            failures += 1
+    if failures:
+        click.echo(f"{failures} of {len(files)} files could not be classified", err=True)
+    return 2 if failures else 0
+
+
+def _options(settings: dict, frames: str, folder: Path, file_format: str, picture: bool) -> Options:
+    from .trajectory import Options
+
+    return Options(settings=settings, frames=frames, folder=folder, file_format=file_format, picture=picture)
+
+
+def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> None:
+    """Classify one file, print its table and write its results."""
+    from ovito_mace_phase.plots import plot_phases
+    from ovito_mace_phase.summary import table_text, write_csv
+
+    from .files import finished_file
+    from .picture import draw_atoms
+    from .trajectory import classify_file
+
+    done = classify_file(file, stem, options)
+    click.echo(f"\n{file}  ({done.text})")
+    click.echo(table_text(done.frames))
+    for note in done.notes:
+        click.echo(f"note: {note}")
+    prefix = "" if single else f"{stem}."
+    written = [done.trajectory]
+    with finished_file(options.folder / f"{prefix}phases.csv") as path:
+        write_csv(path, done.frames)
+        written.append(options.folder / f"{prefix}phases.csv")
+    with finished_file(options.folder / f"{prefix}phases.png") as path:
+        plot_phases(path, done.frames, stem)
+        written.append(options.folder / f"{prefix}phases.png")
+    if options.picture and len(done.last.phase):
+        with finished_file(options.folder / f"{prefix}frame.png") as path:
+            reason = draw_atoms(
+                path,
+                done.last.positions,
+                done.last.phase,
+                done.last.cell,
+                done.last.kinds,
+                f"{stem}, frame {done.frames[-1].frame}",
+            )
+            written.append(options.folder / f"{prefix}frame.png")
+        if reason:
+            click.echo(f"note: frame.png is a flat drawing, not rendered by OVITO: {reason}")
+    click.echo("written: " + ", ".join(str(path) for path in written))
+
+
+def _check_input(file: Path) -> None:
+    """See that there is a file to read; a pattern such as `dump.*` stands for the files of one trajectory."""
+    if "*" in file.name:
+        if not list(file.parent.glob(file.name)):
+            raise InputError(f"no file matches {file}")
+        return
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; give the files in it, for example {file}/*.dump")
+    if not file.exists():
+        raise InputError(f"there is no file {file}")
+    with file.open("rb") as stream:
+        if not stream.read(1):
+            raise InputError(f"{file} is empty")
+
+
+def _number(text: str) -> float | None:
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--length-scale must be auto or a number, not {text!r}") from None

@@ -1,0 +1,100 @@
+"""Output files that are whole or not there: written beside their place under another name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ovito_mace_phase.errors import InputError
+
+_SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
+
+
+@contextmanager
+def finished_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path with the suffix of `path`; rename it to `path` at the end, remove it after an error."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def output_folder(path: Path) -> Path:
+    """Make the output folder and see that it can be written.
+
+    Raises
+    ------
+    InputError
+        Naming the folder and the reason.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the output folder {path}: {error.strerror}; choose another one with -o"
+        ) from None
+    return path
+
+
+def input_stems(paths: Sequence[Path]) -> list[str]:
+    """Return one name per input file for its outputs: without suffixes, numbered where they would collide.
+
+    `cu.dump.gz` becomes `cu`; `dump.1000` keeps its number.
+    """
+    stems: list[str] = []
+    for path in paths:
+        name = path.name
+        while Path(name).suffix.lower() in _SUFFIXES:
+            name = Path(name).stem
+        suffix = Path(name).suffix
+        stem = name if re.fullmatch(r"\.\d+", suffix) else Path(name).stem
+        stem = stem.replace("*", "all") or "atoms"
+        number, unique = 2, stem
+        while unique in stems:
+            unique, number = f"{stem}_{number}", number + 1
+        stems.append(unique)
+    return stems
+
+
+def parse_frames(spec: str, n_frames: int) -> range:
+    """Return the frames that `A`, `A:B` or `A:B:C` selects, with Python's meaning of slices.
+
+    Raises
+    ------
+    InputError
+        When it is no such text or selects nothing.
+    """
+    parts = spec.strip().split(":")
+    try:
+        numbers = [int(part) if part.strip() else None for part in parts]
+        if len(parts) > 3 or (len(parts) == 1 and numbers[0] is None) or (len(parts) == 3 and numbers[2] == 0):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"frames {spec!r} is no selection; write N, START:STOP or START:STOP:STEP, as in 0:100:10 or -1"
+        ) from None
+    if len(parts) == 1:
+        index = numbers[0] or 0
+        frames = range(n_frames)[index : index + 1 or None]
+    else:
+        frames = range(n_frames)[slice(*numbers)]
+    if not len(frames):
+        raise InputError(f"frames {spec!r} selects none of the {n_frames} frames (0 to {n_frames - 1})")
+    return frames

@@ -1,0 +1,165 @@
+"""The picture `frame.png`: rendered by OVITO in a process of its own, or drawn flat where no renderer works.
+
+OVITO renders through Vulkan; a machine without a driver raises an error, and a bad driver can take the process down
+or let it hang. So the rendering runs apart, with a time limit, and its failure costs a note.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.plots import MOST, plot_atoms
+
+RENDER_SECONDS = 180
+_SIZE = (1080, 720)
+Kinds = Sequence[tuple[int, str, tuple[float, float, float]]]
+
+
+def draw_atoms(
+    path: Path,
+    positions: npt.NDArray[np.float64],
+    phase: npt.NDArray[np.int32],
+    cell: npt.NDArray[np.float64] | None,
+    kinds: Kinds,
+    title: str,
+) -> str:
+    """Make the picture of one frame, rendered if possible.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file to write.
+    positions : (n_atoms, 3) float64
+    phase : (n_atoms,) int32
+    cell : (3, 4) float64 or None
+        As OVITO has it: vectors and origin in columns.
+    kinds : sequence of (id, key, colour)
+        Phases that occur, in the order of the legend.
+    title : str
+
+    Returns
+    -------
+    str
+        A note for the user when it could not be rendered and was drawn flat, else "".
+    """
+    reason = _render_apart(path, positions, phase, cell, kinds)
+    if reason:
+        plot_atoms(path, positions, phase, kinds, f"{title} (flat projection, not rendered)")
+    return reason
+
+
+def _render_apart(
+    path: Path,
+    positions: npt.NDArray[np.float64],
+    phase: npt.NDArray[np.int32],
+    cell: npt.NDArray[np.float64] | None,
+    kinds: Kinds,
+) -> str:
+    """Render in a subprocess; return why it failed, or "" when the picture is there."""
+    with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
+        source, target = Path(folder) / "atoms.npz", Path(folder) / "frame.png"
+        np.savez(
+            source,
+            positions=positions,
+            phase=phase,
+            cell=np.zeros((0,)) if cell is None else cell,
+            kinds=np.array(json.dumps([list(kind) for kind in kinds])),
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "QT_QPA_PLATFORM"}
+        home = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join([home, *filter(None, [environment.get("PYTHONPATH")])])
+        command = [sys.executable, "-m", "ovito_mace_phase.cli.picture", str(source), str(target)]
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=RENDER_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"rendering took longer than {RENDER_SECONDS} s"
+        if done.returncode or not target.is_file():
+            return _reason(done.stderr, done.returncode)
+        path.write_bytes(target.read_bytes())
+        return ""
+
+
+def _reason(stderr: str, status: int) -> str:
+    if "Vulkan" in stderr:
+        return "no working Vulkan driver (on Debian or Ubuntu: apt install libvulkan1 mesa-vulkan-drivers)"
+    lines = [line for line in stderr.strip().splitlines() if line.strip()]
+    return f"the renderer ended with status {status}" + (f": {lines[-1].strip()[:200]}" if lines else "")
+
+
+def render(source: Path, target: Path) -> None:
+    """Render the atoms stored in `source` to the picture `target` (runs in the subprocess)."""
+    from ovito.data import DataCollection, ElementType, SimulationCell
+    from ovito.pipeline import Pipeline, StaticSource
+    from ovito.qt_compat import QtCore
+    from ovito.vis import ColorLegendOverlay, StandardRenderer, Viewport
+
+    with np.load(source) as stored:
+        positions, phase, cell = stored["positions"], stored["phase"], stored["cell"]
+        kinds = [(int(number), str(key), tuple(color)) for number, key, color in json.loads(str(stored["kinds"]))]
+    data = DataCollection()
+    particles = data.create_particles(count=len(positions))
+    particles.create_property("Position", data=positions)
+    typed = particles.create_property("Phase", data=phase)
+    colors = np.full((len(phase), 3), 0.6)
+    for number, key, color in kinds:
+        colors[phase == number] = color
+        if len(typed.types) < MOST:
+            typed.types.append(ElementType(id=number, name=key, color=color))
+    particles.create_property("Color", data=colors)
+    particles.vis.radius = _display_radius(positions)
+    if cell.size:
+        box = SimulationCell(pbc=(False, False, False))
+        box[...] = cell
+        data.objects.append(box)
+        box.vis.line_width = 0.15 * particles.vis.radius
+    pipeline = Pipeline(source=StaticSource(data=data))
+    pipeline.add_to_scene()
+    viewport = Viewport(type=Viewport.Type.Ortho, camera_dir=(2.0, 4.0, -1.6))
+    viewport.zoom_all(size=_SIZE)
+    viewport.fov *= 1.1
+    legend = 0.045 * max(len(typed.types), 1)
+    viewport.overlays.append(
+        ColorLegendOverlay(
+            property="particles/Phase",
+            pipeline=pipeline,
+            caption="Phase",
+            label_size=0.9,
+            orientation=QtCore.Qt.Orientation.Vertical,
+            aspect_ratio=len(typed.types),
+            legend_size=legend,
+            font_size=0.024 / legend,
+            border_enabled=True,
+            offset_x=0.01,
+            offset_y=-0.07,
+            alignment=QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignTop,
+        )
+    )
+    viewport.render_image(filename=str(target), size=_SIZE, background=(1.0, 1.0, 1.0), renderer=StandardRenderer())
+
+
+def _display_radius(positions: npt.NDArray[np.float64]) -> float:
+    """Half of a typical nearest distance, so that neighbours nearly touch in whatever unit the file has."""
+    from ovito.data import DataCollection, NearestNeighborFinder
+
+    if len(positions) < 2:
+        return 1.0
+    data = DataCollection()
+    data.create_particles(count=len(positions)).create_property("Position", data=positions)
+    some = np.linspace(0, len(positions) - 1, min(len(positions), 500)).astype(np.int64)
+    _, vectors = NearestNeighborFinder(1, data).find_all(some)
+    return 0.5 * float(np.median(np.linalg.norm(vectors[:, 0], axis=1)))
+
+
+if __name__ == "__main__":
+    render(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,183 @@
+"""One trajectory file through an OVITO pipeline with the modifier, frame by frame, to a labelled trajectory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ovito.data import DataCollection
+from ovito.io import export_file, import_file
+from ovito.pipeline import Pipeline
+from tqdm import tqdm
+
+from ovito_mace_phase import MacePhaseModifier
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.summary import FrameSummary, summarise
+
+from .files import finished_file, parse_frames
+
+_FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
+Kind = tuple[int, str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line asks for; `settings` are the modifier's parameters."""
+
+    settings: dict[str, Any]
+    frames: str
+    folder: Path
+    file_format: str
+    picture: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastFrame:
+    """The atoms of the last frame, for the picture."""
+
+    positions: npt.NDArray[np.float64]
+    phase: npt.NDArray[np.int32]
+    cell: npt.NDArray[np.float64] | None
+    kinds: tuple[Kind, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """What came out of one file."""
+
+    frames: list[FrameSummary]
+    trajectory: Path
+    last: LastFrame
+    notes: tuple[str, ...]
+    text: str
+
+
+def classify_file(file: Path, stem: str, options: Options) -> Classified:
+    """Classify the frames of one file and write the labelled trajectory.
+
+    Raises
+    ------
+    InputError
+        When OVITO cannot read the file, it has no atoms, or the frames do not exist.
+    """
+    pipeline = _open(file)
+    modifier = MacePhaseModifier(**options.settings)
+    pipeline.modifiers.append(modifier)
+    frames = parse_frames(options.frames, pipeline.num_frames)
+    target = _target(file, stem, options)
+    kind = _FORMATS[options.file_format][0]
+    summaries, notes = [], {}
+    with (
+        finished_file(target) as temporary,
+        temporary.open("wb") as stream,
+        tempfile.TemporaryDirectory(dir=options.folder) as scratch,
+    ):
+        for index in tqdm(frames, desc=stem, unit="frame"):
+            data = _compute(pipeline, index, file)
+            summaries.append(_summary(data, index))
+            notes.update(dict.fromkeys(filter(None, data.attributes["MacePhase.warnings"].split("; "))))
+            if index == frames[0]:
+                _keep_order_parameters(modifier, data)
+            part = Path(scratch) / "frame"
+            with _readable_errors(f"cannot write frame {index} to {target}"):
+                export_file(data, str(part), kind, columns=_columns(data))
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, stream)
+    return Classified(
+        frames=summaries,
+        trajectory=target,
+        last=_last(data),
+        notes=tuple(notes),
+        text=_text(summaries, pipeline.num_frames, data),
+    )
+
+
+def _open(file: Path) -> Pipeline:
+    with _readable_errors(f"OVITO cannot read {file}"):
+        return import_file(str(file))
+
+
+def _compute(pipeline: Pipeline, index: int, file: Path) -> DataCollection:
+    """Evaluate one frame; the modifier's notes are printed once at the end instead of as warnings."""
+    with _readable_errors(f"frame {index} of {file}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return pipeline.compute(index)
+
+
+@contextmanager
+def _readable_errors(what: str) -> Iterator[None]:
+    """OVITO reports unreadable files and failed writes as RuntimeError; one sentence of it is for the user."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError or error.__traceback__ is None or not _from_ovito(error):
+            raise
+        raise InputError(f"{what}: {' '.join(str(error).split())}") from error
+
+
+def _from_ovito(error: RuntimeError) -> bool:
+    """Whether the innermost Python frame is OVITO's or this file, and not the network's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return name.split(".")[0] == "ovito" or name == __name__
+
+
+def _target(file: Path, stem: str, options: Options) -> Path:
+    target = options.folder / f"{stem}{_FORMATS[options.file_format][1]}"
+    if target.exists() and target.resolve() == file.resolve():
+        target = target.with_name(f"{stem}.labelled{target.suffix}")
+    return target
+
+
+def _keep_order_parameters(modifier: MacePhaseModifier, data: DataCollection) -> None:
+    """Write the same columns in every frame: those of the first."""
+    keys = [name.removeprefix("OP_") for name in data.particles.keys() if name.startswith("OP_")]  # noqa: SIM118 - not a dict
+    modifier.order_parameters = ",".join(keys) or "none"
+
+
+def _columns(data: DataCollection) -> list[str]:
+    first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
+    last = [name for name in data.particles.keys() if name.startswith("OP_")]  # noqa: SIM118
+    return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
+
+
+def _kinds(data: DataCollection) -> tuple[Kind, ...]:
+    """Phases of the frame, most frequent first."""
+    phase = np.asarray(data.particles["Phase"])
+    numbers = [kind.id for kind in data.particles["Phase"].types]
+    numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
+    return tuple((number, phase_table().by_id(number).key, phase_table().by_id(number).color) for number in numbers)
+
+
+def _summary(data: DataCollection, index: int) -> FrameSummary:
+    phase, confidence = np.asarray(data.particles["Phase"]), np.asarray(data.particles["Confidence"])
+    return summarise(phase, confidence, _kinds(data), frame=index, timestep=int(data.attributes.get("Timestep", index)))
+
+
+def _last(data: DataCollection) -> LastFrame:
+    phase = np.array(data.particles["Phase"], dtype=np.int32)
+    present = set(np.unique(phase).tolist())
+    return LastFrame(
+        positions=np.array(data.particles.positions, dtype=np.float64),
+        phase=phase,
+        cell=None if data.cell is None else np.array(data.cell[...], dtype=np.float64),
+        kinds=tuple(kind for kind in _kinds(data) if kind[0] in present),
+    )
+
+
+def _text(frames: list[FrameSummary], n_frames: int, data: DataCollection) -> str:
+    atoms = {summary.n_atoms for summary in frames}
+    count = f"{atoms.pop()} atoms" if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
+    which = f"frame {frames[0].frame} of {n_frames}" if len(frames) == 1 else f"{len(frames)} of {n_frames} frames"
+    return f"{count}, {which}, model {data.attributes['MacePhase.model']}"

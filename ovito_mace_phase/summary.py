@@ -1,0 +1,127 @@
+"""Counts of phases, frame by frame: the numbers behind the printed table, `phases.csv` and the plots."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseShare:
+    """The atoms of one phase in one frame."""
+
+    key: str
+    color: tuple[float, float, float]
+    count: int
+    confidence: float  # mean over these atoms, NaN without atoms
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSummary:
+    """The phases of one frame, most frequent first."""
+
+    frame: int
+    timestep: int
+    n_atoms: int
+    shares: tuple[PhaseShare, ...]
+
+    def fraction(self, key: str) -> float:
+        """Fraction of the atoms that have the phase `key`."""
+        return sum(share.count for share in self.shares if share.key == key) / max(self.n_atoms, 1)
+
+
+def summarise(
+    phase: npt.NDArray[np.int32],
+    confidence: npt.NDArray[np.float32],
+    kinds: Sequence[tuple[int, str, tuple[float, float, float]]],
+    *,
+    frame: int,
+    timestep: int,
+) -> FrameSummary:
+    """Count the phases of one frame.
+
+    Parameters
+    ----------
+    phase : (n_atoms,) int32
+        Phase ids.
+    confidence : (n_atoms,) float32
+    kinds : sequence of (id, key, colour)
+        The phases that occur, and others to list with zero atoms.
+    frame, timestep : int
+        Number in the file, and step of the simulation.
+    """
+    shares = []
+    for number, key, color in kinds:
+        mine = phase == number
+        mean = float(confidence[mine].mean()) if mine.any() else float("nan")
+        shares.append(PhaseShare(key=key, color=color, count=int(mine.sum()), confidence=mean))
+    shares.sort(key=lambda share: (-share.count, share.key))
+    return FrameSummary(frame=frame, timestep=timestep, n_atoms=len(phase), shares=tuple(shares))
+
+
+def over_frames(frames: Sequence[FrameSummary]) -> list[PhaseShare]:
+    """Add up the phases of several frames, most frequent first; phases that never occur come last."""
+    counts: dict[str, int] = {}
+    weighted: dict[str, float] = {}
+    colors: dict[str, tuple[float, float, float]] = {}
+    for summary in frames:
+        for share in summary.shares:
+            colors[share.key] = share.color
+            counts[share.key] = counts.get(share.key, 0) + share.count
+            weighted[share.key] = weighted.get(share.key, 0.0) + (
+                share.count * share.confidence if share.count else 0.0
+            )
+    keys = sorted(counts, key=lambda key: (-counts[key], key))
+    return [
+        PhaseShare(
+            key=key,
+            color=colors[key],
+            count=counts[key],
+            confidence=weighted[key] / counts[key] if counts[key] else float("nan"),
+        )
+        for key in keys
+    ]
+
+
+def table_text(frames: Sequence[FrameSummary]) -> str:
+    """Return the table for the terminal: phase, atoms (mean over the frames), per cent, mean confidence."""
+    shares = [share for share in over_frames(frames) if share.count or len(frames[0].shares) == 1]
+    total = max(sum(summary.n_atoms for summary in frames), 1)
+    width = max([len("phase"), *(len(share.key) for share in shares)])
+    lines = [f"{'phase':<{width}}  {'atoms':>10}  {'%':>6}  {'confidence':>10}"]
+    for share in shares:
+        atoms = share.count / len(frames)
+        number = f"{atoms:.0f}" if len(frames) == 1 else f"{atoms:.1f}"
+        sure = "-" if np.isnan(share.confidence) else f"{share.confidence:.2f}"
+        lines.append(f"{share.key:<{width}}  {number:>10}  {100 * share.count / total:>6.2f}  {sure:>10}")
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, frames: Sequence[FrameSummary]) -> None:
+    """Write one line per frame and phase; a phase that occurs in any frame has a line for every frame."""
+    keys = [share.key for share in over_frames(frames)]
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["frame", "timestep", "n_atoms", "phase", "count", "fraction", "mean_confidence"])
+        for summary in frames:
+            shares = {share.key: share for share in summary.shares}
+            for key in keys:
+                share = shares.get(key)
+                count = share.count if share else 0
+                sure = f"{share.confidence:.4f}" if share and share.count else ""
+                writer.writerow(
+                    [
+                        summary.frame,
+                        summary.timestep,
+                        summary.n_atoms,
+                        key,
+                        count,
+                        f"{count / max(summary.n_atoms, 1):.6f}",
+                        sure,
+                    ]
+                )
