@@ -1,0 +1,138 @@
+"""Read the input files of the table builder: AFLOW prototypes, Materials Project exemplars, the proposed class list."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from .record import ReferenceCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One phase to build: its representative AFLOW label and the labels merged into it."""
+
+    label: str
+    merged: tuple[str, ...]
+    title: str
+    key: str | None = None
+    mineral: str | None = None
+    anchor: str | None = None
+    letters: str | None = None
+
+
+class Sources:
+    """The data folder, each file read once when first needed.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``class_list_proposal.csv``, ``aflow1999_list.csv``, ``aflow1999_structures.json.gz`` and
+        ``mp_labelled.npz``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def prototypes(self) -> dict[str, dict[str, str]]:
+        """Rows of the AFLOW list by label."""
+        return {row["label"]: row for row in _rows(self.folder / "aflow1999_list.csv")}
+
+    @cached_property
+    def aflow_cells(self) -> dict[str, ReferenceCell]:
+        """Primitive cells rebuilt from AFLOW's published parameters; codes follow the letters of the label."""
+        with gzip.open(self.folder / "aflow1999_structures.json.gz", "rt", encoding="utf-8") as stream:
+            entries = json.load(stream)
+        return {
+            entry["label"]: ReferenceCell(
+                cell=np.array(entry["cell"], dtype=np.float64),
+                species=np.array(entry["species"], dtype=np.int64),
+                fractional=np.array(entry["frac"], dtype=np.float64),
+            )
+            for entry in entries
+        }
+
+    @cached_property
+    def _mp(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / "mp_labelled.npz") as data:
+            return {name: data[name] for name in data.files}
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self._mp["natoms"].astype(np.int64))])
+
+    @cached_property
+    def mp_counts(self) -> Counter[str]:
+        """Number of Materials Project structures of each label."""
+        return Counter(self._mp["label"].tolist())
+
+    def exemplars(self, label: str, limit: int) -> list[tuple[str, ReferenceCell]]:
+        """Return ``(mp-id, cell)`` of the structures nearest to the prototype; species are codes by element."""
+        rows = np.flatnonzero(self._mp["label"] == label)
+        # The anchor of a re-anchored cluster is the structure that its label names.
+        anchor = label.partition("@")[2]
+        rows = sorted(rows, key=lambda row: (self._mp["ids"][row] != anchor, self._mp["d"][row], self._mp["natoms"][row]))
+        return [(str(self._mp["ids"][row]), self._mp_cell(row)) for row in rows[:limit]]
+
+    def _mp_cell(self, row: int) -> ReferenceCell:
+        atoms = slice(self._offsets[row], self._offsets[row + 1])
+        _, species = np.unique(self._mp["Z"][atoms], return_inverse=True)
+        return ReferenceCell(
+            cell=lattice_from_parameters(self._mp["cell"][row].astype(np.float64)),
+            species=species.astype(np.int64),
+            fractional=self._mp["frac"][atoms].astype(np.float64),
+        )
+
+    def proposals(self, max_atoms: int) -> list[Proposal]:
+        """Return the phases to build: the named ones first, then the well populated ones of the class list."""
+        named = list(csv.DictReader(files(__package__).joinpath("named.csv").read_text(encoding="utf-8").splitlines()))
+        classes = [row for row in _rows(self.folder / "class_list_proposal.csv") if row["tier"] in "ABC"]
+        members = {label: row for row in classes for label in (row["merged"].split())}
+        members |= {row["representative"]: row for row in classes}
+        result: list[Proposal] = []
+        taken: set[str] = set()
+        for row in named:
+            label = row["label"]
+            group = members.get(label)
+            labels = {group["representative"], *group["merged"].split()} if group else {label}
+            taken |= labels
+            result.append(
+                Proposal(
+                    label=label,
+                    merged=tuple(sorted(labels - {label})),
+                    title=row["name"],
+                    key=row["key"],
+                    mineral=row["mineral"] or None,
+                    anchor=row["anchor"] or None,
+                    letters=row["species"] or None,
+                )
+            )
+        for row in classes:
+            wanted = row["tier"] == "A" and int(row["natoms_prim"]) <= max_atoms
+            label = row["representative"]
+            if wanted and label in self.prototypes and label not in taken:
+                result.append(Proposal(label=label, merged=tuple(row["merged"].split()), title=row["name"]))
+        return result
+
+
+def lattice_from_parameters(parameters: np.ndarray) -> np.ndarray:
+    """Return ``(3, 3)`` rows of a lattice with the parameters a, b, c (Angstrom), alpha, beta, gamma (degrees)."""
+    lengths, (cos_a, cos_b, cos_c) = parameters[:3], np.cos(np.radians(parameters[3:]))
+    sin_c = np.sqrt(1 - cos_c**2)
+    y = (cos_a - cos_b * cos_c) / sin_c
+    unit = np.array([[1, 0, 0], [cos_c, sin_c, 0], [cos_b, y, np.sqrt(1 - cos_b**2 - y**2)]])
+    return unit * lengths[:, None]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

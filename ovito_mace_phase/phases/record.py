@@ -1,0 +1,83 @@
+"""One phase of the table, and its reference cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceCell:
+    """Ideal structure of a phase, with anonymous species.
+
+    Attributes
+    ----------
+    cell
+        ``(3, 3) float64``, rows are lattice vectors, in Angstrom.
+    species
+        ``(n_atoms,) int64`` codes 0, 1, ... in the order of the letters A, B, ... of the AFLOW label.
+    fractional
+        ``(n_atoms, 3) float64`` in units of the lattice vectors.
+    """
+
+    cell: np.ndarray
+    species: np.ndarray
+    fractional: np.ndarray
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in the cell."""
+        return len(self.species)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """``(n_atoms, 3) float64`` Cartesian positions, in Angstrom."""
+        return self.fractional @ self.cell
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Phase:
+    """One answer the classifier can give.
+
+    Attributes
+    ----------
+    id
+        Integer written to the ``Phase`` property: 0 to 8 are PTM's, all others start at 100. Never changes.
+    key
+        Name for OVITO attributes and expressions: ``A-Z``, ``0-9`` and ``_`` only.
+    name
+        Name to show.
+    aflow
+        AFLOW label with Wyckoff letters, or None where the encyclopedia has no entry.
+    strukturbericht, pearson, space_group, mineral
+        Usual designations; None where there is none. For ices the space group is that of the oxygen net.
+    group
+        Key of the lead phase of the equivalence group: phases that strain makes indistinguishable share it.
+    color
+        Red, green, blue in 0 ... 1.
+    n_species
+        Number of kinds of atoms.
+    reference
+        Ideal structure; None for Other and for icosahedral order.
+    source, citation
+        Where the reference cell comes from, its licence, and what to cite.
+    merged
+        Further AFLOW labels that are this phase (``label@mp-id``: isopointal structures, see docs/phases.md).
+    """
+
+    id: int
+    key: str
+    name: str
+    aflow: str | None
+    strukturbericht: str | None
+    pearson: str | None
+    space_group: int | None
+    mineral: str | None
+    group: str
+    color: tuple[float, float, float]
+    n_species: int
+    reference: ReferenceCell | None
+    source: str
+    citation: str
+    merged: tuple[str, ...]
