@@ -25,6 +25,7 @@ def write_dump(path: Path, frames: Sequence[Atoms], elements: Sequence[str], tim
         In ps; turns the time into LAMMPS' step number.
     """
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=9, mtime=0) as file:
+        file.write(b"ITEM: UNITS\nmetal\n")  # once: repeated in each frame it makes OVITO see a single frame
         for atoms in frames:
             file.write(_frame_text(atoms, list(elements), timestep).encode())
 
@@ -32,7 +33,7 @@ def write_dump(path: Path, frames: Sequence[Atoms], elements: Sequence[str], tim
 def _frame_text(atoms: Atoms, elements: list[str], timestep: float) -> str:
     time = float(atoms.info["time"])
     lengths = np.diag(np.array(atoms.cell))
-    head = ["ITEM: UNITS", "metal", "ITEM: TIME", f"{time:.4f}", "ITEM: TIMESTEP", str(round(time / timestep))]
+    head = ["ITEM: TIME", f"{time:.4f}", "ITEM: TIMESTEP", str(round(time / timestep))]
     head += ["ITEM: NUMBER OF ATOMS", str(len(atoms)), "ITEM: BOX BOUNDS pp pp pp"]
     head += [f"0.0 {length:.6f}" for length in lengths]
     head.append("ITEM: ATOMS id type element x y z")
