@@ -80,7 +80,7 @@ def _complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cut
         raise InputError(f"the cell has entries that are not finite: {cell.tolist()}")
     lengths = np.linalg.norm(cell, axis=1)
     for axis in np.flatnonzero(pbc & (lengths == 0)):
-        raise InputError(f"direction {'xyz'[axis]} is periodic but cell vector {axis} is zero: set the cell or its pbc")
+        raise InputError(f"direction {axis} is periodic but cell vector {axis} is zero: set the cell or its pbc")
     periodic = cell[pbc] / lengths[pbc, None]
     if pbc.any() and np.linalg.svd(periodic, compute_uv=False).prod() < _FLAT:
         raise InputError(f"the periodic cell vectors {cell[pbc].tolist()} are linearly dependent: correct the cell")

@@ -34,4 +34,5 @@ def radial_mlp(basis: Tensor, weights: Sequence[Tensor], n_channels: int) -> Ten
     hidden = basis
     for weight in weights[:-1]:
         hidden = torch.nn.functional.silu(hidden @ weight)
-    return (hidden @ weights[-1]).reshape(len(basis), -1, n_channels)
+    last = weights[-1]
+    return (hidden @ last).reshape(len(basis), last.shape[1] // n_channels, n_channels)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.neighbours import Edges
 
 from .contraction import symmetric_contraction
@@ -141,7 +142,7 @@ def edge_vectors(positions: Tensor, edges: Edges, cell: Tensor | np.ndarray | No
     if edges.shifts is None or not edges.shifts.any():
         return vectors
     if cell is None:
-        raise ValueError("edges cross periodic boundaries: pass the cell")
+        raise InputError("edges cross periodic boundaries: pass the cell that the neighbour list was made with")
     shifts = torch.as_tensor(edges.shifts).to(positions)
     return vectors + shifts @ torch.as_tensor(cell).to(positions)
 

@@ -59,16 +59,29 @@ class NetworkConfig:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> NetworkConfig:
-        """Read the entry `network` of a model card; raises ModelFileError when it is absent or incomplete."""
+        """Read the entry `network` of a model card; raises ModelFileError when it is absent or unfit."""
         entry = card.get("network")
-        names = {field.name for field in fields(cls)}
-        if not isinstance(entry, Mapping) or not names <= entry.keys():
-            missing = sorted(names - set(entry if isinstance(entry, Mapping) else ()))
-            raise ModelFileError(f"the model card lacks network settings {missing}: convert or train the model again")
-        values: dict[str, Any] = {
-            name: tuple(entry[name]) if isinstance(entry[name], list) else entry[name] for name in names
-        }
+        if not isinstance(entry, Mapping):
+            raise ModelFileError("the model card has no entry 'network': convert or train the model again")
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            value = entry.get(field.name)
+            if not _fits(value, str(field.type)):
+                raise ModelFileError(
+                    f"the model card has network setting {field.name} = {value!r}, expected {field.type}: "
+                    "convert or train the model again"
+                )
+            values[field.name] = tuple(value) if isinstance(value, list | tuple) else value
         return cls(**values)
+
+
+def _fits(value: object, kind: str) -> bool:
+    """Whether a value read from JSON can be a field of the type `kind`."""
+    if kind == "tuple[int, ...]":
+        return isinstance(value, list | tuple) and len(value) > 0 and all(_fits(v, "int") for v in value)
+    if kind == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def tensor_shapes(config: NetworkConfig) -> dict[str, tuple[int | str, ...]]:
