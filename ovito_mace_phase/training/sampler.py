@@ -2,22 +2,28 @@
 
     structure -> unit density -> strain -> supercell -> species on random carriers -> noise -> length factor x jitter
 
-Noise is white with one amplitude per sample (A per component, at 13 A^3 per atom), drawn as `NoiseLaw` says; strain is
-part of the clean structure. Everything is drawn afresh for every sample.
+Noise is white with one amplitude sigma per sample (A per component, at 13 A^3 per atom), drawn as `SampleLaw` says; no
+atom gets more than 0.12 of its nearest-neighbour distance (melting, by Lindemann), and atoms bound more tightly than
+1.3 A (O-H and the like) share a displacement of sigma on top. Strain is part of the clean structure. Everything is drawn
+afresh for every sample.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ..frame import Frame
-from ..lengths import TARGET_VOLUME, length_factor, local_spacing
+from ..lengths import length_factor, local_spacing
+from ..neighbours import neighbour_list
 from .structures import CrystalStructure
 
 MIN_ATOMS, MIN_WIDTH, MAX_ATOMS = 32, 6.0, 160
+LINDEMANN = 0.12
+_MOLECULE = 1.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,8 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
     cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
     low, high = law.hot if rng.uniform() < law.hot_share else law.sigma
     sigma = float(rng.uniform(low, high))
-    positions = fractional @ cell + rng.normal(0.0, sigma, fractional.shape)
+    positions = fractional @ cell
+    positions += _noise(positions, cell, sigma, rng)
     frame = Frame(positions=positions, species=species, species_names=tuple(str(s) for s in range(int(species.max()) + 1)),
                   cell=cell, pbc=np.ones(3, dtype=bool))
     return to_network_units(frame, law.jitter, n_carriers, sigma, rng)
@@ -76,8 +83,30 @@ def to_network_units(frame: Frame, jitter: float, n_carriers: int, sigma: float,
     return Sample(frame=scaled, carrier=carrier, sigma=sigma)
 
 
+def _noise(positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], sigma: float, rng: np.random.Generator
+           ) -> npt.NDArray[np.float64]:
+    """Displacements (n_atoms, 3)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_atoms = len(positions)
+    edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), 3.0)
+    distance = np.linalg.norm(edges.vectors, axis=1)
+    centre = np.repeat(np.arange(n_atoms), np.diff(edges.offsets))
+    nearest = np.full(n_atoms, 3.0)
+    np.minimum.at(nearest, centre, distance)
+    displacement = rng.normal(0.0, 1.0, (n_atoms, 3)) * np.minimum(sigma, LINDEMANN * nearest)[:, None]
+    bound = distance < _MOLECULE
+    if bound.any():
+        graph = coo_array((np.ones(bound.sum()), (centre[bound], edges.neighbour[bound])), shape=(n_atoms, n_atoms))
+        n_groups, group = connected_components(graph, directed=False)
+        shared = rng.normal(0.0, sigma, (n_groups, 3)) * (np.bincount(group) > 1)[:, None]
+        displacement += shared[group]
+    return displacement
+
+
 def supercell(structure: CrystalStructure) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Repeat a structure, at unit density, until noise is no rigid shift of images.
+    """Repeat a structure, in network units, until noise is no rigid shift of images.
 
     Returns
     -------
@@ -85,7 +114,7 @@ def supercell(structure: CrystalStructure) -> tuple[npt.NDArray[np.float64], npt
     fractional : (n_atoms, 3) float64
     species : (n_atoms,) int64
     """
-    cell = structure.cell * (TARGET_VOLUME * len(structure) / abs(np.linalg.det(structure.cell))) ** (1.0 / 3.0)
+    cell = structure.cell * _clean_factor(structure)
     widths = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     repeat = np.ones(3, dtype=int)
     while True:
@@ -98,3 +127,11 @@ def supercell(structure: CrystalStructure) -> tuple[npt.NDArray[np.float64], npt
     steps = np.stack(np.meshgrid(*[np.arange(r) for r in repeat], indexing="ij"), axis=-1).reshape(-1, 1, 3)
     fractional = ((structure.fractional[None] + steps) / repeat).reshape(-1, 3)
     return cell * repeat[:, None], fractional, np.tile(structure.species, len(steps))
+
+
+@cache
+def _clean_factor(structure: CrystalStructure) -> float:
+    """Length factor of the ideal crystal; by local density, so that a sheet in vacuum is scaled like any other."""
+    frame = Frame(positions=structure.fractional @ structure.cell, species=structure.species, species_names=(), cell=structure.cell,
+                  pbc=np.ones(3, dtype=bool))
+    return length_factor(local_spacing(frame))

@@ -24,7 +24,7 @@ _VALIDATION, _TEST = 0.10, 0.20
 _FIELDS = ("ids", "label", "d", "cell", "natoms", "Z", "frac")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CrystalStructure:
     """One crystal of known phase.
 

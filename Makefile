@@ -1,0 +1,35 @@
+# make demo   install into .venv, classify the sample dumps, say where the results are
+# make test   install into .venv, run linters, type check and tests
+# make train  reproduce the shipped weights (docs/training.md)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= demo_output
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test fast lint clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/ovito-mace-phase classify sample_dumps/*.dump.gz --output $(DEMO)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+fast: $(STAMP)
+	$(BIN)/pytest -m 'not slow'
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,107 @@
+"""From logits to label, confidence and margin.
+
+    p[a, c] = softmax_c(l[a, c] / T + log w_c)         T: temperature fitted on held-out chemistries; w: prior of the frame
+    label   = argmax_c p,   confidence = max_c p,   margin = best minus second-best logit
+    Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold
+
+Source: temperature scaling, Guo et al., ICML 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Numbers fitted on held-out data and stored with the weights.
+
+    Attributes
+    ----------
+    temperature : float
+    log_density : float
+        Atoms whose logsumexp of the logits is lower are Other; minus infinity switches the rule off.
+    """
+
+    temperature: float = 1.0
+    log_density: float = -np.inf
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Calibration:
+        """Read the entry `calibration` of a model card."""
+        entry = card.get("calibration", {})
+        density = entry.get("log_density")
+        return cls(temperature=float(entry.get("temperature", 1.0)), log_density=-np.inf if density is None else float(density))
+
+
+def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float64] | None = None) -> Float32:
+    """Return p, (n_atoms, n_phases)."""
+    scaled = logits / np.float32(temperature)
+    if weights is not None:
+        with np.errstate(divide="ignore"):
+            scaled = scaled + np.log(weights).astype(np.float32)
+    scaled -= scaled.max(axis=1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def label(logits: Float32, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float,
+          other: int | None) -> tuple[npt.NDArray[np.int64], Float32, Float32]:
+    """Return column of the phase, confidence and margin of every atom.
+
+    Parameters
+    ----------
+    logits : (n_atoms, n_phases) float32
+    calibration : Calibration
+    weights : (n_phases,) float64, optional
+        Prior; None is uniform.
+    threshold : float
+        Atoms with less confidence become Other.
+    other : int or None
+        Column of the background class.
+
+    Returns
+    -------
+    column : (n_atoms,) int64
+        -1 where an atom is Other and there is no such column.
+    confidence : (n_atoms,) float32
+        Probability of the label; for an atom made Other by the threshold, one minus the probability of its best phase.
+    margin : (n_atoms,) float32
+    """
+    n_atoms = len(logits)
+    column = np.empty(n_atoms, dtype=np.int64)
+    confidence, margin = np.empty(n_atoms, dtype=np.float32), np.empty(n_atoms, dtype=np.float32)
+    reject = -1 if other is None else other
+    for start in range(0, n_atoms, _CHUNK):
+        block = slice(start, start + _CHUNK)
+        p = posterior(logits[block], calibration.temperature, weights)
+        best = p.argmax(axis=1)
+        sure = p[np.arange(len(p)), best]
+        margin[block] = _margin(logits[block])
+        doubtful = (sure < threshold) | (_log_density(logits[block]) < calibration.log_density)
+        doubtful &= best != reject
+        column[block] = np.where(doubtful, reject, best)
+        confidence[block] = np.where(doubtful, 1.0 - sure, sure)
+    return column, confidence, margin
+
+
+def _margin(logits: Float32) -> Float32:
+    if logits.shape[1] < 2:
+        return np.full(len(logits), np.inf, dtype=np.float32)
+    top = np.partition(logits, logits.shape[1] - 2, axis=1)[:, -2:]
+    return top[:, 1] - top[:, 0]
+
+
+def _log_density(logits: Float32) -> Float32:
+    """Logsumexp over phases, logP of an atom."""
+    top = logits.max(axis=1)
+    return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))

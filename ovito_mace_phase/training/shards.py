@@ -1,0 +1,205 @@
+"""Shards of training data: features of noisy crystals and of background, through the frozen network.
+
+A shard is drawn evenly over phases (structures evenly over chemical systems within a phase), with a stated surplus for
+the lattices simulations are full of, random alloys on their sites, and background labelled Other. All randomness comes
+from (seed, number of the shard), so a shard can be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..frame import Frame
+from ..head import prepare
+from ..neighbours import Edges, neighbour_list
+from ..network.fused import FusedNetwork
+from ..phases import Phase
+from .background import random_packing
+from .sampler import Sample, SampleLaw, draw, supercell, to_network_units
+from .structures import CrystalStructure
+
+COMMON = ("FCC", "HCP", "BCC", "CUBIC_DIAMOND", "HEX_DIAMOND", "SC", "ROCKSALT", "CSCL", "ZINCBLENDE", "WURTZITE", "FLUORITE", "L1_2",
+          "L1_0", "OMEGA", "DHCP", "ICE_IH", "ICE_IC", "ALPHA_QUARTZ", "PEROVSKITE", "SPINEL", "RUTILE", "HEUSLER_L2_1", "D0_3",
+          "LAVES_C15", "LAVES_C14", "A15", "CORUNDUM", "BETA_SN", "D0_19", "D0_22")
+ALLOY_PARENTS = ("FCC", "BCC", "HCP")
+_BATCH = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLaw:
+    """How a shard is composed.
+
+    Attributes
+    ----------
+    sample : SampleLaw
+    per_phase : int
+        Samples of every phase.
+    surplus : int
+        Factor for the phases in `COMMON`.
+    alloy_share : float
+        Share of the FCC, BCC and HCP samples with two to four species at random on the sites.
+    background : int
+        Samples labelled Other.
+    keep : int
+        Atoms kept of each sample, chosen at random.
+    """
+
+    sample: SampleLaw = SampleLaw()
+    per_phase: int = 8
+    surplus: int = 4
+    alloy_share: float = 0.25
+    background: int = 400
+    keep: int = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Rows of atoms: `features` (n, n_features) float16, `label` (n,) int16 class, `sigma` (n,) float32, `sample` (n,) int32."""
+
+    features: npt.NDArray[np.float16]
+    label: npt.NDArray[np.int16]
+    sigma: npt.NDArray[np.float32]
+    sample: npt.NDArray[np.int32]
+
+    def save(self, path: Path) -> None:
+        """Write to an npz; complete or not at all."""
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as file:
+            np.savez(file, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Shard:
+        """Read what `save` wrote."""
+        with np.load(path) as archive:
+            return cls(**{field.name: archive[field.name] for field in dataclasses.fields(cls)})
+
+
+class ShardMaker:
+    """Draws shards.
+
+    Parameters
+    ----------
+    network : FusedNetwork
+    phases : sequence of Phase
+        Classes; the first must be OTHER.
+    structures : sequence of CrystalStructure
+        Of one part of the split.
+    melts : sequence of list of Frame
+        Snapshots per system, of the same part.
+    """
+
+    def __init__(self, network: FusedNetwork, phases: Sequence[Phase], structures: Sequence[CrystalStructure],
+                 melts: Sequence[Sequence[Frame]]) -> None:
+        self.network, self.phases, self.melts = network, phases, melts
+        self._systems: dict[int, list[list[CrystalStructure]]] = {}
+        by_system: dict[tuple[int, str], list[CrystalStructure]] = {}
+        for structure in structures:
+            by_system.setdefault((structure.phase, structure.system), []).append(structure)
+        for (phase, _), group in by_system.items():
+            self._systems.setdefault(phase, []).append(group)
+
+    def make(self, law: ShardLaw, seed: int, number: int, progress: Callable[[float], None] | None = None) -> Shard:
+        """Draw shard `number` of the sequence that `seed` defines."""
+        rng = np.random.default_rng([seed, number])
+        jobs = [phase for phase in self._systems for _ in range(self._count(phase, law))] + [-1] * law.background
+        order = rng.permutation(len(jobs))
+        parts = []
+        for start in range(0, len(jobs), _BATCH):
+            samples = [self._valid_sample(jobs[k], law, rng) for k in order[start:start + _BATCH]]
+            parts.append(self._rows(samples, law.keep, rng, start))
+            if progress is not None:
+                progress(min(start + _BATCH, len(jobs)) / len(jobs))
+        return Shard(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    def _count(self, phase: int, law: ShardLaw) -> int:
+        return law.per_phase * (law.surplus if self.phases[phase].key in COMMON else 1)
+
+    def _valid_sample(self, phase: int, law: ShardLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+        """One sample in which noise has put no two atoms in one place."""
+        for _ in range(20):
+            with contextlib.suppress(InputError):
+                return self._sample(phase, law, rng)
+        raise InputError(f"twenty samples of {self.phases[phase].key} in a row had atoms at the same place; check its structures")
+
+    def _sample(self, phase: int, law: ShardLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+        """One sample and its class."""
+        n_carriers = self.network.n_carriers
+        if phase < 0:
+            return self._background(law, rng), 0
+        systems = self._systems[phase]
+        group = systems[rng.integers(len(systems))]
+        structure = group[rng.integers(len(group))]
+        if self.phases[phase].key in ALLOY_PARENTS and rng.uniform() < law.alloy_share:
+            structure = random_alloy(structure, rng)
+        return draw(structure, law.sample, n_carriers, rng), phase
+
+    def _background(self, law: ShardLaw, rng: np.random.Generator) -> Sample:
+        if self.melts and rng.uniform() < 0.7:
+            system = self.melts[rng.integers(len(self.melts))]
+            frame = system[rng.integers(len(system))]
+        else:
+            frame = random_packing(rng, int(rng.integers(1, 5)))
+        return to_network_units(frame, law.sample.jitter, self.network.n_carriers, np.inf, rng)
+
+    def _rows(self, samples: list[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
+              ) -> dict[str, npt.NDArray[np.generic]]:
+        """Features of some atoms of each sample, all samples in one pass through the network."""
+        edges, carrier, centres = concatenate([sample for sample, _ in samples], self.network.config.r_max, keep, rng)
+        features = self.network.features(edges, carrier, centres=np.concatenate(centres))
+        prepare(features, self.network.config.n_channels, self.network.config.n_layers)
+        sizes = [len(rows) for rows in centres]
+        return {"features": features.astype(np.float16),
+                "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
+                "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
+                "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32)}
+
+
+def concatenate(samples: Sequence[Sample], r_max: float, keep: int, rng: np.random.Generator
+                ) -> tuple[Edges, npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
+    """Put several frames into one graph without edges between them.
+
+    Returns
+    -------
+    edges : Edges
+    carrier : (n_atoms,) int64
+    centres : list of (at most keep,) int64
+        Rows chosen of each frame.
+    """
+    offsets, neighbour, vectors, centres = [np.zeros(1, dtype=np.int64)], [], [], []
+    n_atoms = n_edges = 0
+    for sample in samples:
+        frame = sample.frame
+        edges = neighbour_list(frame.positions, frame.cell, frame.pbc, r_max)
+        offsets.append(edges.offsets[1:] + n_edges)
+        neighbour.append(edges.neighbour + n_atoms)
+        vectors.append(edges.vectors)
+        chosen = np.sort(rng.choice(len(frame), size=min(keep, len(frame)), replace=False))
+        centres.append(chosen + n_atoms)
+        n_atoms += len(frame)
+        n_edges += len(edges.neighbour)
+    whole = Edges(offsets=np.concatenate(offsets), neighbour=np.concatenate(neighbour), vectors=np.concatenate(vectors), shifts=None)
+    return whole, np.concatenate([sample.carrier for sample in samples]), centres
+
+
+def random_alloy(structure: CrystalStructure, rng: np.random.Generator) -> CrystalStructure:
+    """Put two to four species at random on the sites of a supercell; the label stays the parent lattice."""
+    cell, fractional, species = supercell(structure)
+    share = rng.dirichlet(np.ones(rng.integers(2, 5)) * 2.0)
+    return dataclasses.replace(structure, cell=cell, fractional=fractional, species=rng.choice(len(share), size=len(species), p=share))
+
+
+def batches(shard: Shard, size: int, rng: np.random.Generator) -> Iterator[tuple[npt.NDArray[np.float16], npt.NDArray[np.int16]]]:
+    """Yield the rows of a shard in random order, `size` at a time."""
+    order = rng.permutation(len(shard.label))
+    for start in range(0, len(order), size):
+        rows = np.sort(order[start:start + size])
+        yield shard.features[rows], shard.label[rows]
