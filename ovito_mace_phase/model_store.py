@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .errors import ModelFileError
+from .network.weights import model_paths
 
 if TYPE_CHECKING:
-    from .model import PhaseModel
+    from .model import Device, PhaseModel
 
 MAX_MODELS = 2
 _Key = tuple[str, tuple[int, ...], str]
@@ -35,26 +35,35 @@ def get_model(path: str, device: str) -> PhaseModel:
     ------
     ModelFileError
         When there is no such file, or it is not a model.
+    InputError
+        When CUDA is asked for and not there.
     """
     from .model import PhaseModel
 
-    key = (path, _times(path), device)
+    key = (path, file_times(path), device)
     with _lock:
         if key not in _models:
-            _models[key] = PhaseModel.load(path or None, device=device)
+            _models[key] = PhaseModel.load(path or None, device=cast("Device", device))
             while len(_models) > MAX_MODELS:
                 _models.popitem(last=False)
         _models.move_to_end(key)
         return _models[key]
 
 
-def _times(path: str) -> tuple[int, ...]:
-    """Modification times of the files of a model, which may be given with or without its suffix."""
+def file_times(path: str) -> tuple[int, ...]:
+    """Return when the two files of a model were changed, in ns; nothing for the shipped model.
+
+    Raises
+    ------
+    ModelFileError
+        When there is no such file.
+    """
     if not path:
         return ()
-    base = Path(path).expanduser()
-    candidates = {base, base.with_suffix(".safetensors"), base.with_suffix(".json")}
-    times = tuple(file.stat().st_mtime_ns for file in sorted(candidates) if file.is_file())
-    if not times:
-        raise ModelFileError(f"there is no model file {path}; leave the model file empty for the shipped model")
-    return times
+    try:
+        return tuple(file.stat().st_mtime_ns for file in model_paths(path))
+    except OSError as error:
+        raise ModelFileError(
+            f"cannot read the model file {error.filename} ({error.strerror}): a model is a pair of files, "
+            "NAME.safetensors and NAME.json; leave the model file empty for the shipped model"
+        ) from None

@@ -1,7 +1,7 @@
 """The OVITO modifier: reads the atoms, lets one worker thread evaluate the network, writes phases and scores.
 
-`modify` follows the way of a frame: OVITO -> `ovito_input` -> logits (network, in a worker; kept for cheap settings)
--> `classify.read_out` -> `ovito_output` -> OVITO.
+`modify` follows the way of a frame: OVITO -> `ovito_input` -> `evaluation` (network and readout, in a worker thread)
+-> `ovito_output` -> OVITO.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import difflib
 import re
 import warnings
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ovito
 from ovito.data import DataCollection
 from ovito.pipeline import ModifierInterface
 from ovito.traits import FilePath
-from traits.api import Bool, Enum, Float, Str, Union
+from traits.api import Bool, Enum, Float, Range, Str, Union
 
 from .errors import InputError
-from .logit_cache import LogitCache, content_key
+from .logit_cache import LogitCache
 from .phases import phase_table
 
 if TYPE_CHECKING:
-    from .classify import PhaseResult
+    from .evaluation import Request
     from .ovito_input import AtomsIn
-    from .worker import Cancelled, Progress
 
 __all__ = ["MacePhaseModifier"]
 
@@ -54,7 +53,7 @@ class MacePhaseModifier(ModifierInterface):
     """Which particle types are alike: "" by name, "1,2 3" merges 1 and 2, "ignore" makes all alike."""
 
     length_scale = Union(None, Float, label="Length scale", ovito_group="Atoms")
-    """Factor from the file's lengths to those of the network; None finds it from the local density."""
+    """Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame."""
 
     only_selected = Bool(False, label="Use only selected particles", ovito_group="Atoms")
     """Classify selected atoms alone, as if the others did not exist; those get phase 0, Other."""
@@ -67,10 +66,10 @@ class MacePhaseModifier(ModifierInterface):
     prior = Enum("uniform", "frame", label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
     """"frame" estimates the phase fractions of the frame first, so that stray atoms join the phases around them."""
 
-    confidence_threshold = Union(
-        None, Float, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
+    confidence_threshold = Range(
+        0.0, 1.0, 0.0, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
     )
-    """Atoms less sure than this become Other; None takes the model's own calibrated value."""
+    """Atoms less sure than this become Other."""
 
     order_parameters = Str("auto", label="Order parameters", ovito_group="Output", ovito_invalidate_cache=False)
     """"auto": phases of at least 1 % of the atoms, at most 8; "none"; or keys separated by commas."""
@@ -115,79 +114,57 @@ class MacePhaseModifier(ModifierInterface):
         ModelFileError
             When the model file cannot be used.
         """
-        listed, scale = self._checked()
         yield "Reading atoms"
+        from .evaluation import evaluate
         from .ovito_input import read_atoms
-        from .ovito_output import frequent_phases, write_result, write_settings
+        from .ovito_output import write_result, write_settings
 
+        phases, operators = _keys(self.phases), self._order_parameter_keys()
         atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
-        result, card = yield from self._classify(atoms, scale, _cache_of(data_cache))
+        done = yield from evaluate(self._request(atoms, phases, operators), _cache_of(data_cache))
         yield "Writing phases"
-        mode = self.order_parameters.strip().lower()
-        operators = (
-            frequent_phases(result) if mode == "auto" else () if mode in ("", "none") else _keys(self.order_parameters)
-        )
-        _check_in_model(operators, result)
-        write_result(data, atoms, result, listed=listed, order_parameters=operators, color_by_type=self.color_by_type)
-        write_settings(data, self._settings(card), atoms.notes)
+        listed = phases + (operators if operators != "auto" else ())
+        write_result(data, atoms, done, listed=listed, color_by_type=self.color_by_type)
+        write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
         for note in atoms.notes:
             _tell(note)
             yield note
 
-    def _checked(self) -> tuple[tuple[str, ...], float | None]:
-        """Check parameters before any work; return the keys to list always, and the length scale."""
-        threshold, scale = self.confidence_threshold, self.length_scale
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise InputError(f"confidence_threshold must lie between 0 and 1, not {threshold:g}")
+    def _order_parameter_keys(self) -> tuple[str, ...] | Literal["auto"]:
+        mode = self.order_parameters.strip().lower()
+        if mode == "auto":
+            return "auto"
+        return () if mode in ("", "none") else _keys(self.order_parameters)
+
+    def _request(
+        self, atoms: AtomsIn, phases: tuple[str, ...], operators: tuple[str, ...] | Literal["auto"]
+    ) -> Request:
+        """Gather what the worker needs, so that it never looks at the modifier."""
+        from .classify import ReadoutSettings
+        from .evaluation import Request
+
+        scale = self.length_scale
         if scale is not None and not 0.0 < scale < float("inf"):
-            raise InputError(f"length_scale must be a positive number or None, not {scale:g}")
-        named = () if self.order_parameters.strip().lower() in ("", "auto", "none") else _keys(self.order_parameters)
-        return tuple(dict.fromkeys((*_keys(self.phases), *named))), scale
+            raise InputError(
+                f"length_scale must be a positive number (the cube root of the volume per atom), not {scale:g}"
+            )
+        return Request(
+            frame=atoms.frame,
+            species_spec=atoms.species_spec,
+            length_scale="auto" if scale is None else scale,
+            model_file=self.model_file,
+            device=self.device,
+            readout=ReadoutSettings(prior=self.prior, threshold=self.confidence_threshold, phases=phases or None),
+            order_parameters=operators,
+        )
 
-    def _classify(
-        self, atoms: AtomsIn, scale: float | None, cache: LogitCache
-    ) -> Generator[str | float, None, tuple[PhaseResult, dict]]:
-        """Take the logits from the cache or the worker, and read phases off them."""
-        from .worker import run_in_worker
-
-        key = content_key(atoms.frame, atoms.species_spec, scale, self.device, self.model_file)
-        path, device, logits = self.model_file, self.device, cache.get(key)
-        restrict = _keys(self.phases) or None
-        prior, threshold = self.prior, self.confidence_threshold
-
-        def work(progress: Progress, cancelled: Cancelled) -> tuple[Any, PhaseResult, dict]:
-            from .classify import evaluate_logits, make_settings, read_out
-            from .model_store import get_model
-
-            model = get_model(path, device)
-            values = logits
-            if values is None:
-                values = evaluate_logits(
-                    atoms.frame,
-                    model,
-                    species_spec=atoms.species_spec,
-                    length_scale="auto" if scale is None else scale,
-                    progress=progress,
-                    cancelled=cancelled,
-                )
-            settings = make_settings(model, prior=prior, threshold=threshold, phases=restrict)
-            return values, read_out(values, model, settings), model.card
-
-        message = "Reading phases from stored scores" if logits is not None else f"Classifying {len(atoms.frame)} atoms"
-        values, result, card = yield from run_in_worker(work, message)
-        if logits is None:
-            cache.put(key, values)
-        return result, card
-
-    def _settings(self, card: dict) -> dict[str, str | float | int]:
-        threshold, scale = self.confidence_threshold, self.length_scale
+    def _settings(self) -> dict[str, str | float | int]:
         return {
-            "model": str(card.get("name", "")),
             "settings.species": self.species,
-            "settings.length_scale": "auto" if scale is None else scale,
+            "settings.length_scale": "auto" if self.length_scale is None else self.length_scale,
             "settings.phases": self.phases or "all",
             "settings.prior": self.prior,
-            "settings.confidence_threshold": "model" if threshold is None else threshold,
+            "settings.confidence_threshold": self.confidence_threshold,
             "settings.only_selected": int(self.only_selected),
         }
 
@@ -207,14 +184,6 @@ def parameter_names() -> tuple[str, ...]:
 def _keys(text: str) -> tuple[str, ...]:
     """Split a list of phase keys and check each; upper and lower case are alike."""
     return tuple(dict.fromkeys(phase_table().by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
-
-
-def _check_in_model(keys: tuple[str, ...], result: PhaseResult) -> None:
-    missing = [key for key in keys if key not in {phase.key for phase in result.phases}]
-    if missing:
-        raise InputError(
-            f"order_parameters: the model does not know {', '.join(missing)}; it was trained on other phases"
-        )
 
 
 def _cache_of(data_cache: DataCollection | None) -> LogitCache:

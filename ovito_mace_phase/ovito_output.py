@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import DataCollection, DataTable, ElementType, Property
 
-from .classify import PhaseResult
+from .evaluation import Evaluation
 from .ovito_input import AtomsIn
 from .phases import Phase, phase_table
 
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
-AUTO_FRACTION = 0.01
-AUTO_MOST = 8
 
 
 def type_name(phase: Phase) -> str:
@@ -24,13 +22,7 @@ def type_name(phase: Phase) -> str:
 
 
 def write_result(
-    data: DataCollection,
-    atoms: AtomsIn,
-    result: PhaseResult,
-    *,
-    listed: Sequence[str],
-    order_parameters: Sequence[str],
-    color_by_type: bool,
+    data: DataCollection, atoms: AtomsIn, done: Evaluation, *, listed: Sequence[str], color_by_type: bool
 ) -> None:
     """Write the result of one frame.
 
@@ -39,29 +31,26 @@ def write_result(
     data : DataCollection
     atoms : AtomsIn
         As read from `data`.
-    result : PhaseResult
+    done : Evaluation
         Of the chosen atoms. The others get phase 0, confidence and margin 0, and NaN as order parameter.
     listed : sequence of str
         Keys of phases to list even when no atom has them.
-    order_parameters : sequence of str
-        Keys of the phases whose order parameter is written.
     color_by_type : bool
         Write the `Color` of every atom.
     """
-    phase = _spread(result.phase.astype(np.int32), atoms, np.int32(0))
+    phase = _spread(done.result.phase, atoms, np.int32(0))
     shown = _shown_phases(phase, listed)
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
     _set_types(typed, shown)
-    particles.create_property("Confidence", data=_spread(result.confidence.astype(np.float32), atoms, np.float32(0)))
-    particles.create_property("Phase Margin", data=_spread(result.margin.astype(np.float32), atoms, np.float32(0)))
-    for key in order_parameters:
-        values = np.asarray(result.order_parameter(key), dtype=np.float32)
-        particles.create_property(f"OP_{key}", data=_spread(values, atoms, np.float32(np.nan)))
+    particles.create_property("Confidence", data=_spread(done.result.confidence, atoms, np.float32(0)))
+    particles.create_property("Phase Margin", data=_spread(done.result.margin, atoms, np.float32(0)))
+    for key, scores in done.order_parameters.items():
+        particles.create_property(f"OP_{key}", data=_spread(scores, atoms, np.float32(np.nan)))
     if color_by_type:
         particles.create_property("Color", data=_colors(phase, shown))
-    _write_counts(data, phase, shown, typed)
-    data.attributes[f"{PREFIX}.classified_atoms"] = len(result.phase)
+    _write_counts(data, phase, shown)
+    data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
 
 
 def write_settings(data: DataCollection, settings: Mapping[str, str | float | int], warnings: Sequence[str]) -> None:
@@ -69,16 +58,6 @@ def write_settings(data: DataCollection, settings: Mapping[str, str | float | in
     for name, value in settings.items():
         data.attributes[f"{PREFIX}.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
-
-
-def frequent_phases(result: PhaseResult) -> tuple[str, ...]:
-    """Return the keys of the phases of at least 1 % of the atoms, most frequent first, at most 8, without Other."""
-    if not len(result.phase):
-        return ()
-    fractions = {key: value for key, value in result.fractions().items() if key != "OTHER" and value >= AUTO_FRACTION}
-    available = {phase.key for phase in result.phases}
-    ordered = sorted(fractions, key=lambda key: -fractions[key])
-    return tuple(key for key in ordered if key in available)[:AUTO_MOST]
 
 
 def _spread(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
@@ -110,7 +89,7 @@ def _colors(phase: npt.NDArray[np.int32], shown: Sequence[Phase]) -> npt.NDArray
     return colors[np.searchsorted([entry.id for entry in shown], phase)]
 
 
-def _write_counts(data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase], typed: Property) -> None:
+def _write_counts(data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase]) -> None:
     """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart."""
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
@@ -121,4 +100,3 @@ def _write_counts(data: DataCollection, phase: npt.NDArray[np.int32], shown: Seq
     table.x = table.create_property("Phase", data=ids)
     _set_types(table.x, shown)
     table.y = table.create_property("Count", data=counts)
-    table.axis_label_x = typed.name

@@ -42,8 +42,9 @@ def _bars(axes: Axes, shares: list[PhaseShare], n_atoms: int) -> None:
     axes.bar_label(
         bars, labels=[f" {value:.1f} %" if value >= 0.05 else f" {value:.2g} %" for value in percent], fontsize=8
     )
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(names), 4) - 0.5, -0.5)
     axes.set_xlim(0, 112)
+    axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel(f"fraction of {n_atoms} atoms (%)")
     if not names:
         axes.set_yticks([])
@@ -51,8 +52,8 @@ def _bars(axes: Axes, shares: list[PhaseShare], n_atoms: int) -> None:
 
 
 def _lines(axes: Axes, shares: list[PhaseShare], frames: Sequence[FrameSummary]) -> None:
-    steps = [summary.timestep for summary in frames]
-    by_step = len(set(steps)) == len(steps)
+    steps = [summary.timestep for summary in frames if summary.timestep is not None]
+    by_step = len(set(steps)) == len(frames)
     x = steps if by_step else [summary.frame for summary in frames]
     for share in shares[:MOST]:
         y = [100 * summary.fraction(share.key) for summary in frames]

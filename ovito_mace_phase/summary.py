@@ -26,7 +26,7 @@ class FrameSummary:
     """The phases of one frame, most frequent first."""
 
     frame: int
-    timestep: int
+    timestep: int | None
     n_atoms: int
     shares: tuple[PhaseShare, ...]
 
@@ -41,7 +41,7 @@ def summarise(
     kinds: Sequence[tuple[int, str, tuple[float, float, float]]],
     *,
     frame: int,
-    timestep: int,
+    timestep: int | None,
 ) -> FrameSummary:
     """Count the phases of one frame.
 
@@ -52,8 +52,10 @@ def summarise(
     confidence : (n_atoms,) float32
     kinds : sequence of (id, key, colour)
         The phases that occur, and others to list with zero atoms.
-    frame, timestep : int
-        Number in the file, and step of the simulation.
+    frame : int
+        Number in the file.
+    timestep : int or None
+        Step of the simulation, where the file has one.
     """
     shares = []
     for number, key, color in kinds:
@@ -117,7 +119,7 @@ def write_csv(path: Path, frames: Sequence[FrameSummary]) -> None:
                 writer.writerow(
                     [
                         summary.frame,
-                        summary.timestep,
+                        "" if summary.timestep is None else summary.timestep,
                         summary.n_atoms,
                         key,
                         count,

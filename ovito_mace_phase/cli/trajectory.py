@@ -162,7 +162,10 @@ def _kinds(data: DataCollection) -> tuple[Kind, ...]:
 
 def _summary(data: DataCollection, index: int) -> FrameSummary:
     phase, confidence = np.asarray(data.particles["Phase"]), np.asarray(data.particles["Confidence"])
-    return summarise(phase, confidence, _kinds(data), frame=index, timestep=int(data.attributes.get("Timestep", index)))
+    timestep = data.attributes.get("Timestep")
+    return summarise(
+        phase, confidence, _kinds(data), frame=index, timestep=None if timestep is None else int(timestep)
+    )
 
 
 def _last(data: DataCollection) -> LastFrame:

@@ -1,0 +1,55 @@
+"""A stand-in for `PhaseModel`: answers at once, by position, and counts how often it was asked."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from ovito_mace_phase.confidence import Calibration
+from ovito_mace_phase.errors import CancelledError
+from ovito_mace_phase.lengths import local_spacing
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.species import assign_carriers
+
+N_CARRIERS = 6
+SPLIT = 7.0  # atoms with x below are FCC, the others HCP
+
+
+class FakeModel:
+    """Logit 0 for the phase of an atom, -1 for BCC, -8 for all others."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.phases = tuple(phase_table())
+        self.card = {"name": "fake"}
+        self.calibration = Calibration()
+        self.seconds = seconds
+        self.calls = 0
+        self.cancelled = False
+
+    def logits(self, frame, *, progress=None, cancelled=None, **_ignored):
+        self.calls += 1
+        assign_carriers(frame, N_CARRIERS, local_spacing(frame))  # the checks of the real model
+        keys = [phase.key for phase in self.phases]
+        out = np.full((len(frame), len(keys)), -8.0, dtype=np.float32)
+        out[:, keys.index("BCC")] = -1.0
+        left = frame.positions[:, 0] < SPLIT
+        out[left, keys.index("FCC")] = 0.0
+        out[~left, keys.index("HCP")] = 0.0
+        for step in range(20 if self.seconds else 1):
+            if cancelled is not None and cancelled():
+                self.cancelled = True
+                raise CancelledError("stopped")
+            if progress is not None:
+                progress((step + 1) / 20)
+            time.sleep(self.seconds / 20)
+        return out
+
+
+def install(monkeypatch, seconds: float = 0.0) -> FakeModel:
+    """Let the modifier use a fake instead of a model file."""
+    from ovito_mace_phase import model_store
+
+    fake = FakeModel(seconds)
+    monkeypatch.setattr(model_store, "get_model", lambda path, device: fake)
+    return fake
