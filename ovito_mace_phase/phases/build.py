@@ -15,12 +15,7 @@ from pathlib import Path
 
 import click
 
-from .build_cells import (
-    aflow_citation,
-    label_pearson,
-    label_space_group,
-    reference_cell,
-)
+from .build_cells import aflow_citation, label_pearson, label_space_group, reference_cell
 from .build_groups import matching_pairs
 from .build_ices import ICES, WATER_CITATION, WATER_SOURCE, ice_cell
 from .build_isopointal import sort_clusters
@@ -45,9 +40,10 @@ def build_table(sources: Sources, *, max_atoms: int = 40) -> list[Phase]:
     near, own = sort_clusters(sources, [*simple, *proposals], {label: entry[0] for label, entry in built.items()})
     built |= _cells(sources, own)
     proposals = [p for p in [*proposals, *own] if p.label in built]
-    n_named = sum(proposal.key is not None for proposal in proposals)
+    n_named = sum(proposal.key is not None and "@" not in proposal.label for proposal in proposals)
     crystals = _crystals(sources, proposals, built, near)
-    phases = [ptm_phase(entry, built.get(PTM_PROPOSALS[entry[1]].label) if entry[1] in PTM_PROPOSALS else None) for entry in PTM]
+    ptm_cells = {key: built[proposal.label] for key, proposal in PTM_PROPOSALS.items()}
+    phases = [ptm_phase(entry, ptm_cells.get(entry[1])) for entry in PTM]
     phases = [replace(p, merged=(*p.merged, *near.get(p.aflow or "", ()))) for p in phases]
     others = [omega_phase(), *crystals[:n_named], *_ices(), *crystals[n_named:]]
     phases += [replace(phase, id=100 + n) for n, phase in enumerate(others)]
@@ -145,12 +141,12 @@ def _ices() -> list[Phase]:
 def _with_groups(phases: Sequence[Phase]) -> list[Phase]:
     """Let phases whose reference cells match share the key of the first of them."""
     # Graphene is a sheet in vacuum: as a crystal its cell means nothing.
-    crystals = [i for i, phase in enumerate(phases) if phase.reference is not None and phase.key != "GRAPHENE"]
-    cells = [phase.reference for i, phase in enumerate(phases) if i in set(crystals) and phase.reference is not None]
+    crystals = [(i, p.reference) for i, p in enumerate(phases) if p.reference is not None and p.key != "GRAPHENE"]
     lead = list(range(len(phases)))
-    for a, b in matching_pairs(cells):
-        log.warning("same group: %s and %s", phases[crystals[a]].key, phases[crystals[b]].key)
-        low, high = sorted((lead[crystals[a]], lead[crystals[b]]))
+    for a, b in matching_pairs([cell for _, cell in crystals]):
+        first, second = crystals[a][0], crystals[b][0]
+        log.warning("same group: %s and %s", phases[first].key, phases[second].key)
+        low, high = sorted((lead[first], lead[second]))
         lead = [low if entry == high else entry for entry in lead]
     return [replace(phase, group=phases[lead[i]].key) for i, phase in enumerate(phases)]
 

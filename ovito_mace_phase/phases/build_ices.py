@@ -58,7 +58,15 @@ ICES = (
 
 def ice_cell(ice: Ice) -> ReferenceCell:
     """Return the water geometry of an ice: oxygen is species 0, hydrogen species 1, two to an oxygen."""
-    logging.getLogger().setLevel(logging.ERROR)
+    # GenIce2 reports every stage to the root logger.
+    logging.disable(logging.WARNING)
+    try:
+        return _ice_cell(ice)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _ice_cell(ice: Ice) -> ReferenceCell:
     from genice2.genice import GenIce
     from genice2.plugin import safe_import
 

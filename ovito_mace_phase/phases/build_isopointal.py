@@ -48,5 +48,5 @@ def sort_clusters(
         if distance < NEAR or same_structure(reference, cell, MEDIUM):
             near.setdefault(proposal.label, []).append(label)
         elif n_members >= MIN_MEMBERS and base == proposal.label:
-            own.append(Proposal(label=label, merged=(), title=f"{proposal.title}, other geometry ({anchor})"))
+            own.append(sources.cluster(label, f"{proposal.title}, other geometry ({anchor})"))
     return near, own

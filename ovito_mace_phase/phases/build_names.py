@@ -15,7 +15,7 @@ _UNDERSCORED = re.compile(STRUKTURBERICHT.pattern + r"|_")
 _ACCENTS = str.maketrans("", "", "~\"$\\{}")
 _MINERALS = {
     "Spinel", "Zircon", "Topaz", "Gypsum", "Cinnabar", "Realgar", "Orpiment", "Diaspore", "Galena", "Quartz", "Garnet",
-    "Corundum", "Rutile", "Anatase", "Litharge", "Nacrite", "Hydrophilite", "Sulphohalite",
+    "Corundum", "Rutile", "Anatase", "Litharge", "Nacrite", "Hydrophilite", "Sulphohalite", "Diopside",
 }  # fmt: skip
 
 
@@ -56,12 +56,14 @@ def strukturbericht(title: str, listed: str) -> str | None:
 def choose_keys(
     proposals: Sequence[Proposal], designations: Sequence[str | None], minerals: Sequence[str | None]
 ) -> list[str]:
-    """Return one distinct key a phase: by hand, else Strukturbericht, else mineral, else the AFLOW label."""
+    """Return one distinct key a phase: by hand, else mineral, else Strukturbericht, else the AFLOW label."""
+    # A cluster's label is long and its base label is a phase already: LABEL_MP_ID.
+    labels = [f"{bare_label(p.label)}@{p.label.partition('@')[2]}".rstrip("@") for p in proposals]
     by_hand = [proposal.key for proposal in proposals]
     taken = set(filter(None, by_hand))
     choices = [
         [_key(word) if word else None for word in words]
-        for words in (designations, minerals, [bare_label(p.label) for p in proposals], [p.label for p in proposals])
+        for words in (minerals, designations, labels, [p.label for p in proposals])
     ]
     counts = [Counter(words) for words in choices]
     keys = []

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -92,36 +93,48 @@ class Sources:
             fractional=self._mp["frac"][atoms].astype(np.float64),
         )
 
+    @cached_property
+    def named(self) -> dict[str, dict[str, str]]:
+        """Rows of ``named.csv`` by label: what is set by hand. Without a key a row only corrects a class of the list."""
+        text = files(__package__).joinpath("named.csv").read_text(encoding="utf-8")
+        return {row["label"]: row for row in csv.DictReader(text.splitlines())}
+
     def proposals(self, max_atoms: int) -> list[Proposal]:
         """Return the phases to build: the named ones first, then the well populated ones of the class list."""
-        named = list(csv.DictReader(files(__package__).joinpath("named.csv").read_text(encoding="utf-8").splitlines()))
         classes = [row for row in _rows(self.folder / "class_list_proposal.csv") if row["tier"] in "ABC"]
         members = {label: row for row in classes for label in (row["merged"].split())}
         members |= {row["representative"]: row for row in classes}
         result: list[Proposal] = []
         taken: set[str] = set()
-        for row in named:
-            label = row["label"]
+        for label, row in self.named.items():
+            if not row["key"] or "@" in label:
+                continue
             group = members.get(label)
             labels = {group["representative"], *group["merged"].split()} if group else {label}
             taken |= labels
-            result.append(
-                Proposal(
-                    label=label,
-                    merged=tuple(sorted(labels - {label})),
-                    title=row["name"],
-                    key=row["key"],
-                    mineral=row["mineral"] or None,
-                    anchor=row["anchor"] or None,
-                    letters=row["species"] or None,
-                )
-            )
+            result.append(self._proposal(label, labels - {label}, row["name"]))
         for row in classes:
             wanted = row["tier"] == "A" and int(row["natoms_prim"]) <= max_atoms
             label = row["representative"]
             if wanted and label in self.prototypes and label not in taken:
-                result.append(Proposal(label=label, merged=tuple(row["merged"].split()), title=row["name"]))
+                result.append(self._proposal(label, row["merged"].split(), row["name"]))
         return result
+
+    def cluster(self, label: str, title: str) -> Proposal:
+        """Return the proposal for a cluster ``label@mp-id`` that is a phase of its own."""
+        return self._proposal(label, (), self.named.get(label, {}).get("name") or title)
+
+    def _proposal(self, label: str, merged: Iterable[str], title: str) -> Proposal:
+        row = self.named.get(label, {})
+        return Proposal(
+            label=label,
+            merged=tuple(sorted(merged)),
+            title=title,
+            key=row.get("key") or None,
+            mineral=row.get("mineral") or None,
+            anchor=row.get("anchor") or None,
+            letters=row.get("species") or None,
+        )
 
 
 def lattice_from_parameters(parameters: np.ndarray) -> np.ndarray:
