@@ -99,7 +99,7 @@ def _cu_melting(seed: int) -> list[Atoms]:
         half_molten(atoms, 1327, simulation)
         frames = [simulation.snapshot()]
         for _ in range(11):
-            simulation.run(5, 1430, barostat="z")
+            simulation.run(3, 1430, barostat="z")
             frames.append(simulation.snapshot())
     start = frames[0].info["time"]
     for frame in frames:
