@@ -130,7 +130,7 @@ _ALL = (
     ),
     Material(
         name="SiO2",
-        phase="CRISTOBALITE",
+        phase="BETA_CRISTOBALITE",
         potential=Potential(
             style="vashishta",
             file="SiO.1990.vashishta",
@@ -165,7 +165,7 @@ _ALL = (
     ),
     Material(
         name="NiAl",
-        phase="B2",
+        phase="CSCL",
         potential=_NIAL,
         atoms=lambda: crystals.cubic(("Ni", "Al"), "cesiumchloride", 2.88, (6, 6, 7)),
         melting=1780,
@@ -179,7 +179,7 @@ _ALL = (
     ),
     Material(
         name="CuZr",
-        phase="B2",
+        phase="CSCL",
         potential=_eam(
             "eam/fs", "CuZr_mm.eam.fs", ("Cu", "Zr"), "Mendelev, Sordelet, Kramer, J. Appl. Phys. 102, 043501 (2007)"
         ),
