@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,17 @@ def convert(model_path: str | Path, out_path: str | Path, *, allow_other: bool =
     """
     model_path = Path(model_path)
     try:
-        checksum = hashlib.sha256(model_path.read_bytes()).hexdigest()
+        blob = model_path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"cannot read {model_path} ({error.strerror})") from error
+    checksum = hashlib.sha256(blob).hexdigest()
     known = checksum == ORIGINAL_SHA256
     if not known and not allow_other:
         raise ModelFileError(
             f"{model_path} is not MACE-MP-0 small: sha256 is {checksum}, expected {ORIGINAL_SHA256}. Opening a .model "
             "file runs code stored in it: add --allow-other only if you trust its origin"
         )
-    tensors, config = convert_module(_unpickle(model_path))
+    tensors, config = convert_module(_unpickle(blob, model_path))
     card: dict[str, Any] = {"network": config.to_card(), "original": {"file": model_path.name, "sha256": checksum}}
     if known:
         card["original"] |= {
@@ -77,8 +79,8 @@ def find_original() -> Path:
     )
 
 
-def _unpickle(path: Path) -> Any:
-    """Load the torch module in a pickled file on the CPU."""
+def _unpickle(blob: bytes, path: Path) -> Any:
+    """Load the torch module in the bytes of a pickled file on the CPU: the same bytes that were hashed."""
     try:
         with _environment_kept("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
             import mace.modules  # noqa: F401  (the classes that the pickle names)
@@ -87,7 +89,7 @@ def _unpickle(path: Path) -> Any:
         raise MissingPackageError(f"converting needs mace-torch ({error}): pip install mace-torch") from error
     try:
         # weights_only=False: a .model file is a whole pickled module, which weights_only refuses to load
-        return torch.load(path, map_location="cpu", weights_only=False)
+        return torch.load(BytesIO(blob), map_location="cpu", weights_only=False)
     except Exception as error:  # a damaged pickle may raise anything
         raise ModelFileError(f"{path} is not a MACE model file ({type(error).__name__}: {error})") from error
 

@@ -59,7 +59,7 @@ def all_images(atoms: ase.Atoms, cutoff: float) -> np.ndarray:
     cell = np.where(atoms.pbc[:, None], np.array(atoms.cell), 0.0)
     inverse = np.linalg.pinv(cell)  # columns: reciprocal vectors, whose lengths are one over the heights of the cell
     spread = np.ptp(atoms.positions @ inverse, axis=0) if len(atoms) else np.zeros(3)
-    reach = np.ceil(cutoff * np.linalg.norm(inverse, axis=0) + spread).astype(int)
+    reach = np.where(atoms.pbc, np.ceil(cutoff * np.linalg.norm(inverse, axis=0) + spread), 0).astype(int)
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), axis=-1).reshape(-1, 3)
     vectors = atoms.positions[None, None] - atoms.positions[None, :, None] + (shifts @ cell)[:, None, None]
     near = np.linalg.norm(vectors, axis=-1) < cutoff
