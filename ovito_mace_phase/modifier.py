@@ -178,7 +178,7 @@ MacePhaseModifier.__module__ = __package__ or "ovito_mace_phase"  # scripts gene
 
 def parameter_names() -> tuple[str, ...]:
     """Return the names of the modifier's parameters in the order of its panel."""
-    return tuple(name for name in MacePhaseModifier.class_visible_traits() if not name.startswith("_"))
+    return tuple(MacePhaseModifier.class_visible_traits())  # type: ignore[attr-defined]
 
 
 def _keys(text: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def _cache_of(data_cache: DataCollection | None) -> LogitCache:
 
 def _tell(note: str) -> None:
     """Show a note: OVITO's log window shows what is printed, scripts get a warning."""
-    if ovito.gui_mode:
+    if ovito.gui_mode:  # type: ignore[attr-defined]
         print(f"MACE phase classification: {note}")  # noqa: T201
     else:
         warnings.warn(note, stacklevel=2)

@@ -68,14 +68,15 @@ Examples:
     default="auto",
     show_default=True,
     metavar="auto|NUMBER",
-    help="Factor from the file's lengths to the network's.",
+    help="Cube root of the volume per atom; auto takes it from the local density.",
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(0.0, 1.0),
-    default=None,
+    default=0.0,
+    show_default=True,
     metavar="0...1",
-    help="Atoms with less confidence become Other.  [default: the model's own]",
+    help="Atoms with less confidence become Other.",
 )
 @click.option(
     "--device",
@@ -103,7 +104,7 @@ def classify_command(
     ops: str,
     prior: str,
     length_scale: str,
-    threshold: float | None,
+    threshold: float,
     device: str,
     model: str,
     file_format: str,
@@ -135,14 +136,14 @@ def classify_command(
     failures = 0
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
-            _one_file(file, stem, options, single=len(files) == 1)
+            failures += _one_file(file, stem, options, single=len(files) == 1)
         except MacePhaseError as error:
             if len(files) == 1:
                 raise
             click.echo(f"Error: {file}: {error}", err=True)
             failures += 1
-    if failures:
-        click.echo(f"{failures} of {len(files)} files could not be classified", err=True)
+    if failures and len(files) > 1:
+        click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
     return 2 if failures else 0
 
 
@@ -152,8 +153,8 @@ def _options(settings: dict, frames: str, folder: Path, file_format: str, pictur
     return Options(settings=settings, frames=frames, folder=folder, file_format=file_format, picture=picture)
 
 
-def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> None:
-    """Classify one file, print its table and write its results."""
+def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> bool:
+    """Classify one file, print its table and write its results; return whether it ended with a fault."""
     from ovito_mace_phase.plots import plot_phases
     from ovito_mace_phase.summary import table_text, write_csv
 
@@ -188,6 +189,9 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> None:
         if reason:
             click.echo(f"note: frame.png is a flat drawing, not rendered by OVITO: {reason}")
     click.echo("written: " + ", ".join(str(path) for path in written))
+    if done.fault:
+        click.echo(f"Error: {done.fault}; the {len(done.frames)} frames before it were written", err=True)
+    return bool(done.fault)
 
 
 def _check_input(file: Path) -> None:

@@ -156,7 +156,7 @@ def _display_radius(positions: npt.NDArray[np.float64]) -> float:
         return 1.0
     data = DataCollection()
     data.create_particles(count=len(positions)).create_property("Position", data=positions)
-    some = np.linspace(0, len(positions) - 1, min(len(positions), 500)).astype(np.int64)
+    some = [int(index) for index in np.linspace(0, len(positions) - 1, min(len(positions), 500))]
     _, vectors = NearestNeighborFinder(1, data).find_all(some)
     return 0.5 * float(np.median(np.linalg.norm(vectors[:, 0], axis=1)))
 

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from ovito.data import DataCollection
+from ovito.data import DataCollection, Property
 from ovito.io import export_file, import_file
 from ovito.pipeline import Pipeline
 from tqdm import tqdm
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.errors import InputError, MacePhaseError
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.summary import FrameSummary, summarise
 
@@ -52,17 +52,20 @@ class LastFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """What came out of one file."""
+    """What came out of one file; `fault` is why it ended before the last frame asked for, as in a file cut short."""
 
     frames: list[FrameSummary]
     trajectory: Path
     last: LastFrame
     notes: tuple[str, ...]
+    fault: str
     text: str
 
 
 def classify_file(file: Path, stem: str, options: Options) -> Classified:
     """Classify the frames of one file and write the labelled trajectory.
+
+    A fault in a later frame ends the work; the frames before it are kept.
 
     Raises
     ------
@@ -75,29 +78,41 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
     frames = parse_frames(options.frames, pipeline.num_frames)
     target = _target(file, stem, options)
     kind = _FORMATS[options.file_format][0]
-    summaries, notes = [], {}
+    summaries: list[FrameSummary] = []
+    notes: dict[str, None] = {}
+    last: DataCollection | None = None
+    fault = ""
     with (
         finished_file(target) as temporary,
         temporary.open("wb") as stream,
         tempfile.TemporaryDirectory(dir=options.folder) as scratch,
     ):
         for index in tqdm(frames, desc=stem, unit="frame"):
-            data = _compute(pipeline, index, file)
-            summaries.append(_summary(data, index))
-            notes.update(dict.fromkeys(filter(None, data.attributes["MacePhase.warnings"].split("; "))))
+            try:
+                last = _compute(pipeline, index, file)
+            except MacePhaseError as error:
+                if last is None:
+                    raise
+                fault = f"frame {index}: {error}"
+                break
+            summaries.append(_summary(last, index))
+            notes.update(dict.fromkeys(filter(None, last.attributes["MacePhase.warnings"].split("; "))))
             if index == frames[0]:
-                _keep_order_parameters(modifier, data)
+                _keep_order_parameters(modifier, last)
             part = Path(scratch) / "frame"
             with _readable_errors(f"cannot write frame {index} to {target}"):
-                export_file(data, str(part), kind, columns=_columns(data))
+                export_file(last, str(part), kind, columns=_columns(last))
             with part.open("rb") as source:
                 shutil.copyfileobj(source, stream)
+    if last is None:
+        raise InputError(f"{file} has no frames")
     return Classified(
         frames=summaries,
         trajectory=target,
-        last=_last(data),
+        last=_last(last),
         notes=tuple(notes),
-        text=_text(summaries, pipeline.num_frames, data),
+        fault=fault,
+        text=_text(summaries, pipeline.num_frames, last),
     )
 
 
@@ -108,7 +123,7 @@ def _open(file: Path) -> Pipeline:
 
 def _compute(pipeline: Pipeline, index: int, file: Path) -> DataCollection:
     """Evaluate one frame; the modifier's notes are printed once at the end instead of as warnings."""
-    with _readable_errors(f"frame {index} of {file}"), warnings.catch_warnings():
+    with _readable_errors(f"OVITO cannot read frame {index} of {file}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return pipeline.compute(index)
 
@@ -155,7 +170,7 @@ def _columns(data: DataCollection) -> list[str]:
 def _kinds(data: DataCollection) -> tuple[Kind, ...]:
     """Phases of the frame, most frequent first."""
     phase = np.asarray(data.particles["Phase"])
-    numbers = [kind.id for kind in data.particles["Phase"].types]
+    numbers = [kind.id for kind in cast("Property", data.particles["Phase"]).types]
     numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
     return tuple((number, phase_table().by_id(number).key, phase_table().by_id(number).color) for number in numbers)
 
@@ -163,9 +178,7 @@ def _kinds(data: DataCollection) -> tuple[Kind, ...]:
 def _summary(data: DataCollection, index: int) -> FrameSummary:
     phase, confidence = np.asarray(data.particles["Phase"]), np.asarray(data.particles["Confidence"])
     timestep = data.attributes.get("Timestep")
-    return summarise(
-        phase, confidence, _kinds(data), frame=index, timestep=None if timestep is None else int(timestep)
-    )
+    return summarise(phase, confidence, _kinds(data), frame=index, timestep=None if timestep is None else int(timestep))
 
 
 def _last(data: DataCollection) -> LastFrame:

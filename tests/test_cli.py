@@ -1,0 +1,401 @@
+"""The command line: results, messages and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import install
+from ovito.io import export_file, import_file
+from pipelines import collection, fcc
+
+from ovito_mace_phase.cli import COMMANDS, files, main, picture
+from ovito_mace_phase.errors import InputError
+
+COLUMNS = ["Particle Identifier", "Particle Type", "Position.X", "Position.Y", "Position.Z"]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def no_rendering(monkeypatch):
+    monkeypatch.setattr(picture, "_render_apart", lambda *args: "switched off")
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+def dump(path: Path, n_frames: int = 1) -> Path:
+    """A LAMMPS dump of fcc copper that drifts along x, so that the fake model sees less FCC in every frame."""
+    text = ""
+    for number in range(n_frames):
+        positions, cell = fcc(noise=0.02, seed=number)
+        positions[:, 0] += 2.0 * number
+        data = collection(positions, cell, types=np.ones(256))
+        data.particles_.create_property("Particle Identifier", data=np.arange(1, 257))
+        data.attributes["Timestep"] = 100 * number
+        export_file(data, str(path), "lammps/dump", columns=COLUMNS)
+        text += path.read_text()
+    path.write_text(text)
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_one_frame(tmp_path, capsys, no_rendering):
+    out = tmp_path / "out"
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["cu.xyz", "frame.png", "phases.csv", "phases.png"]
+    text = capsys.readouterr().out
+    assert "FCC" in text
+    assert "50.00" in text
+    assert "256 atoms, frame 0 of 1, model fake" in text
+    assert "flat drawing" in text
+    table = {row["phase"]: row for row in rows(out / "phases.csv")}
+    assert int(table["FCC"]["count"]) + int(table["HCP"]["count"]) == 256
+    assert float(table["FCC"]["fraction"]) == pytest.approx(int(table["FCC"]["count"]) / 256)
+    again = import_file(str(out / "cu.xyz")).compute()
+    assert again.particles.count == 256
+    assert {"Phase", "Confidence", "OP_FCC"} <= set(again.particles.keys())
+    for name in ("phases.png", "frame.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_frames(tmp_path, capsys, no_rendering, fake):
+    out = tmp_path / "out"
+    assert (
+        run(
+            "classify",
+            dump(tmp_path / "cu.dump", 5),
+            "-o",
+            out,
+            "--frames",
+            "0::2",
+            "--format",
+            "dump",
+            "--ops",
+            "FCC,bcc",
+        )
+        == 0
+    )
+    table = rows(out / "phases.csv")
+    assert sorted({int(row["frame"]) for row in table}) == [0, 2, 4]
+    assert sorted({int(row["timestep"]) for row in table}) == [0, 200, 400]
+    counts = [int(row["count"]) for row in table if row["phase"] == "FCC"]
+    assert counts == sorted(counts, reverse=True)
+    labelled = import_file(str(out / "cu.dump"))
+    assert labelled.num_frames == 3
+    assert int((np.asarray(labelled.compute(1).particles["phase"]) == 1).sum()) == counts[1]
+    assert fake.calls == 3
+    assert "3 of 5 frames" in capsys.readouterr().out
+
+
+def test_columns_stay_the_same(tmp_path, no_rendering):
+    """Order parameters chosen in the first frame hold for all, although phases come and go."""
+    assert run("classify", dump(tmp_path / "cu.dump", 5), "-o", tmp_path / "out") == 0
+    heads = {line for line in (tmp_path / "out" / "cu.xyz").read_text().splitlines() if "Properties=" in line}
+    assert len({head.split("Properties=")[1].split()[0] for head in heads}) == 1
+
+
+def test_several_files(tmp_path, no_rendering):
+    (tmp_path / "a").mkdir()
+    first, second = dump(tmp_path / "cu.dump"), dump(tmp_path / "a" / "cu.dump")
+    assert run("classify", first, second, "-o", tmp_path / "out", "--no-picture") == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"cu.xyz", "cu.phases.csv", "cu.phases.png", "cu_2.xyz", "cu_2.phases.csv", "cu_2.phases.png"}
+
+
+def test_input_is_not_overwritten(tmp_path, no_rendering):
+    source = dump(tmp_path / "cu.dump")
+    before = source.read_bytes()
+    assert run("classify", source, "-o", tmp_path, "--format", "dump") == 0
+    assert source.read_bytes() == before
+    assert (tmp_path / "cu.labelled.dump").exists()
+
+
+def test_settings_reach_the_modifier(tmp_path, no_rendering):
+    out = tmp_path / "out"
+    options = [
+        "--phases",
+        "BCC,HCP",
+        "--prior",
+        "frame",
+        "--threshold",
+        "0.2",
+        "--species",
+        "ignore",
+        "--length-scale",
+        "2.3",
+    ]
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", out, *options) == 0
+    assert {row["phase"] for row in rows(out / "phases.csv")} == {"OTHER", "BCC", "HCP"}
+
+
+def test_no_cell_is_a_note(tmp_path, capsys, no_rendering):
+    path = tmp_path / "cluster.xyz"
+    positions, _ = fcc(2)
+    path.write_text("32\n\n" + "\n".join("Cu {:.3f} {:.3f} {:.3f}".format(*row) for row in positions) + "\n")
+    assert run("classify", path, "-o", tmp_path / "out") == 0
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.slow
+def test_rendered_or_drawn_picture(tmp_path, capsys):
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "frame.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_renderer_that_dies_or_hangs_costs_a_note(tmp_path, monkeypatch):
+    positions, _ = fcc(2)
+    phase = np.ones(32, dtype=np.int32)
+    kinds = [(1, "FCC", (0.4, 1.0, 0.4))]
+
+    def hang(*args, **keywords):
+        raise subprocess.TimeoutExpired("python", 1)
+
+    def die(*args, **keywords):
+        return subprocess.CompletedProcess(args, -11, "", "")
+
+    for fault, text in ((hang, "longer"), (die, "status -11")):
+        monkeypatch.setattr(picture.subprocess, "run", fault)
+        path = tmp_path / "frame.png"
+        assert text in picture.draw_atoms(path, positions, phase, None, kinds, "title")
+        assert path.read_bytes().startswith(b"\x89PNG")
+        path.unlink()
+
+
+# ---------------------------------------------------------------- messages and exit codes
+
+
+def test_help_is_quick_and_complete():
+    code = (
+        "import sys\nfrom ovito_mace_phase.cli import main\ntry:\n    main(['--help'])\n"
+        "finally:\n    print([m for m in ('torch', 'ovito', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.strip().endswith("[]")
+    for name in COMMANDS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_subcommands_exist(name, capsys):
+    assert run(name, "--help") == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["classify"], ["no_such_command"], ["classify", "x", "--prior", "flat"], ["classify", "x", "--threshold", "2"]],
+)
+def test_wrong_usage(arguments, capsys):
+    assert run(*arguments) == 2
+    assert "Error" in capsys.readouterr().err
+
+
+def faulty(tmp_path: Path, what: str) -> list[object]:
+    good, bad = tmp_path / "cu.dump", tmp_path / "bad.dump"
+    dump(good)
+    bad.write_bytes(
+        {"garbage": b"\x00\x01\x02 this is no trajectory\n", "cut": good.read_bytes()[:3000]}.get(what, b"")
+    )
+    return {
+        "missing": [tmp_path / "no_such_file.dump"],
+        "pattern": [tmp_path / "nothing.*"],
+        "folder": [tmp_path],
+        "empty": [bad],
+        "garbage": [bad],
+        "cut": [bad],
+        "frames text": [good, "--frames", "a:b"],
+        "frames beyond": [good, "--frames", "7"],
+        "phase": [good, "--phases", "FFC"],
+        "order parameter": [good, "--ops", "FFC"],
+        "length": [good, "--length-scale", "big"],
+        "negative length": [good, "--length-scale", "-1"],
+        "species": [good, "--species", "1,9"],
+        "model": [good, "--model", tmp_path / "no_model"],
+    }[what]
+
+
+FAULTS = {
+    "missing": "no file",
+    "pattern": "no file matches",
+    "folder": "is a folder",
+    "empty": "is empty",
+    "garbage": "cannot read",
+    "cut": "cannot read",
+    "frames text": "START:STOP",
+    "frames beyond": "none of the 1 frames",
+    "phase": "near matches",
+    "order parameter": "near matches",
+    "length": "auto or a number",
+    "negative length": "positive",
+    "species": "'9'",
+    "model": "model file",
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_bad_input_is_one_message(tmp_path, capsys, what):
+    out = tmp_path / "out"
+    assert run("classify", *faulty(tmp_path, what), "-o", out) == 2
+    captured = capsys.readouterr()
+    message = captured.err[captured.err.index("Error:") :]
+    assert FAULTS[what] in message
+    assert "Traceback" not in captured.err
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_positions_that_are_no_numbers(tmp_path, capsys):
+    path = dump(tmp_path / "cu.dump")
+    lines = path.read_text().splitlines()
+    lines[20] = "12 1 nan 0.0 0.0"
+    path.write_text("\n".join(lines) + "\n")
+    assert run("classify", path, "-o", tmp_path / "out") == 2
+    assert "Error:" in capsys.readouterr().err
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path, capsys, no_rendering):
+    bad = tmp_path / "bad.dump"
+    bad.write_text("nonsense\n")
+    assert run("classify", bad, dump(tmp_path / "cu.dump"), "-o", tmp_path / "out") == 2
+    assert (tmp_path / "out" / "cu.xyz").exists()
+    assert "1 of 2 files" in capsys.readouterr().err
+
+
+def test_fault_in_a_later_frame_keeps_those_before(tmp_path, capsys, no_rendering):
+    path = dump(tmp_path / "cu.dump", 4)
+    lines = path.read_text().splitlines()
+    frame = len(lines) // 4
+    lines[2 * frame + 20] = lines[2 * frame + 21]  # two atoms at the same place
+    path.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+    assert run("classify", path, "-o", out) == 2
+    assert import_file(str(out / "cu.xyz")).num_frames == 2
+    assert sorted({row["frame"] for row in rows(out / "phases.csv")}) == ["0", "1"]
+    error = capsys.readouterr().err
+    assert "same place" in error
+    assert "frame 2" in error
+    assert "the 2 frames before it were written" in error
+
+
+def test_last_frame_that_is_cut_short_is_left_out(tmp_path, no_rendering):
+    path = dump(tmp_path / "cu.dump", 4)
+    path.write_bytes(path.read_bytes()[:-2000])
+    out = tmp_path / "out"
+    assert run("classify", path, "-o", out) == 0
+    assert import_file(str(out / "cu.xyz")).num_frames == 3
+
+
+def test_output_folder_is_a_file(tmp_path, capsys):
+    target = tmp_path / "file"
+    target.write_text("x")
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", target / "out") == 2
+    assert "output folder" in capsys.readouterr().err
+
+
+def test_full_disk(tmp_path, capsys, monkeypatch):
+    from ovito_mace_phase.cli import trajectory
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "cu.xyz")
+
+    monkeypatch.setattr(trajectory.shutil, "copyfileobj", full)
+    out = tmp_path / "out"
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 2
+    assert "disk is full" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_interrupt(tmp_path, capsys, fake, monkeypatch):
+    def interrupted(*args, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake, "logits", interrupted)
+    out = tmp_path / "out"
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_fault_of_the_program(tmp_path, capsys, fake, monkeypatch):
+    def broken(*args, **keywords):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nsecond line")
+
+    monkeypatch.setattr(fake, "logits", broken)
+    path = dump(tmp_path / "cu.dump")
+    assert run("classify", path, "-o", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "unexpected RuntimeError: mat1" in error
+    assert "second line" not in error
+    assert "--traceback" in error
+    assert "Traceback" not in error
+    assert run("--traceback", "classify", path, "-o", tmp_path / "out") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- small parts
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (":", range(10)),
+        ("3", range(3, 4)),
+        ("-1", range(9, 10)),
+        ("2:5", range(2, 5)),
+        ("::4", range(0, 10, 4)),
+        ("-3:", range(7, 10)),
+        ("5:1:-2", range(5, 1, -2)),
+    ],
+)
+def test_frames(spec, expected):
+    assert list(files.parse_frames(spec, 10)) == list(expected)
+
+
+@pytest.mark.parametrize("spec", ["", "x", "1:2:3:4", "::0", "1.5", "20", "5:2", "-11"])
+def test_wrong_frames(spec):
+    with pytest.raises(InputError):
+        files.parse_frames(spec, 10)
+
+
+def test_stems():
+    names = ["a/cu.dump.gz", "b/cu.xyz", "dump.100", "run.tar.GZ", "traj.*.dump"]
+    assert files.input_stems([Path(name) for name in names]) == ["cu", "cu_2", "dump.100", "run", "traj.all"]
+
+
+def test_finished_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("old")
+
+    def write(text: str, fault: bool) -> None:
+        with files.finished_file(path) as temporary:
+            temporary.write_text(text)
+            if fault:
+                raise ValueError("fault")
+
+    with pytest.raises(ValueError, match="fault"):
+        write("half", fault=True)
+    assert path.read_text() == "old"
+    write("new", fault=False)
+    assert path.read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
