@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ Barostat = Literal["iso", "aniso", "z", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Potential:
-    """A potential: a file of the LAMMPS distribution, or numbers written out in `coeffs`.
+    """A potential: a file of the LAMMPS distribution, or numbers written out in `coeffs` or as the `text` of a file.
 
     Each line of `coeffs` follows `pair_coeff` and may hold `{file}` and `{elements}`. With `charges` (in e, one per
     element) the Coulomb energy is summed by PPPM, and the style must be a `coul/long` one.
@@ -29,6 +30,7 @@ class Potential:
     citation: str
     coeffs: tuple[str, ...] = ("* * {file} {elements}",)
     charges: tuple[float, ...] | None = None
+    text: str = ""
 
     @property
     def label(self) -> str:
@@ -76,9 +78,12 @@ class Simulation:
         for number, element in enumerate(self.elements, start=1):
             self.command(f"mass {number} {atomic_masses[atomic_numbers[element]]:.4f}")
         self.command(f"pair_style {potential.style}")
-        file = potential_path(potential.file) if potential.file else ""
-        for line in potential.coeffs:
-            self.command("pair_coeff " + line.format(file=file, elements=" ".join(self.elements)))
+        with tempfile.TemporaryDirectory() as folder:
+            file = potential_path(potential.file) if potential.file else Path(folder) / "potential"
+            if potential.text:
+                file.write_text(potential.text)
+            for line in potential.coeffs:
+                self.command("pair_coeff " + line.format(file=file, elements=" ".join(self.elements)))
         if potential.charges:
             for number, charge in enumerate(potential.charges, start=1):
                 self.command(f"set type {number} charge {charge}")

@@ -124,9 +124,15 @@ _ALL = (
     Material(
         name="Ge",
         phase="CUBIC_DIAMOND",
-        potential=Potential(style="tersoff", file="Ge.tersoff", elements=("Ge",), citation=_TERSOFF_CITATION),
+        potential=Potential(
+            style="sw",
+            file="",
+            elements=("Ge",),
+            citation="Ding, Andersen, Phys. Rev. B 34, 6987 (1986)",
+            text="Ge Ge Ge 1.93 2.181 1.80 31.0 1.20 -0.333333333333 7.049556277 0.6022245584 4.0 0.0 0.0\n",
+        ),
         atoms=lambda: crystals.cubic(("Ge",), "diamond", 5.657, (4, 4, 4)),
-        melting=2500,
+        melting=2885,
     ),
     Material(
         name="SiO2",
