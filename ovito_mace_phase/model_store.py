@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
-from .errors import ModelFileError
+from .errors import MissingPackageError, ModelFileError
 from .network.weights import model_paths
 
 if TYPE_CHECKING:
@@ -37,17 +37,32 @@ def get_model(path: str, device: str) -> PhaseModel:
         When there is no such file, or it is not a model.
     InputError
         When CUDA is asked for and not there.
+    MissingPackageError
+        With the command that installs it.
     """
-    from .model import PhaseModel
-
     key = (path, file_times(path), device)
     with _lock:
         if key not in _models:
-            _models[key] = PhaseModel.load(path or None, device=cast("Device", device))
+            _models[key] = _load(path, device)
             while len(_models) > MAX_MODELS:
                 _models.popitem(last=False)
         _models.move_to_end(key)
         return _models[key]
+
+
+def _load(path: str, device: str) -> PhaseModel:
+    from .model import PhaseModel
+
+    try:
+        return PhaseModel.load(path or None, device=cast("Device", device))
+    except ModuleNotFoundError as error:
+        if (error.name or __package__).startswith(__package__):
+            raise
+        name = str(error.name).partition(".")[0]
+        raise MissingPackageError(
+            f"the Python package {name} is missing; install it with `python -m pip install {name}`, "
+            f"inside OVITO Pro with `ovitos -m pip install --user {name}`"
+        ) from error
 
 
 def file_times(path: str) -> tuple[int, ...]:

@@ -148,6 +148,15 @@ def test_settings_reach_the_modifier(tmp_path, no_rendering):
     assert {row["phase"] for row in rows(out / "phases.csv")} == {"OTHER", "BCC", "HCP"}
 
 
+def test_selected_atoms(tmp_path, no_rendering):
+    out = tmp_path / "out"
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", out, "--select", "Position.Z < 5") == 0
+    table = rows(out / "phases.csv")
+    assert 0 < int(table[0]["n_atoms"]) < 256
+    assert sum(int(row["count"]) for row in table) == int(table[0]["n_atoms"])
+    assert import_file(str(out / "cu.xyz")).compute().particles.count == 256
+
+
 def test_no_cell_is_a_note(tmp_path, capsys, no_rendering):
     path = tmp_path / "cluster.xyz"
     positions, _ = fcc(2)
@@ -233,6 +242,7 @@ def faulty(tmp_path: Path, what: str) -> list[object]:
         "negative length": [good, "--length-scale", "-1"],
         "species": [good, "--species", "1,9"],
         "model": [good, "--model", tmp_path / "no_model"],
+        "selection": [good, "--select", "no such thing"],
     }[what]
 
 
@@ -251,6 +261,7 @@ FAULTS = {
     "negative length": "positive",
     "species": "'9'",
     "model": "model file",
+    "selection": "OVITO",
 }
 
 

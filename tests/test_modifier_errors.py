@@ -13,7 +13,7 @@ from pipelines import collection, copper, fcc, pipeline
 from traits.api import TraitError
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.errors import InputError, ModelFileError
+from ovito_mace_phase.errors import InputError, MissingPackageError, ModelFileError
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +159,15 @@ def test_missing_model_file(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ModelFileError, match="no_such_model"):
         copper(MacePhaseModifier(model_file="no_such_model.safetensors")).compute()
+
+
+def test_missing_package_names_the_command(monkeypatch):
+    from ovito_mace_phase.model import PhaseModel
+
+    def without_torch(*args, **keywords):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(PhaseModel, "load", without_torch)
+    with pytest.raises(MissingPackageError, match="ovitos -m pip install --user torch"):
+        copper(MacePhaseModifier(device="cpu")).compute()

@@ -80,12 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         status = _report(describe_os_error(error), EXIT_INPUT, options["traceback"])
     except Exception as error:
-        text = f"{type(error).__name__}: {_first_line(error)}"
-        status = _report(
-            f"unexpected {text}\nrun `ovito-mace-phase --traceback ...` for the place in the program",
-            EXIT_FAULT,
-            options["traceback"],
-        )
+        status = _report(*_describe_fault(error), options["traceback"])
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -95,6 +90,19 @@ def describe_os_error(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full{where}; unfinished files were removed"
     return f"{error.strerror or error}{where}"
+
+
+def _describe_fault(error: Exception) -> tuple[str, int]:
+    """Return message and status for an error that nobody raised on purpose."""
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and error.name
+        and not error.name.startswith(__package__.partition(".")[0])
+    ):
+        name = error.name.partition(".")[0]
+        return f"the Python package {name} is missing; install it with `python -m pip install {name}`", EXIT_INPUT
+    text = f"unexpected {type(error).__name__}: {_first_line(error)}"
+    return f"{text}\nrun `ovito-mace-phase --traceback ...` for the place in the program", EXIT_FAULT
 
 
 def _first_line(error: Exception) -> str:

@@ -16,6 +16,7 @@ EPILOG = """\b
 Examples:
   ovito-mace-phase classify dump.lammpstrj.gz
   ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
+  ovito-mace-phase classify ice.dump --select 'ParticleType=="O"'
   ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --ops FCC,HCP
 """
 
@@ -36,6 +37,12 @@ Examples:
     default="",
     metavar="TEXT",
     help='Types that are alike: "1,2 3" merges 1 and 2; "ignore" makes all alike.  [default: by name]',
+)
+@click.option(
+    "--select",
+    default="",
+    metavar="EXPR",
+    help="Classify only these atoms, as if the others did not exist; an OVITO expression such as 'ParticleType==1'.",
 )
 @click.option(
     "--frames",
@@ -99,6 +106,7 @@ def classify_command(
     files: tuple[Path, ...],
     output: Path,
     species: str,
+    select: str,
     frames: str,
     phases: str,
     ops: str,
@@ -132,7 +140,11 @@ def classify_command(
         "model_file": model,
     }
     folder = output_folder(output)
-    options = _options(settings, frames, folder, file_format, picture)
+    from .trajectory import Options  # imports OVITO
+
+    options = Options(
+        settings=settings, select=select, frames=frames, folder=folder, file_format=file_format, picture=picture
+    )
     failures = 0
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
@@ -145,12 +157,6 @@ def classify_command(
     if failures and len(files) > 1:
         click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
     return 2 if failures else 0
-
-
-def _options(settings: dict, frames: str, folder: Path, file_format: str, picture: bool) -> Options:
-    from .trajectory import Options
-
-    return Options(settings=settings, frames=frames, folder=folder, file_format=file_format, picture=picture)
 
 
 def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> bool:

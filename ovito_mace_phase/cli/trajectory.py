@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import DataCollection, Property
 from ovito.io import export_file, import_file
+from ovito.modifiers import ExpressionSelectionModifier
 from ovito.pipeline import Pipeline
 from tqdm import tqdm
 
@@ -31,9 +32,10 @@ Kind = tuple[int, str, tuple[float, float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line asks for; `settings` are the modifier's parameters."""
+    """What the command line asks for; `settings` are the modifier's parameters, `select` an OVITO expression or ""."""
 
     settings: dict[str, Any]
+    select: str
     frames: str
     folder: Path
     file_format: str
@@ -73,7 +75,9 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
         When OVITO cannot read the file, it has no atoms, or the frames do not exist.
     """
     pipeline = _open(file)
-    modifier = MacePhaseModifier(**options.settings)
+    if options.select:
+        pipeline.modifiers.append(ExpressionSelectionModifier(expression=options.select))
+    modifier = MacePhaseModifier(only_selected=bool(options.select), **options.settings)
     pipeline.modifiers.append(modifier)
     frames = parse_frames(options.frames, pipeline.num_frames)
     target = _target(file, stem, options)
@@ -167,28 +171,38 @@ def _columns(data: DataCollection) -> list[str]:
     return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
 
 
-def _kinds(data: DataCollection) -> tuple[Kind, ...]:
+def _chosen(data: DataCollection) -> npt.NDArray[np.bool_]:
+    """Which atoms were classified."""
+    if not data.attributes["MacePhase.settings.only_selected"]:
+        return np.ones(data.particles.count, dtype=bool)
+    return np.asarray(data.particles.selection) != 0
+
+
+def _kinds(data: DataCollection, phase: npt.NDArray[np.int32]) -> tuple[Kind, ...]:
     """Phases of the frame, most frequent first."""
-    phase = np.asarray(data.particles["Phase"])
     numbers = [kind.id for kind in cast("Property", data.particles["Phase"]).types]
     numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
     return tuple((number, phase_table().by_id(number).key, phase_table().by_id(number).color) for number in numbers)
 
 
 def _summary(data: DataCollection, index: int) -> FrameSummary:
-    phase, confidence = np.asarray(data.particles["Phase"]), np.asarray(data.particles["Confidence"])
+    chosen = _chosen(data)
+    phase, confidence = np.asarray(data.particles["Phase"])[chosen], np.asarray(data.particles["Confidence"])[chosen]
     timestep = data.attributes.get("Timestep")
-    return summarise(phase, confidence, _kinds(data), frame=index, timestep=None if timestep is None else int(timestep))
+    return summarise(
+        phase, confidence, _kinds(data, phase), frame=index, timestep=None if timestep is None else int(timestep)
+    )
 
 
 def _last(data: DataCollection) -> LastFrame:
-    phase = np.array(data.particles["Phase"], dtype=np.int32)
+    chosen = _chosen(data)
+    phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
     present = set(np.unique(phase).tolist())
     return LastFrame(
-        positions=np.array(data.particles.positions, dtype=np.float64),
+        positions=np.array(data.particles.positions, dtype=np.float64)[chosen],
         phase=phase,
         cell=None if data.cell is None else np.array(data.cell[...], dtype=np.float64),
-        kinds=tuple(kind for kind in _kinds(data) if kind[0] in present),
+        kinds=tuple(kind for kind in _kinds(data, phase) if kind[0] in present),
     )
 
 
