@@ -78,9 +78,7 @@ def _cells(sources: Sources, proposals: Sequence[Proposal]) -> Built:
     return built
 
 
-def _crystals(
-    sources: Sources, proposals: Sequence[Proposal], built: Built, near: dict[str, list[str]]
-) -> list[Phase]:
+def _crystals(sources: Sources, proposals: Sequence[Proposal], built: Built, near: dict[str, list[str]]) -> list[Phase]:
     rows = [sources.prototypes[proposal.label.partition("@")[0]] for proposal in proposals]
     designations = [
         None if "@" in proposal.label else strukturbericht(row["title"], row["strukturbericht"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -103,15 +104,14 @@ def _standardize(cell: ReferenceCell, symprec: float, *, to_primitive: bool) -> 
         warnings.simplefilter("ignore")
         try:
             # Magnetic and other supercells of the sources must go before the cell is idealised.
-            small = spglib.find_primitive((cell.cell, cell.fractional, cell.species), symprec=symprec)
+            small: Any = spglib.find_primitive(_for_spglib(cell), symprec=symprec)
             result = spglib.standardize_cell(small, to_primitive=to_primitive, no_idealize=False, symprec=symprec)
         except Exception:  # spglib raises types of its own, which differ between versions
             return None
     if result is None:
         return None
-    lattice, fractional, species = result
-    fractional = np.round(fractional, 9) % 1.0
-    return ReferenceCell(cell=np.array(lattice), species=np.array(species, dtype=np.int64), fractional=fractional)
+    lattice, fractional, species = (np.asarray(part) for part in result)
+    return ReferenceCell(cell=lattice, species=species.astype(np.int64), fractional=np.round(fractional, 9) % 1.0)
 
 
 def space_group(cell: ReferenceCell, symprec: float = SYMPREC) -> int | None:
@@ -120,8 +120,13 @@ def space_group(cell: ReferenceCell, symprec: float = SYMPREC) -> int | None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = spglib.get_symmetry_dataset((cell.cell, cell.fractional, cell.species), symprec=symprec)
+        data = spglib.get_symmetry_dataset(_for_spglib(cell), symprec=symprec)
     return None if data is None else int(data.number)
+
+
+def _for_spglib(cell: ReferenceCell) -> Any:
+    # spglib takes arrays although its hints ask for sequences.
+    return cell.cell, cell.fractional, cell.species
 
 
 def _candidates(sources: Sources, proposal: Proposal) -> Iterator[tuple[ReferenceCell, str, str]]:
@@ -172,4 +177,3 @@ def aflow_citation(part: str) -> str:
         "3": "Hicks et al., Comput. Mater. Sci. 199, 110450 (2021)",
         "4": "Eckert et al., Comput. Mater. Sci. 240, 112988 (2024)",
     }.get(part, f"AFLOW encyclopedia of crystallographic prototypes, part {part}")
-

@@ -5,30 +5,36 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fingerprint import best_order, match_orders, partial_distributions
 from .record import ReferenceCell
 
-# Lengths in units of (volume per atom)^(1/3), angles in degrees.
-TIGHT = {"ltol": 0.04, "stol": 0.06, "angle_tol": 2.5}
-MEDIUM = {"ltol": 0.08, "stol": 0.12, "angle_tol": 5.0}
-# Two structures of one tight match never differ by more in their smeared distributions; twice that is sure.
-MAX_DISTANCE = 0.9
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+Tolerances = tuple[float, float, float]
+
+# Relative lattice lengths, sites in units of (volume per atom)^(1/3), angles in degrees.
+TIGHT = (0.04, 0.06, 2.5)
+MEDIUM = (0.08, 0.12, 5.0)
+# Bounds on the distance of the distributions: tight near-duplicates of the AFLOW list reach 0.38, medium ones 0.56.
+MAX_DISTANCE = {TIGHT: 0.45, MEDIUM: 0.7}
 
 
-def same_structure(first: ReferenceCell, second: ReferenceCell, tolerances: dict[str, float] = TIGHT) -> bool:
+def same_structure(first: ReferenceCell, second: ReferenceCell, tolerances: Tolerances = TIGHT) -> bool:
     """Tell whether two cells match as anonymous species at any volume."""
     counts = [np.sort(np.bincount(cell.species)) for cell in (first, second)]
     if len(counts[0]) != len(counts[1]) or np.any(counts[0] * counts[1].sum() != counts[1] * counts[0].sum()):
         return False
-    limit = MAX_DISTANCE if tolerances == TIGHT else 1.5 * MAX_DISTANCE
+    limit = MAX_DISTANCE[tolerances]
     distance, _ = best_order(second, partial_distributions(first), np.bincount(first.species))
     return distance < limit and _match(first, second, tolerances)
 
 
-def matching_pairs(cells: Sequence[ReferenceCell], tolerances: dict[str, float] = TIGHT) -> list[tuple[int, int]]:
+def matching_pairs(cells: Sequence[ReferenceCell], tolerances: Tolerances = TIGHT) -> list[tuple[int, int]]:
     """Return the pairs of indices, first below second, whose cells are the same structure."""
     families: dict[tuple[float, ...], list[int]] = {}
     for index, cell in enumerate(cells):
@@ -36,7 +42,7 @@ def matching_pairs(cells: Sequence[ReferenceCell], tolerances: dict[str, float] 
         families.setdefault(tuple(np.round(fractions, 6)), []).append(index)
     counts = [np.bincount(cell.species) for cell in cells]
     distributions = [partial_distributions(cell) for cell in cells]
-    limit = MAX_DISTANCE if tolerances == TIGHT else 1.5 * MAX_DISTANCE
+    limit = MAX_DISTANCE[tolerances]
     pairs = []
     for family in families.values():
         for a, b in combinations(family, 2):
@@ -46,16 +52,16 @@ def matching_pairs(cells: Sequence[ReferenceCell], tolerances: dict[str, float] 
     return pairs
 
 
-def _match(first: ReferenceCell, second: ReferenceCell, tolerances: dict[str, float]) -> bool:
+def _match(first: ReferenceCell, second: ReferenceCell, tolerances: Tolerances) -> bool:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        matcher = StructureMatcher(**tolerances, primitive_cell=True, scale=True, attempt_supercell=False)
+        matcher = StructureMatcher(*tolerances, primitive_cell=True, scale=True, attempt_supercell=False)
         return bool(matcher.fit_anonymous(_structure(first), _structure(second)))
 
 
-def _structure(cell: ReferenceCell):  # noqa: ANN202 - pymatgen is imported here only
+def _structure(cell: ReferenceCell) -> Structure:
     from pymatgen.core import Element, Structure
 
     # One atom per 10 A^3: the matcher scales, but it makes cells primitive at a fixed distance in Angstrom first.

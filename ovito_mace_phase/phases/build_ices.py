@@ -137,4 +137,6 @@ def _with_hydrogen(net: ReferenceCell, pairs: list[tuple[int, int]]) -> Referenc
     oxygen = np.asarray(data["reppositions"]) @ net.cell
     hydrogen = (oxygen[:, None] + HYDROGEN @ np.asarray(data["rotmatrices"])).reshape(-1, 3)
     fractional = (np.concatenate([oxygen, hydrogen]) @ np.linalg.inv(net.cell)) % 1.0
-    return ReferenceCell(cell=net.cell, species=np.repeat([0, 1], [net.n_atoms, 2 * net.n_atoms]), fractional=fractional)
+    return ReferenceCell(
+        cell=net.cell, species=np.repeat([0, 1], [net.n_atoms, 2 * net.n_atoms]), fractional=fractional
+    )

@@ -32,10 +32,10 @@ def sort_clusters(
         Proposals for clusters that are phases of their own, the largest first.
     """
     owners: dict[str, Proposal] = {}
-    for proposal in proposals:
-        for label in (proposal.label, *proposal.merged):
-            owners.setdefault(label, proposal)
-    used = {proposal.anchor or proposal.label for proposal in proposals}
+    for candidate in proposals:
+        for label in (candidate.label, *candidate.merged):
+            owners.setdefault(label, candidate)
+    used = {candidate.anchor or candidate.label for candidate in proposals}
     near: dict[str, list[str]] = {}
     own = []
     for label, n_members in sorted(sources.mp_counts.items(), key=lambda item: (-item[1], item[0])):

@@ -12,7 +12,7 @@ from .table import bare_label
 # A1, B8_1, C11_b, L1_2, L'1_0, J1_13, A_h ... but not the beginning of a formula such as C_2CeNi.
 STRUKTURBERICHT = re.compile(r"(?<![A-Za-z0-9'])[A-LS]'?(?:\d+_(?:\d+|[a-z])|_[a-z]|\d+'?)(?![A-Za-z0-9_'])")
 _UNDERSCORED = re.compile(STRUKTURBERICHT.pattern + r"|_")
-_ACCENTS = str.maketrans("", "", "~\"$\\{}")
+_ACCENTS = str.maketrans("", "", '~"$\\{}')
 _MINERALS = {
     "Spinel", "Zircon", "Topaz", "Gypsum", "Cinnabar", "Realgar", "Orpiment", "Diaspore", "Galena", "Quartz", "Garnet",
     "Corundum", "Rutile", "Anatase", "Litharge", "Nacrite", "Hydrophilite", "Sulphohalite", "Diopside",

@@ -8,6 +8,8 @@ from .build_cells import MP_CITATION
 from .build_sources import Proposal
 from .record import Phase, ReferenceCell
 
+PTM_CITATION = "Larsen, Schmidt, Schiotz, Modelling Simul. Mater. Sci. Eng. 24, 055007 (2016)"
+
 # id, key, name, colour: those of OVITO's polyhedral template matching.
 PTM = (
     (0, "OTHER", "Other", (0.95, 0.95, 0.95)),
@@ -40,7 +42,7 @@ def ptm_phase(
     """Return one of PTM's phases, with its reference cell where it is a crystal."""
     number, key, name, color = entry
     proposal = PTM_PROPOSALS.get(key)
-    reference, source, citation = None, "no crystal", "Larsen et al., Modelling Simul. Mater. Sci. Eng. 24, 055007 (2016)"
+    reference, source, citation = None, "no crystal", PTM_CITATION
     if built is not None:
         reference, source, citation = built
     if key == "GRAPHENE":

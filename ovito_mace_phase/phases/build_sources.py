@@ -81,8 +81,9 @@ class Sources:
         rows = np.flatnonzero(self._mp["label"] == label)
         # The anchor of a re-anchored cluster is the structure that its label names.
         anchor = label.partition("@")[2]
-        rows = sorted(rows, key=lambda row: (self._mp["ids"][row] != anchor, self._mp["d"][row], self._mp["natoms"][row]))
-        return [(str(self._mp["ids"][row]), self._mp_cell(row)) for row in rows[:limit]]
+        ids, d, n_atoms = (self._mp[name] for name in ("ids", "d", "natoms"))
+        best = sorted(rows.tolist(), key=lambda row: (ids[row] != anchor, d[row], n_atoms[row]))[:limit]
+        return [(str(ids[row]), self._mp_cell(row)) for row in best]
 
     def _mp_cell(self, row: int) -> ReferenceCell:
         atoms = slice(self._offsets[row], self._offsets[row + 1])
@@ -95,7 +96,7 @@ class Sources:
 
     @cached_property
     def named(self) -> dict[str, dict[str, str]]:
-        """Rows of ``named.csv`` by label: what is set by hand. Without a key a row only corrects a class of the list."""
+        """Rows of ``named.csv`` by label: set by hand. A row without a key only corrects a class of the list."""
         text = files(__package__).joinpath("named.csv").read_text(encoding="utf-8")
         return {row["label"]: row for row in csv.DictReader(text.splitlines())}
 

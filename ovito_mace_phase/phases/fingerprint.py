@@ -1,7 +1,7 @@
 """Partial radial distributions at one volume per atom: a cheap distance between reference cells.
 
-``g[a, b](r) = (1 / n) sum_ij exp(-(r - r_ij)^2 / 2 w^2) / r^2`` over pairs of species a and b, with the cell scaled to one
-atom per unit volume. Used to order species and to skip pairs before an exact matcher looks at them.
+``g[a, b](r) = (1 / n) sum_ij exp(-(r - r_ij)^2 / 2 w^2) / r_ij^2`` over pairs of species a and b, with the cell scaled
+to one atom per unit volume. Used to order species and to skip pairs before an exact matcher looks at them.
 """
 
 from __future__ import annotations

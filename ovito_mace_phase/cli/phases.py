@@ -1,0 +1,50 @@
+"""`ovito-mace-phase phases`: print the table of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from ovito_mace_phase.phases import Phase, phase_table
+
+HEADER = ("id", "key", "name", "AFLOW label", "Strukturbericht", "space group", "atoms", "group")
+
+
+@click.command("phases")
+@click.option("--grep", "text", metavar="TEXT", help="Only phases with this text in a name, label or designation.")
+def phases_command(text: str | None) -> None:
+    """Print the table of phases: ids, keys, names, AFLOW labels, reference cells.
+
+    The key names a phase in options, attributes and expressions. The group gathers phases that elastic strain makes
+    indistinguishable.
+    """
+    table = phase_table()
+    phases = table.find(text) if text else list(table)
+    if not phases:
+        click.echo(f"no phase matches {text!r}")
+        return
+    for line in format_table([HEADER, *(_row(phase) for phase in phases)]):
+        click.echo(line)
+    click.echo(f"{len(phases)} of {len(table)} phases")
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines with aligned columns, two blanks between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _row(phase: Phase) -> tuple[str, ...]:
+    n_atoms = "-" if phase.reference is None else str(phase.reference.n_atoms)
+    space_group = "-" if phase.space_group is None else str(phase.space_group)
+    return (
+        str(phase.id),
+        phase.key,
+        phase.name,
+        phase.aflow or "-",
+        phase.strukturbericht or "-",
+        space_group,
+        n_atoms,
+        phase.group,
+    )
