@@ -86,9 +86,12 @@ class PhaseHead(nn.Module):
         return head.eval().requires_grad_(False)
 
 
-def prepare(features: npt.NDArray[np.float32], n_channels: int, n_layers: int) -> npt.NDArray[np.float32]:
-    """Apply g in place: the root of the message powers of l > 0, so that all features scale like amplitudes."""
-    blocks = features.reshape(len(features), n_layers, -1, n_channels)
+def prepare(features: npt.NDArray[np.float32], n_channels: int) -> npt.NDArray[np.float32]:
+    """Apply g in place: the root of the message powers of l > 0, so that all features scale like amplitudes.
+
+    Each block of (2 + l_max) n_channels features is node features, A of l = 0, powers of l = 1 .. l_max.
+    """
+    blocks = features.reshape(len(features), -1, 5, n_channels)
     powers = blocks[:, :, 2:]
     np.sqrt(np.maximum(powers, 0.0, out=powers), out=powers)
     return features

@@ -121,7 +121,7 @@ class PhaseModel:
 
         given = self.prepare(frame, length_scale)
         features = self.network.features(given.edges, given.carrier, progress=progress, cancelled=cancelled)
-        return prepare(features, self.network.config.n_channels, self.network.config.n_layers)
+        return prepare(features, self.network.config.n_channels)
 
     def logits(self, frame: Frame, *, length_scale: float | None = None, progress: Callable[[float], None] | None = None,
                cancelled: Callable[[], bool] | None = None) -> npt.NDArray[np.float32]:
@@ -151,7 +151,7 @@ class PhaseModel:
         given = self.prepare(frame, length_scale)
         features = self.network.features(given.edges, given.carrier, cancelled=cancelled,
                                          progress=None if progress is None else lambda done: progress((1.0 - _HEAD_SHARE) * done))
-        prepare(features, self.network.config.n_channels, self.network.config.n_layers)
+        prepare(features, self.network.config.n_channels)
         device = self.head.mean.device
         with torch.inference_mode():
             for start in range(0, len(frame), _BLOCK):

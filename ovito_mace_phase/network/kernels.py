@@ -147,3 +147,35 @@ def power(message, out):  # type: ignore[no-untyped-def]
                 u = message[lm, centre]
                 for c in range(n_channels):
                     out[centre, degree, c] += weight * u[c] * u[c]
+
+
+@numba.njit(cache=True, fastmath=True, parallel=True)
+def neighbourhood_means(offsets, neighbour, vectors, atoms, species, values, r_max, out):  # type: ignore[no-untyped-def]
+    """out[k, 0] and out[k, 1]: means of `values` over atom a = atoms[k] and its neighbours alike, and over all of them.
+
+    Weights (1 - r^2 / r_max^2)^3, 1 for the atom itself. `offsets` are those of the chosen atoms.
+    """
+    n_values = values.shape[1]
+    for k in numba.prange(len(atoms)):
+        centre = atoms[k]
+        alike = values[centre].copy()
+        other = np.zeros(n_values, dtype=np.float32)
+        alike_weight, weight_sum = np.float32(1.0), np.float32(1.0)
+        for edge in range(offsets[k], offsets[k + 1]):
+            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+            x = 1.0 - (dx * dx + dy * dy + dz * dz) / (r_max * r_max)
+            if x <= 0.0:
+                continue
+            weight = np.float32(x * x * x)
+            weight_sum += weight
+            row = values[neighbour[edge]]
+            if species[neighbour[edge]] == species[centre]:
+                alike_weight += weight
+                for c in range(n_values):
+                    alike[c] += weight * row[c]
+            else:
+                for c in range(n_values):
+                    other[c] += weight * row[c]
+        for c in range(n_values):
+            out[k, 1, c] = (alike[c] + other[c]) / weight_sum
+            out[k, 0, c] = alike[c] / alike_weight

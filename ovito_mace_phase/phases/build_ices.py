@@ -56,17 +56,20 @@ ICES = (
 )
 
 
-def ice_cell(ice: Ice) -> ReferenceCell:
-    """Return the water geometry of an ice: oxygen is species 0, hydrogen species 1, two to an oxygen."""
+def ice_cell(ice: Ice, seed: int = SEED) -> ReferenceCell:
+    """Return the water geometry of an ice: oxygen is species 0, hydrogen species 1, two to an oxygen.
+
+    `seed` chooses one of the proton arrangements that obey the ice rules.
+    """
     # GenIce2 reports every stage to the root logger.
     logging.disable(logging.WARNING)
     try:
-        return _ice_cell(ice)
+        return _ice_cell(ice, seed)
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _ice_cell(ice: Ice) -> ReferenceCell:
+def _ice_cell(ice: Ice, seed: int) -> ReferenceCell:
     from genice2.genice import GenIce
     from genice2.plugin import safe_import
 
@@ -77,9 +80,9 @@ def _ice_cell(ice: Ice) -> ReferenceCell:
         fractional=np.asarray(native.waters1),
     )
     if ice.native:
-        return _with_hydrogen(net, [(int(i), int(j)) for i, j in native.pairs1])
+        return _with_hydrogen(net, [(int(i), int(j)) for i, j in native.pairs1], seed)
     net = _smallest_cell(net, ice)
-    return _with_hydrogen(net, bonds(net))
+    return _with_hydrogen(net, bonds(net), seed)
 
 
 def oxygen_net(cell: ReferenceCell) -> ReferenceCell:
@@ -117,7 +120,7 @@ def _repeat(net: ReferenceCell) -> ReferenceCell:
     )
 
 
-def _with_hydrogen(net: ReferenceCell, pairs: list[tuple[int, int]]) -> ReferenceCell:
+def _with_hydrogen(net: ReferenceCell, pairs: list[tuple[int, int]], seed: int) -> ReferenceCell:
     from genice2.genice import GenIce
     from genice2.plugin import safe_import
 
@@ -130,8 +133,8 @@ def _with_hydrogen(net: ReferenceCell, pairs: list[tuple[int, int]]) -> Referenc
         density=grams / abs(np.linalg.det(net.cell)),
         __doc__="",
     )
-    random.seed(SEED)
-    np.random.seed(SEED)  # noqa: NPY002 - GenIce2 draws from the global generator
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - GenIce2 draws from the global generator
     raw = safe_import("format", "raw").Format(stage=[5])
     data = GenIce(lattice).generate_ice(raw, depol="optimal")
     oxygen = np.asarray(data["reppositions"]) @ net.cell

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ..frame import Frame
 from ..lengths import length_factor, local_spacing
 from ..neighbours import neighbour_list
+from ..species import assign_carriers
 from .structures import CrystalStructure
 
 MIN_ATOMS, MIN_WIDTH, MAX_ATOMS = 32, 6.0, 160
@@ -42,6 +43,9 @@ class SampleLaw:
         Largest component of the symmetric strain.
     jitter : float
         Largest relative change of the lengths after normalisation.
+    any_carriers : float
+        Share of the samples whose n species sit on any n carriers; the others permute the first n. Negative: carriers
+        are assigned as at use (`species.assign_carriers`), for scores.
     """
 
     sigma: tuple[float, float] = (0.0, 0.15)
@@ -49,6 +53,7 @@ class SampleLaw:
     hot_share: float = 0.3
     strain: float = 0.03
     jitter: float = 0.08
+    any_carriers: float = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +76,18 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
     positions += _noise(positions, cell, sigma, rng)
     frame = Frame(positions=positions, species=species, species_names=tuple(str(s) for s in range(int(species.max()) + 1)),
                   cell=cell, pbc=np.ones(3, dtype=bool))
-    return to_network_units(frame, law.jitter, n_carriers, sigma, rng)
+    return to_network_units(frame, law, n_carriers, sigma, rng)
 
 
-def to_network_units(frame: Frame, jitter: float, n_carriers: int, sigma: float, rng: np.random.Generator) -> Sample:
-    """Normalise lengths as at use, apply the jitter, put species on random carriers."""
-    factor = length_factor(local_spacing(frame)) * (1.0 + rng.uniform(-jitter, jitter))
-    carrier = rng.permutation(n_carriers)[frame.species]
+def to_network_units(frame: Frame, law: SampleLaw, n_carriers: int, sigma: float, rng: np.random.Generator) -> Sample:
+    """Normalise lengths as at use, apply the jitter, put species on carriers."""
+    spacing = local_spacing(frame)
+    factor = length_factor(spacing) * (1.0 + rng.uniform(-law.jitter, law.jitter))
+    if law.any_carriers < 0:
+        carrier = assign_carriers(frame, n_carriers, spacing)
+    else:
+        slots = n_carriers if rng.uniform() < law.any_carriers else frame.n_species
+        carrier = rng.permutation(slots)[frame.species]
     scaled = Frame(positions=frame.positions * factor, species=frame.species, species_names=frame.species_names,
                    cell=frame.cell * factor, pbc=frame.pbc)
     return Sample(frame=scaled, carrier=carrier, sigma=sigma)

@@ -57,7 +57,7 @@ class ShardLaw:
     surplus: int = 4
     alloy_share: float = 0.25
     background: int = 400
-    keep: int = 40
+    keep: int = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +148,14 @@ class ShardMaker:
             frame = system[rng.integers(len(system))]
         else:
             frame = random_packing(rng, int(rng.integers(1, 5)))
-        return to_network_units(frame, law.sample.jitter, self.network.n_carriers, np.inf, rng)
+        return to_network_units(frame, law.sample, self.network.n_carriers, np.inf, rng)
 
     def _rows(self, samples: list[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
               ) -> dict[str, npt.NDArray[np.generic]]:
         """Features of some atoms of each sample, all samples in one pass through the network."""
         edges, carrier, centres = concatenate([sample for sample, _ in samples], self.network.config.r_max, keep, rng)
         features = self.network.features(edges, carrier, centres=np.concatenate(centres))
-        prepare(features, self.network.config.n_channels, self.network.config.n_layers)
+        prepare(features, self.network.config.n_channels)
         sizes = [len(rows) for rows in centres]
         return {"features": features.astype(np.float16),
                 "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),

@@ -1,0 +1,182 @@
+"""The whole training of a phase head, in stages that each leave a file and are skipped when it exists.
+
+    labelled structures, reference cells, ices, melts -> split -> shards -> head -> calibration -> model file and record
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import logging
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..convert import select_elements
+from ..errors import InputError
+from ..frame import Frame
+from ..head import HeadConfig, HeadKind, PhaseHead
+from ..network.fused import FusedNetwork
+from ..network.weights import NetworkConfig, load_model, save_model
+from ..phases import Phase, phase_table
+from .background import load_melts
+from .fit import FitSettings, calibrate, fit_head
+from .ices import ice_structures
+from .scores import part_scores
+from .shards import ShardLaw, ShardMaker
+from .sampler import SampleLaw
+from .structures import CrystalStructure, Part, load_labelled, part_of, reference_structures, split
+
+log = logging.getLogger(__name__)
+CARRIERS = (8, 14, 29, 12, 22, 17)
+"""Rows of MACE-MP-0 that serve as anonymous species: O, Si, Cu, Mg, Ti, Cl."""
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything that decides the weights, besides the data.
+
+    Attributes
+    ----------
+    n_shards : int
+        Training shards; each is one afresh drawn set of samples.
+    head : 'mlp' or 'metric'
+    n_hidden : int
+    rejected : float
+        Share of validation crystal atoms whose density falls below the threshold for Other.
+    """
+
+    n_shards: int = 20
+    law: ShardLaw = ShardLaw()
+    head: HeadKind = "mlp"
+    n_hidden: int = 512
+    dropout: float = 0.1
+    fit: FitSettings = FitSettings()
+    rejected: float = 0.002
+    seed: int = 0
+    name: str = "mace-phase"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Structures and background of each part of the split, and the classes."""
+
+    phases: tuple[Phase, ...]
+    structures: dict[Part, list[CrystalStructure]]
+    melts: dict[Part, list[list[Frame]]]
+
+
+def load_data(data: Path, melts: Path | None, seed: int) -> TrainingData:
+    """Read everything there is to train on and split it by chemical system."""
+    phases = tuple(phase for phase in phase_table() if phase.key == "OTHER" or phase.reference is not None)
+    labelled = load_labelled(data, phases)
+    parts = split(labelled, reference_structures(phases, labelled), len(phases), seed)
+    for part, structures in ice_structures(phases).items():
+        parts[part].extend(structures)
+    background: dict[Part, list[list[Frame]]] = {"train": [], "validation": [], "test": []}
+    for system, frames in load_melts(melts).items():
+        background[part_of(f"melt {system.split('_')[1]}", seed)].append(frames)
+    return TrainingData(phases=phases, structures=parts, melts=background)
+
+
+def train(data: Path, backbone: Path, melts: Path | None, folder: Path, settings: TrainSettings, progress: Progress) -> Path:
+    """Train a head and write the model.
+
+    Parameters
+    ----------
+    data : Path
+        Labelled structures, npz.
+    backbone : Path
+        Converted MACE network (`ovito-mace-phase convert`).
+    melts : Path or None
+        Folder of melt snapshots.
+    folder : Path
+        Holds shards, checkpoint, log and the model; a run that was stopped goes on from it.
+    settings : TrainSettings
+    progress : callable
+        Called with the stage and the fraction of it that is done.
+
+    Returns
+    -------
+    Path
+        The model, without suffix.
+    """
+    started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    given = load_data(data, melts, settings.seed)
+    tensors, network_card = load_model(backbone)
+    tensors, config = select_elements(tensors, NetworkConfig.from_card(network_card), CARRIERS)
+    tensors = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in tensors.items()}
+    network = FusedNetwork(tensors, config)
+    shards = _shards(given, network, folder, settings, progress)
+    head_config = HeadConfig(kind=settings.head, n_features=network.n_features, n_phases=len(given.phases), n_hidden=settings.n_hidden,
+                             dropout=settings.dropout)
+    head = fit_head(head_config, shards["train"], settings.fit, folder / "head.checkpoint",
+                    lambda done, loss: progress(f"fit the head, loss {loss:.3f}", done))
+    calibration = calibrate(head, _load(shards["validation"][0]), settings.rejected)
+    card = {
+        "name": settings.name, "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
+        "citation": ["Batatia et al., arXiv:2401.00096 (MACE-MP-0)", "Jain et al., APL Materials 1, 011002 (2013) (Materials Project)",
+                     "Kwon et al., arXiv:2512.11077 (method)"],
+        "network": config.to_card(), "original": network_card.get("original"), "carriers": list(CARRIERS),
+        "head": dataclasses.asdict(head_config), "phases": [phase.key for phase in given.phases],
+        "calibration": {"temperature": calibration.temperature, "log_density": calibration.log_density, "rejected": settings.rejected},
+        "training": _record(given, settings, data, started),
+        "scores": {name: part_scores(head, _load(paths[0]), given.phases, calibration) for name, paths in shards.items() if name != "train"},
+    }
+    path = folder / "mace_phase"
+    save_model(path, {**tensors, **head.to_tensors()}, card)
+    return path
+
+
+def _load(path: Path) -> Any:
+    from .shards import Shard
+
+    return Shard.load(path)
+
+
+def _shards(given: TrainingData, network: FusedNetwork, folder: Path, settings: TrainSettings, progress: Progress) -> dict[Part, list[Path]]:
+    """Make the shards that are not there yet."""
+    identity = hashlib.sha256(repr((settings.law, settings.seed, [phase.key for phase in given.phases],
+                                    {part: len(items) for part, items in given.structures.items()})).encode()).hexdigest()[:12]
+    store = folder / f"shards-{identity}"
+    store.mkdir(exist_ok=True)
+    held_out = dataclasses.replace(settings.law, sample=SampleLaw(strain=settings.law.sample.strain, hot_share=0.0, jitter=settings.law.sample.jitter),
+                                   surplus=2, alloy_share=0.0, keep=24)
+    out: dict[Part, list[Path]] = {"train": [], "validation": [], "test": []}
+    plan: Sequence[tuple[Part, ShardLaw, int]] = [("validation", held_out, 1), ("test", held_out, 1), ("train", settings.law, settings.n_shards)]
+    for k, (part, law, count) in enumerate(plan):
+        if not given.structures[part]:
+            raise InputError(f"no structures in the part {part!r} of the split; the data file is too small")
+        maker = ShardMaker(network, given.phases, given.structures[part], given.melts[part])
+        for number in range(count):
+            path = store / f"{part}_{number:03d}.npz"
+            if not path.is_file():
+                stage = f"shard {number + 1} of {count} ({part})"
+                maker.make(law, settings.seed * 3 + k, number, lambda done, stage=stage: progress(stage, done)).save(path)
+                log.info("wrote %s", path.name)
+            out[part].append(path)
+    return out
+
+
+def _record(given: TrainingData, settings: TrainSettings, data: Path, started: float) -> dict[str, Any]:
+    import torch
+
+    return {
+        "settings": dataclasses.asdict(settings), "date": datetime.date.today().isoformat(), "seconds": round(time.time() - started),
+        "data": {"file": data.name, "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+                 "structures": {part: len(items) for part, items in given.structures.items()},
+                 "melts": {part: len(items) for part, items in given.melts.items()}},
+        "machine": {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.cuda.is_available()},
+        "split": "by chemical system (hash), see docs/training.md",
+    }
+
+
+__all__ = ["CARRIERS", "PhaseHead", "TrainSettings", "TrainingData", "load_data", "train"]
