@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -346,6 +348,28 @@ def test_interrupt(tmp_path, capsys, fake, monkeypatch):
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 130
     assert "stopped" in capsys.readouterr().err
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 130)])
+def test_background_job_survives_ctrl_c_and_ends_in_order(tmp_path, request, number, status):
+    """A job that a shell script starts with & ignores SIGINT; OVITO crashed on it."""
+    code = (
+        "import sys, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        f"sys.path.insert(0, {str(request.path.parent)!r})\n"
+        "import fake_model\nfrom ovito_mace_phase import model_store\nfrom ovito_mace_phase.cli import main\n"
+        "model_store.get_model = lambda path, device: fake_model.FakeModel(4.0)\n"
+        f"main(['classify', {str(dump(tmp_path / 'cu.dump'))!r}, '-o', {str(tmp_path / 'out')!r}, '--no-picture'])"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    line = ""
+    while "0/1" not in line:  # the progress bar shows that the frame is being evaluated
+        line += job.stderr.read(1)
+    time.sleep(1.0)
+    job.send_signal(number)
+    job.communicate()
+    assert job.returncode == status
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ([] if status else ["cu.xyz", "phases.csv", "phases.png"])
 
 
 def test_fault_of_the_program(tmp_path, capsys, fake, monkeypatch):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,6 +61,7 @@ def group(ctx: click.Context, show_traceback: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a status; errors become one message on stderr."""
     options: dict[str, bool] = {"traceback": False}
+    _prepare_signals()
     try:
         status = group.main(
             args=None if arguments is None else list(arguments),
@@ -82,6 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         status = _report(*_describe_fault(error), options["traceback"])
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _prepare_signals() -> None:
+    """Let a request to end clean up as Ctrl-C does; keep Ctrl-C ignored where the shell ignores it.
+
+    A background job of a script starts with SIGINT ignored, and OVITO crashes on SIGINT without a Python handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def describe_os_error(error: OSError) -> str:

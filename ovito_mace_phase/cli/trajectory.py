@@ -104,7 +104,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
             if index == frames[0]:
                 _keep_order_parameters(modifier, last)
             part = Path(scratch) / "frame"
-            with _readable_errors(f"cannot write frame {index} to {target}"):
+            with _readable_errors(f"cannot write frame {index} to {target}, {_free(options.folder)}"):
                 export_file(last, str(part), kind, columns=_columns(last))
             with part.open("rb") as source:
                 shutil.copyfileobj(source, stream)
@@ -118,6 +118,10 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
         fault=fault,
         text=_text(summaries, pipeline.num_frames, last),
     )
+
+
+def _free(folder: Path) -> str:
+    return f"with {shutil.disk_usage(folder).free / 1e6:.1f} MB left on the disk"
 
 
 def _open(file: Path) -> Pipeline:
