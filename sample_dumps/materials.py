@@ -174,7 +174,7 @@ _ALL = (
         phase="CSCL",
         potential=_NIAL,
         atoms=lambda: crystals.cubic(("Ni", "Al"), "cesiumchloride", 2.88, (6, 6, 7)),
-        melting=1780,
+        melting=1500,
     ),
     Material(
         name="Ni3Al",
