@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classify import PhaseResult, classify
+    from .classification import PhaseResult, classify
     from .model import PhaseModel
     from .modifier import MacePhaseModifier
     from .phases import Phase, phase_table
@@ -21,8 +21,8 @@ _HOMES = {
     "MacePhaseModifier": "modifier",
     "Phase": "phases",
     "PhaseModel": "model",
-    "PhaseResult": "classify",
-    "classify": "classify",
+    "PhaseResult": "classification",
+    "classify": "classification",
     "phase_table": "phases",
 }
 

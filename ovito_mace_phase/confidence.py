@@ -1,6 +1,6 @@
 """From logits to label, confidence and margin.
 
-    p[a, c] = softmax_c(l[a, c] / T + log w_c)         T: temperature fitted on held-out chemistries; w: prior of the frame
+    p[a, c] = softmax_c(l[a, c] / T + log w_c)        T: temperature fitted on held-out chemistries; w: prior
     label   = argmax_c p,   confidence = max_c p,   margin = best minus second-best logit
     Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold
 
@@ -39,7 +39,9 @@ class Calibration:
         """Read the entry `calibration` of a model card."""
         entry = card.get("calibration", {})
         density = entry.get("log_density")
-        return cls(temperature=float(entry.get("temperature", 1.0)), log_density=-np.inf if density is None else float(density))
+        return cls(
+            temperature=float(entry.get("temperature", 1.0)), log_density=-np.inf if density is None else float(density)
+        )
 
 
 def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float64] | None = None) -> Float32:
@@ -54,8 +56,13 @@ def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float
     return scaled
 
 
-def label(logits: Float32, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float,
-          other: int | None) -> tuple[npt.NDArray[np.int64], Float32, Float32]:
+def label(
+    logits: Float32,
+    calibration: Calibration,
+    weights: npt.NDArray[np.float64] | None,
+    threshold: float,
+    other: int | None,
+) -> tuple[npt.NDArray[np.int64], Float32, Float32]:
     """Return column of the phase, confidence and margin of every atom.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import model_store
-from .classify import OTHER_ID, PhaseResult, ReadoutSettings, evaluate_logits, read_out
+from .classification import OTHER_ID, PhaseResult, ReadoutSettings, evaluate_logits, read_out
 from .errors import InputError
 from .frame import Frame
 from .logit_cache import LogitCache, content_key

@@ -52,8 +52,12 @@ class Frame:
         return len(self.species_names)
 
 
-def make_frame(positions: npt.ArrayLike, species: Sequence[Any] | npt.ArrayLike | None, cell: npt.ArrayLike | None,
-               pbc: npt.ArrayLike | None) -> Frame:
+def make_frame(
+    positions: npt.ArrayLike,
+    species: Sequence[Any] | npt.ArrayLike | None,
+    cell: npt.ArrayLike | None,
+    pbc: npt.ArrayLike | None,
+) -> Frame:
     """Check user input and return a `Frame`.
 
     Parameters
@@ -78,8 +82,10 @@ def make_frame(positions: npt.ArrayLike, species: Sequence[Any] | npt.ArrayLike 
         raise InputError(f"positions must have the shape (n_atoms, 3), not {xyz.shape}")
     bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
     if len(bad):
-        raise InputError(f"{len(bad)} of {len(xyz)} positions are NaN or infinite, the first is atom index {bad[0]} with "
-                         f"{xyz[bad[0]].tolist()}; remove these atoms or repair the file")
+        raise InputError(
+            f"{len(bad)} of {len(xyz)} positions are NaN or infinite, the first is atom index {bad[0]} with "
+            f"{xyz[bad[0]].tolist()}; remove these atoms or repair the file"
+        )
     codes, names = _species_codes(species, len(xyz))
     rows, periodic = _cell(cell, pbc)
     return Frame(positions=xyz, species=codes, species_names=names, cell=rows, pbc=periodic)
@@ -115,11 +121,17 @@ def _cell(cell: npt.ArrayLike | None, pbc: npt.ArrayLike | None) -> tuple[FloatA
     if rows.shape == (3,):
         rows = np.diag(rows)
     if rows.shape != (3, 3) or not np.isfinite(rows).all():
-        raise InputError(f"cell must be three lattice vectors as finite rows (3, 3) or three edge lengths, not {rows.tolist()}")
+        raise InputError(
+            f"cell must be three lattice vectors as finite rows (3, 3) or three edge lengths, not {rows.tolist()}"
+        )
     periodic = np.broadcast_to(np.asarray(True if pbc is None else pbc, dtype=bool), (3,)).copy()
     vectors = rows[periodic]
     lengths = np.linalg.norm(vectors, axis=1)
-    if len(vectors) and (lengths.min() <= 0 or np.linalg.matrix_rank(vectors / lengths[:, None], tol=1e-6) < len(vectors)):
-        raise InputError(f"the cell {rows.tolist()} is degenerate along its periodic directions (pbc={periodic.tolist()}); "
-                         "give three independent lattice vectors or switch off periodicity where there is no cell")
+    if len(vectors) and (
+        lengths.min() <= 0 or np.linalg.matrix_rank(vectors / lengths[:, None], tol=1e-6) < len(vectors)
+    ):
+        raise InputError(
+            f"the cell {rows.tolist()} is degenerate along its periodic directions (pbc={periodic.tolist()}); "
+            "give three independent lattice vectors or switch off periodicity where there is no cell"
+        )
     return rows, periodic

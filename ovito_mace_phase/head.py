@@ -71,7 +71,9 @@ class PhaseHead(nn.Module):
 
     def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the numbers of the head under the names of a model file, `head.*`."""
-        return {f"head.{name}": value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()}
+        return {
+            f"head.{name}": value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> PhaseHead:
@@ -81,8 +83,10 @@ class PhaseHead(nn.Module):
             state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict()}
             head.load_state_dict(state)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise ModelFileError(f"the model file holds no usable phase head ({error}); it may be a bare network made by `convert`: "
-                                 "train a head with `ovito-mace-phase train`") from error
+            raise ModelFileError(
+                f"the model file holds no usable phase head ({error}); it may be a bare network made by `convert`: "
+                "train a head with `ovito-mace-phase train`"
+            ) from error
         return head.eval().requires_grad_(False)
 
 

@@ -29,7 +29,7 @@ def local_spacing(frame: Frame) -> FloatArray:
     Returns
     -------
     (n_atoms,) float64
-        `w_a (k_target + 1) / (k + 1)`; infinite for an atom with no other atom in reach. In the cube of the file's unit.
+        `w_a (k_target + 1) / (k + 1)`; infinite for an atom alone; in the cube of the file's unit.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def length_factor(spacing: FloatArray) -> float:
         return 1.0
     ordered = np.sort(np.log(volume))
     quarter = len(ordered) // 4
-    middle = ordered[quarter:len(ordered) - quarter]
+    middle = ordered[quarter : len(ordered) - quarter]
     return float((TARGET_VOLUME / np.exp(middle.mean())) ** (1.0 / 3.0))
 
 
@@ -91,7 +91,9 @@ def _first_cutoff(frame: Frame) -> tuple[float, float]:
     if frame.pbc.all():
         volume = abs(np.linalg.det(frame.cell))
     else:
-        volume = float(np.prod(np.maximum(np.where(frame.pbc, lengths, extent), 1e-3 * max(extent.max(), lengths.max(), 1e-3))))
+        volume = float(
+            np.prod(np.maximum(np.where(frame.pbc, lengths, extent), 1e-3 * max(extent.max(), lengths.max(), 1e-3)))
+        )
     cutoff = (20.0 / (4.0 / 3.0 * np.pi) * volume / len(frame)) ** (1.0 / 3.0)
     diagonal = float(np.linalg.norm(extent))
     limit = max(4.0 * cutoff, 1.01 * diagonal if len(frame) <= 4 * N_NEAREST else 0.0)
@@ -103,5 +105,8 @@ def _check_overlap(distance: FloatArray, offsets: np.ndarray, neighbour: np.ndar
     typical = float(np.median(distance))
     if distance[shortest] < _OVERLAP * typical:
         centre = int(np.searchsorted(offsets, shortest, side="right") - 1)
-        raise InputError(f"atoms with index {centre} and {int(neighbour[shortest])} (of {n_atoms}) lie {distance[shortest]:.3g} apart, "
-                         f"against a typical distance of {typical:.3g}: two atoms at the same place; delete duplicates")
+        raise InputError(
+            f"atoms with index {centre} and {int(neighbour[shortest])} (of {n_atoms}) lie "
+            f"{distance[shortest]:.3g} apart, against a typical distance of {typical:.3g}: "
+            "two atoms at the same place; delete duplicates"
+        )

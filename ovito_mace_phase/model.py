@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .confidence import Calibration
-from .errors import InputError, ModelFileError
+from .errors import CancelledError, InputError, ModelFileError
 from .frame import Frame, IntArray
 from .lengths import TARGET_VOLUME, length_factor, local_spacing
 from .neighbours import Edges, neighbour_list
@@ -35,7 +35,7 @@ _HEAD_SHARE = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkInput:
-    """A frame as the network reads it: `edges` in network units, `carrier` (n_atoms,), `factor` file unit -> network unit."""
+    """A frame as the network reads it: `edges` in network units, `carrier` (n_atoms,), `factor` from file units."""
 
     edges: Edges
     carrier: IntArray
@@ -86,10 +86,15 @@ class PhaseModel:
         try:
             phases = tuple(table.by_key(key) for key in card["phases"])
         except (KeyError, InputError) as error:
-            raise ModelFileError(f"the model names phases that this version of the table does not have ({error}); "
-                                 "upgrade ovito-mace-phase or choose another model") from None
+            raise ModelFileError(
+                f"the model names phases that this version of the table does not have ({error}); "
+                "upgrade ovito-mace-phase or choose another model"
+            ) from None
         if len(phases) != head.config.n_phases:
-            raise ModelFileError(f"the model card lists {len(phases)} phases but the head has {head.config.n_phases}; the card was edited")
+            raise ModelFileError(
+                f"the model card lists {len(phases)} phases but the head has {head.config.n_phases}: "
+                "the card was edited; copy both files again"
+            )
         return cls(FusedNetwork(tensors, NetworkConfig.from_card(card)), head, phases, card)
 
     @property
@@ -97,7 +102,9 @@ class PhaseModel:
         """Name of the model, for the record."""
         return str(self.card.get("name", "unnamed"))
 
-    def prepare(self, frame: Frame, length_scale: float | None = None) -> NetworkInput:
+    def prepare(
+        self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> NetworkInput:
         """Normalise lengths, put species on carriers and build the edges.
 
         Parameters
@@ -107,24 +114,40 @@ class PhaseModel:
             Cube root of the volume per atom, in the file's unit; None estimates it from the local density.
         """
         if length_scale is not None and not (np.isfinite(length_scale) and length_scale > 0):
-            raise InputError(f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}")
+            raise InputError(
+                f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}"
+            )
         spacing = local_spacing(frame)
         factor = length_factor(spacing) if length_scale is None else TARGET_VOLUME ** (1.0 / 3.0) / length_scale
+        if cancelled is not None and cancelled():
+            raise CancelledError("stopped by the caller")
         carrier = assign_carriers(frame, self.network.n_carriers, spacing)
         edges = neighbour_list(frame.positions * factor, frame.cell * factor, frame.pbc, self.network.config.r_max)
         return NetworkInput(edges=edges, carrier=carrier, factor=factor)
 
-    def features(self, frame: Frame, *, length_scale: float | None = None, progress: Callable[[float], None] | None = None,
-                 cancelled: Callable[[], bool] | None = None) -> npt.NDArray[np.float32]:
+    def features(
+        self,
+        frame: Frame,
+        *,
+        length_scale: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Return what the head reads, (n_atoms, n_features) float32."""
         from .head import prepare
 
-        given = self.prepare(frame, length_scale)
+        given = self.prepare(frame, length_scale, cancelled)
         features = self.network.features(given.edges, given.carrier, progress=progress, cancelled=cancelled)
         return prepare(features, self.network.config.n_channels)
 
-    def logits(self, frame: Frame, *, length_scale: float | None = None, progress: Callable[[float], None] | None = None,
-               cancelled: Callable[[], bool] | None = None) -> npt.NDArray[np.float32]:
+    def logits(
+        self,
+        frame: Frame,
+        *,
+        length_scale: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Return the logits of a frame.
 
         Parameters
@@ -148,16 +171,22 @@ class PhaseModel:
         logits = np.zeros((len(frame), len(self.phases)), dtype=np.float32)
         if len(frame) == 0:
             return logits
-        given = self.prepare(frame, length_scale)
-        features = self.network.features(given.edges, given.carrier, cancelled=cancelled,
-                                         progress=None if progress is None else lambda done: progress((1.0 - _HEAD_SHARE) * done))
+        given = self.prepare(frame, length_scale, cancelled)
+        features = self.network.features(
+            given.edges,
+            given.carrier,
+            cancelled=cancelled,
+            progress=None if progress is None else lambda done: progress((1.0 - _HEAD_SHARE) * done),
+        )
         prepare(features, self.network.config.n_channels)
         device = self.head.mean.device
         with torch.inference_mode():
             for start in range(0, len(frame), _BLOCK):
                 block = slice(start, start + _BLOCK)
                 logits[block] = self.head(torch.from_numpy(features[block]).to(device)).cpu().numpy()
-        logits[np.diff(given.edges.offsets) == 0] = np.where([phase.key == "OTHER" for phase in self.phases], 0.0, -50.0)
+        logits[np.diff(given.edges.offsets) == 0] = np.where(
+            [phase.key == "OTHER" for phase in self.phases], 0.0, -50.0
+        )
         if progress is not None:
             progress(1.0)
         return logits
@@ -170,5 +199,7 @@ def _device(device: Device) -> str:
         raise InputError(f"device must be 'auto', 'cpu' or 'cuda', not {device!r}")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
-        raise InputError("device='cuda' was asked for, but torch finds no CUDA GPU; use device='auto' or install a CUDA build of torch")
+        raise InputError(
+            "device='cuda' was asked for, but torch finds no CUDA GPU; use 'auto' or install a CUDA build of torch"
+        )
     return "cuda" if device != "cpu" and available else "cpu"

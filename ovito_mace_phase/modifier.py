@@ -140,7 +140,7 @@ class MacePhaseModifier(ModifierInterface):
         self, atoms: AtomsIn, phases: tuple[str, ...], operators: tuple[str, ...] | Literal["auto"]
     ) -> Request:
         """Gather what the worker needs, so that it never looks at the modifier."""
-        from .classify import ReadoutSettings
+        from .classification import ReadoutSettings
         from .evaluation import Request
 
         scale = self.length_scale

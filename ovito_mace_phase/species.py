@@ -42,7 +42,9 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
         members = [name for name in group.split(",") if name]
         for name in members:
             if name not in frame.species_names:
-                raise InputError(f"species {name!r} in {spec!r} does not occur; the frame has {', '.join(frame.species_names)}")
+                raise InputError(
+                    f"species {name!r} in {spec!r} does not occur; the frame has {', '.join(frame.species_names)}"
+                )
             if name in group_of:
                 raise InputError(f"species {name!r} stands twice in {spec!r}")
             group_of[name] = ",".join(members)
@@ -77,8 +79,10 @@ def assign_carriers(frame: Frame, n_carriers: int, cubed_spacing: npt.NDArray[np
     present = np.flatnonzero(count)
     if len(present) > n_carriers:
         names = ", ".join(frame.species_names[code] for code in present[:12]) + (", ..." if len(present) > 12 else "")
-        raise InputError(f"the frame has {len(present)} species ({names}) but the network tells {n_carriers} apart; merge alike "
-                         "types with the parameter `species` (for example \"1,2 3\" makes 1 and 2 alike, \"ignore\" all)")
+        raise InputError(
+            f"the frame has {len(present)} species ({names}) but the network tells {n_carriers} apart; merge alike "
+            'types with the parameter `species` (for example "1,2 3" makes 1 and 2 alike, "ignore" all)'
+        )
     mean = np.bincount(frame.species, weights=cubed_spacing, minlength=frame.n_species) / np.maximum(count, 1)
     order = sorted(present, key=lambda code: (-count[code], round(float(mean[code]), 6), code))
     carrier = np.zeros(frame.n_species, dtype=np.int64)

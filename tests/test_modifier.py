@@ -95,7 +95,7 @@ def test_input_is_untouched(fake):
 
 
 def test_equals_direct_classify(fake):
-    from ovito_mace_phase.classify import ReadoutSettings, evaluate_logits, read_out
+    from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
     from ovito_mace_phase.frame import make_frame
 
     positions, cell = fcc(noise=0.05, seed=3)

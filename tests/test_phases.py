@@ -28,6 +28,15 @@ MERGED_SITES = {"BIXBYITE": [4, 6]}
 # RGB difference that a screen still shows.
 MIN_COLOR_STEP = 0.004
 
+WELL_KNOWN = [
+    "FCC", "BCC", "HCP", "DHCP", "SAMARIUM_9R", "OMEGA", "A15", "BETA_SN", "BETA_MN", "ROCKSALT", "CSCL",
+    "ZINCBLENDE", "WURTZITE", "FLUORITE", "L1_2", "L1_0", "D0_19", "D0_22", "D0_3", "HEUSLER_L2_1",
+    "HALF_HEUSLER", "LAVES_C14", "LAVES_C15", "LAVES_C36", "PEROVSKITE", "SPINEL", "RUTILE", "ANATASE",
+    "CORUNDUM", "ALPHA_QUARTZ", "BADDELEYITE", "BROOKITE", "COSN", "CU2SB", "GAMMA_BRASS", "SIGMA", "FEB",
+    "ZRNIAL", "BIXBYITE", "GARNET", "ICE_IH",
+]  # fmt: skip
+SEPARATE = [["FCC", "HCP", "DHCP", "SAMARIUM_9R"], ["ZINCBLENDE", "WURTZITE", "SIC_4H", "SIC_6H"], ["BCC", "CSCL"]]
+
 TABLE = phase_table()
 CRYSTALS = [phase for phase in TABLE if phase.reference is not None and phase.key != "GRAPHENE"]
 WATER = [phase for phase in TABLE if phase.key.startswith(("ICE_", "CLATHRATE_"))]
@@ -66,52 +75,7 @@ def test_ptm_names_and_colors_are_ovitos():
         np.testing.assert_allclose(phase.color, structure.color, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "FCC",
-        "BCC",
-        "HCP",
-        "DHCP",
-        "SAMARIUM_9R",
-        "OMEGA",
-        "A15",
-        "BETA_SN",
-        "BETA_MN",
-        "ROCKSALT",
-        "CSCL",
-        "ZINCBLENDE",
-        "WURTZITE",
-        "FLUORITE",
-        "L1_2",
-        "L1_0",
-        "D0_19",
-        "D0_22",
-        "D0_3",
-        "HEUSLER_L2_1",
-        "HALF_HEUSLER",
-        "LAVES_C14",
-        "LAVES_C15",
-        "LAVES_C36",
-        "PEROVSKITE",
-        "SPINEL",
-        "RUTILE",
-        "ANATASE",
-        "CORUNDUM",
-        "ALPHA_QUARTZ",
-        "BADDELEYITE",
-        "BROOKITE",
-        "COSN",
-        "CU2SB",
-        "GAMMA_BRASS",
-        "SIGMA",
-        "FEB",
-        "ZRNIAL",
-        "BIXBYITE",
-        "GARNET",
-        "ICE_IH",
-    ],
-)
+@pytest.mark.parametrize("key", WELL_KNOWN)
 def test_well_known_phases_are_there(key: str):
     assert TABLE.by_key(key).key == key
 
@@ -172,7 +136,6 @@ def test_ice_vii_has_no_bonds_by_distance():
         bonds(oxygen_net(cell))
 
 
-@pytest.mark.slow
 def test_phases_that_match_share_a_group():
     for a, b in matching_pairs([phase.reference for phase in CRYSTALS if phase.reference is not None]):
         assert CRYSTALS[a].group == CRYSTALS[b].group, (CRYSTALS[a].key, CRYSTALS[b].key)
@@ -183,11 +146,7 @@ def test_groups_are_led_by_a_phase_of_the_table():
         lead = TABLE.by_key(phase.group)
         assert lead.group == lead.key
         assert lead.id <= phase.id
-    for separate in (
-        ["FCC", "HCP", "DHCP", "SAMARIUM_9R"],
-        ["ZINCBLENDE", "WURTZITE", "SIC_4H", "SIC_6H"],
-        ["BCC", "CSCL"],
-    ):
+    for separate in SEPARATE:
         assert len({TABLE.by_key(key).group for key in separate}) == len(separate)
 
 

@@ -34,7 +34,7 @@ def pipeline(name: str, **settings):
 
 @pytest.mark.parametrize("name", ["cu_hot.dump.gz", "nacl_hot.dump.gz", "ti_alpha_omega.dump.gz"])
 def test_equals_classify(name, model):
-    from ovito_mace_phase.classify import classify
+    from ovito_mace_phase.classification import classify
 
     data = pipeline(name, prior="frame", confidence_threshold=0.3, order_parameters="FCC,ROCKSALT").compute()
     cell = np.array(data.cell[:3, :3]).T

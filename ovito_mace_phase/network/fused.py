@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CancelledError
-from ..neighbours import Edges
+from ovito_mace_phase.errors import CancelledError
+from ovito_mace_phase.neighbours import Edges
+
 from . import kernels
 from .tables import hermite_table, low_rank, radial_functions
 from .weights import NetworkConfig
@@ -31,15 +32,15 @@ from .weights import NetworkConfig
 Float32 = npt.NDArray[np.float32]
 N_KNOTS = 512
 RANK_TOLERANCE = 1e-5
-_BLOCK = 4096
+_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    linear: list[Float32]          # per degree l: (n_in, C), the neighbour sum to the message
-    contraction: tuple[Any, ...]   # arguments of kernels.contract
-    product: Float32               # (C, C)
-    skip: Float32                  # (n_carriers, C, C)
+    linear: list[Float32]  # per degree l: (n_in, C), the neighbour sum to the message
+    contraction: tuple[Any, ...]  # arguments of kernels.contract
+    product: Float32  # (C, C)
+    skip: Float32  # (n_carriers, C, C)
 
 
 class FusedNetwork:
@@ -61,19 +62,32 @@ class FusedNetwork:
         phi, expansion = low_rank(radial_functions(tensors, config, 0), config.r_max, RANK_TOLERANCE)
         self._first_table = hermite_table(phi, config.r_max, N_KNOTS)
         up = tensors["embedding"] @ tensors["layers.0.linear_up"]
-        spread = expansion.reshape(-1, config.l_max + 1, channels)   # (rank, l, C)
-        self._first_linear = [np.stack([(spread[:, degree] * up[z]) @ tensors[f"layers.0.linear.{degree}"] for z in range(self.n_carriers)]
-                                       ).astype(np.float32) for degree in range(config.l_max + 1)]
-        self._tables = [hermite_table(radial_functions(tensors, config, t), config.r_max, N_KNOTS) for t in range(config.n_layers)]
+        spread = expansion.reshape(-1, config.l_max + 1, channels)  # (rank, l, C)
+        self._first_linear = [
+            np.stack(
+                [(spread[:, degree] * up[z]) @ tensors[f"layers.0.linear.{degree}"] for z in range(self.n_carriers)]
+            ).astype(np.float32)
+            for degree in range(config.l_max + 1)
+        ]
+        self._tables = [
+            hermite_table(radial_functions(tensors, config, t), config.r_max, N_KNOTS) for t in range(config.n_layers)
+        ]
         self._up = [tensors[f"layers.{t}.linear_up"].astype(np.float32) for t in range(config.n_layers)]
 
     @property
     def n_features(self) -> int:
-        """Length of a row of `features`: blocks of (node features C, message invariants 4 C), one per layer and two of means."""
+        """Length of a row of `features`: blocks of C node features and 4 C invariants, per layer and two means."""
         return (self.config.n_layers + 2) * self.config.n_channels * (self.config.l_max + 2)
 
-    def features(self, edges: Edges, carrier: npt.NDArray[np.int64], *, centres: npt.NDArray[np.int64] | None = None,
-                 progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Float32:
+    def features(
+        self,
+        edges: Edges,
+        carrier: npt.NDArray[np.int64],
+        *,
+        centres: npt.NDArray[np.int64] | None = None,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Float32:
         """Return the features the phase head reads.
 
         Parameters
@@ -105,11 +119,18 @@ class FusedNetwork:
             out[:, t] = block if last else block[wanted]
             if t == 0:
                 self._means(edges, wanted, carrier, block, out, report)
-            node = np.ascontiguousarray(block[:, :self.config.n_channels])
+            node = np.ascontiguousarray(block[:, : self.config.n_channels])
         return out.reshape(len(wanted), -1)
 
-    def _layer_output(self, t: int, edges: Edges, rows: npt.NDArray[np.int64], carrier: npt.NDArray[np.int64], node: Float32,
-                      report: _Report) -> Float32:
+    def _layer_output(
+        self,
+        t: int,
+        edges: Edges,
+        rows: npt.NDArray[np.int64],
+        carrier: npt.NDArray[np.int64],
+        node: Float32,
+        report: _Report,
+    ) -> Float32:
         """Node features and message invariants of one layer, (n_rows, C + 4 C)."""
         channels = self.config.n_channels
         present, compact = np.unique(carrier, return_inverse=True)
@@ -125,28 +146,56 @@ class FusedNetwork:
             report.add(len(atoms))
         return block.reshape(len(rows), -1)
 
-    def _means(self, edges: Edges, wanted: npt.NDArray[np.int64], carrier: npt.NDArray[np.int64], values: Float32, out: Float32,
-               report: _Report) -> None:
+    def _means(
+        self,
+        edges: Edges,
+        wanted: npt.NDArray[np.int64],
+        carrier: npt.NDArray[np.int64],
+        values: Float32,
+        out: Float32,
+        report: _Report,
+    ) -> None:
         """Fill the last two blocks of `out`."""
         for start in range(0, len(wanted), _BLOCK):
-            atoms = wanted[start:start + _BLOCK]
+            atoms = wanted[start : start + _BLOCK]
             offsets, neighbour, vectors = _edges_of(edges, atoms)
-            kernels.neighbourhood_means(offsets, neighbour, vectors, atoms, carrier, values, self.config.r_max, out[start:start + _BLOCK, -2:])
+            kernels.neighbourhood_means(
+                offsets, neighbour, vectors, atoms, carrier, values, self.config.r_max, out[start : start + _BLOCK, -2:]
+            )
             report.add(len(atoms))
 
-    def _message(self, t: int, edges: Edges, atoms: npt.NDArray[np.int64], present: npt.NDArray[np.int64],
-                 compact: npt.NDArray[np.int64], source: Float32 | None) -> Float32:
+    def _message(
+        self,
+        t: int,
+        edges: Edges,
+        atoms: npt.NDArray[np.int64],
+        present: npt.NDArray[np.int64],
+        compact: npt.NDArray[np.int64],
+        source: Float32 | None,
+    ) -> Float32:
         """Messages of some centres, (16, n_centres, C)."""
         offsets, neighbour, vectors = _edges_of(edges, atoms)
         if source is None:
             table = self._first_table
             sums = np.empty((16, len(atoms), len(present) * table.values.shape[2]), dtype=np.float32)
-            kernels.first_messages(offsets, neighbour, vectors, compact, len(present), table.values, table.inverse_spacing, table.r_max, sums)
+            kernels.first_messages(
+                offsets,
+                neighbour,
+                vectors,
+                compact,
+                len(present),
+                table.values,
+                table.inverse_spacing,
+                table.r_max,
+                sums,
+            )
             linear = [matrix[present].reshape(-1, self.config.n_channels) for matrix in self._first_linear]
         else:
             table = self._tables[t]
             sums = np.empty((16, len(atoms), self.config.n_channels), dtype=np.float32)
-            kernels.messages(offsets, neighbour, vectors, source, table.values, table.inverse_spacing, table.r_max, sums)
+            kernels.messages(
+                offsets, neighbour, vectors, source, table.values, table.inverse_spacing, table.r_max, sums
+            )
             linear = self._layers[t].linear
         message = np.empty((16, len(atoms), self.config.n_channels), dtype=np.float32)
         for degree, matrix in enumerate(linear):
@@ -157,7 +206,8 @@ class FusedNetwork:
     def _update(self, layer: _Layer, message: Float32, carrier: npt.NDArray[np.int64], node: Float32) -> Float32:
         """Node features after one layer, (n_centres, C)."""
         product = np.empty_like(node)
-        kernels.contract(message, carrier, *layer.contraction, product)
+        linear, pairs, quadratic, triples, cubic = layer.contraction
+        kernels.contract(message, carrier, linear, pairs, quadratic, triples, cubic, product)
         following = _matmul(product, layer.product, np.empty_like(node))
         for z in range(self.n_carriers):
             mine = np.flatnonzero(carrier == z)
@@ -167,7 +217,7 @@ class FusedNetwork:
 
 
 def _matmul(a: Float32, b: Float32, out: Float32) -> Float32:
-    """out = a b by torch's BLAS, three times faster here than NumPy's."""
+    """Write a b to `out`, by torch's BLAS, three times faster here than NumPy's."""
     import torch
 
     with torch.inference_mode():
@@ -176,23 +226,29 @@ def _matmul(a: Float32, b: Float32, out: Float32) -> Float32:
 
 
 def _layer(tensors: dict[str, npt.NDArray[Any]], config: NetworkConfig, t: int) -> _Layer:
-    """Weights of one layer, with the contraction's path weights folded into one coefficient per monomial and carrier."""
-    coefficients = [np.einsum("mp,zpc->zmc", tensors[f"basis.{nu}.coefficients"], tensors[f"layers.{t}.product.{nu}"]).astype(np.float32)
-                    for nu in (1, 2, 3)]
+    """Weights of one layer, with the path weights of the contraction folded into one coefficient per monomial."""
+    coefficients = [
+        np.einsum("mp,zpc->zmc", tensors[f"basis.{nu}.coefficients"], tensors[f"layers.{t}.product.{nu}"]).astype(
+            np.float32
+        )
+        for nu in (1, 2, 3)
+    ]
     index = [tensors[f"basis.{nu}.monomials"].astype(np.int64) for nu in (2, 3)]
     return _Layer(
         linear=[tensors[f"layers.{t}.linear.{degree}"].astype(np.float32) for degree in range(config.l_max + 1)],
         contraction=(np.ascontiguousarray(coefficients[0][:, 0]), index[0], coefficients[1], index[1], coefficients[2]),
         product=tensors[f"layers.{t}.product_linear"].astype(np.float32),
-        skip=tensors[f"layers.{t}.skip"].astype(np.float32))
+        skip=tensors[f"layers.{t}.skip"].astype(np.float32),
+    )
 
 
-def _edges_of(edges: Edges, atoms: npt.NDArray[np.int64]
-              ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _edges_of(
+    edges: Edges, atoms: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Offsets, neighbours and vectors of some centres, in ascending order; no copy when they are consecutive."""
     first, last = int(atoms[0]), int(atoms[-1])
     if last - first + 1 == len(atoms):
-        return edges.offsets[first:last + 2], edges.neighbour, edges.vectors
+        return edges.offsets[first : last + 2], edges.neighbour, edges.vectors
     count = edges.offsets[atoms + 1] - edges.offsets[atoms]
     offsets = np.concatenate([[0], np.cumsum(count)])
     picked = np.repeat(edges.offsets[atoms] - offsets[:-1], count) + np.arange(offsets[-1])
@@ -202,7 +258,9 @@ def _edges_of(edges: Edges, atoms: npt.NDArray[np.int64]
 class _Report:
     """Counts the work done, tells the caller, stops when the caller wants to."""
 
-    def __init__(self, progress: Callable[[float], None] | None, cancelled: Callable[[], bool] | None, total: int) -> None:
+    def __init__(
+        self, progress: Callable[[float], None] | None, cancelled: Callable[[], bool] | None, total: int
+    ) -> None:
         self._progress, self._cancelled, self._total, self._done = progress, cancelled, total, 0
 
     def add(self, count: int) -> None:

@@ -4,6 +4,7 @@ Shapes: `offsets` (n_centres + 1,), `neighbour` (n_edges,), `vectors` (n_edges, 
 float32. Outputs are laid out (16, n_centres, ...) so that every degree l is one contiguous matrix for the linear layer.
 Nothing of size n_edges x channels is ever in memory.
 """
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ _S105, _S42, _S70 = 105.0**0.5, 42.0**0.5 / 4.0, 70.0**0.5 / 4.0
 
 
 @numba.njit(cache=True, fastmath=True, inline="always")
-def _harmonics(x, y, z, out):  # type: ignore[no-untyped-def]
-    """Real spherical harmonics to l = 3 of a unit vector, component normalised, in e3nn's order (y is the polar axis)."""
+def _harmonics(x, y, z, out):
+    """Real spherical harmonics to l = 3 of a unit vector, component normalised, e3nn's order (y is the polar axis)."""
     out[0] = 1.0
     out[1] = _S3 * x
     out[2] = _S3 * y
@@ -37,7 +38,7 @@ def _harmonics(x, y, z, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True)
-def first_messages(offsets, neighbour, vectors, species, n_species, table, inverse_spacing, r_max, out):  # type: ignore[no-untyped-def]
+def first_messages(offsets, neighbour, vectors, species, n_species, table, inverse_spacing, r_max, out):
     """out[lm, a, s * rank + q] = sum over neighbours b of species s of phi_q(r_ab) Y_lm(r_ab)."""
     n_centres = len(offsets) - 1
     rank = table.shape[2]
@@ -59,7 +60,12 @@ def first_messages(offsets, neighbour, vectors, species, n_species, table, inver
             h01 = t * t * (3 - 2 * t)
             h11 = t * t * (t - 1)
             for q in range(rank):
-                phi[q] = h00 * table[knot, 0, q] + h10 * table[knot, 1, q] + h01 * table[knot + 1, 0, q] + h11 * table[knot + 1, 1, q]
+                phi[q] = (
+                    h00 * table[knot, 0, q]
+                    + h10 * table[knot, 1, q]
+                    + h01 * table[knot + 1, 0, q]
+                    + h11 * table[knot + 1, 1, q]
+                )
             first = species[neighbour[edge]] * rank
             for lm in range(16):
                 y = harmonic[lm]
@@ -70,7 +76,7 @@ def first_messages(offsets, neighbour, vectors, species, n_species, table, inver
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True)
-def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_max, out):  # type: ignore[no-untyped-def]
+def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_max, out):
     """out[lm, a, c] = sum over neighbours b of R_lc(r_ab) Y_lm(r_ab) features[b, c]."""
     n_centres = len(offsets) - 1
     n_channels = features.shape[1]
@@ -94,10 +100,10 @@ def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_ma
             source = features[neighbour[edge]]
             lm = 0
             for degree in range(4):
-                v0 = table[knot, 0, degree * n_channels:(degree + 1) * n_channels]
-                d0 = table[knot, 1, degree * n_channels:(degree + 1) * n_channels]
-                v1 = table[knot + 1, 0, degree * n_channels:(degree + 1) * n_channels]
-                d1 = table[knot + 1, 1, degree * n_channels:(degree + 1) * n_channels]
+                v0 = table[knot, 0, degree * n_channels : (degree + 1) * n_channels]
+                d0 = table[knot, 1, degree * n_channels : (degree + 1) * n_channels]
+                v1 = table[knot + 1, 0, degree * n_channels : (degree + 1) * n_channels]
+                d1 = table[knot + 1, 1, degree * n_channels : (degree + 1) * n_channels]
                 for c in range(n_channels):
                     weighted[c] = (h00 * v0[c] + h10 * d0[c] + h01 * v1[c] + h11 * d1[c]) * source[c]
                 for _ in range(2 * degree + 1):
@@ -110,8 +116,8 @@ def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_ma
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True)
-def contract(message, carrier, linear, quadratic_index, quadratic, cubic_index, cubic, out):  # type: ignore[no-untyped-def]
-    """out[a, c] = polynomial of message[:, a, c] with coefficients of the centre's carrier: `cubic` (n_carriers, n_mono, C)."""
+def contract(message, carrier, linear, quadratic_index, quadratic, cubic_index, cubic, out):
+    """out[a, c] = polynomial of message[:, a, c] ; `cubic` (n_carriers, n_mono, C): its coefficients."""
     n_centres, n_channels = out.shape
     for centre in numba.prange(n_centres):
         z = carrier[centre]
@@ -133,7 +139,7 @@ def contract(message, carrier, linear, quadratic_index, quadratic, cubic_index, 
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True)
-def power(message, out):  # type: ignore[no-untyped-def]
+def power(message, out):
     """out[a, 0, c] = message[0, a, c]; out[a, l, c] = sum over m of message[lm, a, c]^2 / (2 l + 1) for l = 1, 2, 3."""
     n_centres, _, n_channels = out.shape
     for centre in numba.prange(n_centres):
@@ -150,7 +156,7 @@ def power(message, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True, parallel=True)
-def neighbourhood_means(offsets, neighbour, vectors, atoms, species, values, r_max, out):  # type: ignore[no-untyped-def]
+def neighbourhood_means(offsets, neighbour, vectors, atoms, species, values, r_max, out):
     """out[k, 0] and out[k, 1]: means of `values` over atom a = atoms[k] and its neighbours alike, and over all of them.
 
     Weights (1 - r^2 / r_max^2)^3, 1 for the atom itself. `offsets` are those of the chosen atoms.

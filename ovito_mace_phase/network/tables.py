@@ -32,14 +32,19 @@ def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, l
 
     from .radial import bessel_basis, radial_mlp
 
-    weights = [torch.as_tensor(tensors[f"layers.{layer}.radial.{k}"], dtype=torch.float64) for k in range(len(config.radial_hidden) + 1)]
+    weights = [
+        torch.as_tensor(tensors[f"layers.{layer}.radial.{k}"], dtype=torch.float64)
+        for k in range(len(config.radial_hidden) + 1)
+    ]
 
     def exact(r: torch.Tensor) -> torch.Tensor:
-        return radial_mlp(bessel_basis(r, config.r_max, config.n_bessel, config.cutoff_p), weights, config.n_channels).flatten(1)
+        return radial_mlp(
+            bessel_basis(r, config.r_max, config.n_bessel, config.cutoff_p), weights, config.n_channels
+        ).flatten(1)
 
     def radial(r: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         distance = torch.as_tensor(r, dtype=torch.float64)
-        value, slope = torch.func.jvp(exact, (distance,), (torch.ones_like(distance),))
+        value, slope = torch.func.jvp(exact, (distance,), (torch.ones_like(distance),))[:2]
         return value.numpy(), slope.numpy()
 
     return radial
@@ -60,12 +65,14 @@ def hermite_table(radial: Radial, r_max: float, n_knots: int) -> HermiteTable:
     knots[0] = 1e-6 * r_max
     value, slope = radial(knots)
     spacing = r_max / (n_knots - 1)
-    return HermiteTable(values=np.stack([value, slope * spacing], axis=1).astype(np.float32),
-                        inverse_spacing=1.0 / spacing, r_max=r_max)
+    return HermiteTable(
+        values=np.stack([value, slope * spacing], axis=1).astype(np.float32), inverse_spacing=1.0 / spacing, r_max=r_max
+    )
 
 
-def low_rank(radial: Radial, r_max: float, tolerance: float, r_min: float = 0.8
-             ) -> tuple[Radial, npt.NDArray[np.float64]]:
+def low_rank(
+    radial: Radial, r_max: float, tolerance: float, r_min: float = 0.8
+) -> tuple[Radial, npt.NDArray[np.float64]]:
     """Factor the radial functions.
 
     Returns

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..frame import Frame, make_frame
-from ..lengths import TARGET_VOLUME
-from ..neighbours import neighbour_list
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.frame import Frame, make_frame
+from ovito_mace_phase.lengths import TARGET_VOLUME
+from ovito_mace_phase.neighbours import neighbour_list
 
 
 def load_melts(folder: Path | None) -> dict[str, list[Frame]]:

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..confidence import Calibration
-from ..errors import InputError
-from ..head import HeadConfig, PhaseHead
+from ovito_mace_phase.confidence import Calibration
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.head import HeadConfig, PhaseHead
+
 from .shards import Shard, batches
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,13 @@ class FitSettings:
     seed: int = 0
 
 
-def fit_head(config: HeadConfig, shards: Sequence[Path], settings: FitSettings, checkpoint: Path,
-             progress: Callable[[float, float], None] | None = None) -> PhaseHead:
+def fit_head(
+    config: HeadConfig,
+    shards: Sequence[Path],
+    settings: FitSettings,
+    checkpoint: Path,
+    progress: Callable[[float, float], None] | None = None,
+) -> PhaseHead:
     """Train a head.
 
     Parameters
@@ -67,24 +73,43 @@ def fit_head(config: HeadConfig, shards: Sequence[Path], settings: FitSettings, 
     head.to(device)
     total = settings.epochs * sum(-(-len(Shard.load(path).label) // settings.batch) for path in shards)
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total, pct_start=_WARM_UP)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=total, pct_start=_WARM_UP
+    )
     identity = json.dumps([dataclasses.asdict(config), dataclasses.asdict(settings), [path.name for path in shards]])
     done = _resume(checkpoint, identity, head, optimizer, schedule)
     n_passes = settings.epochs * len(shards)
     for step in range(done, n_passes):
         rng = np.random.default_rng([settings.seed, step])
         order = np.random.default_rng([settings.seed, 7, step // len(shards)]).permutation(len(shards))
-        loss = _one_pass(head, Shard.load(shards[order[step % len(shards)]]), settings, optimizer, schedule, rng, device)
+        loss = _one_pass(
+            head, Shard.load(shards[order[step % len(shards)]]), settings, optimizer, schedule, rng, device
+        )
         log.info("pass %d of %d: loss %.4f", step + 1, n_passes, loss)
-        _save(checkpoint, {"identity": identity, "done": step + 1, "head": head.state_dict(), "optimizer": optimizer.state_dict(),
-                           "schedule": schedule.state_dict()})
+        _save(
+            checkpoint,
+            {
+                "identity": identity,
+                "done": step + 1,
+                "head": head.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            },
+        )
         if progress is not None:
             progress((step + 1) / n_passes, loss)
     return head.cpu().eval().requires_grad_(False)
 
 
-def _one_pass(head: PhaseHead, shard: Shard, settings: FitSettings, optimizer: torch.optim.Optimizer, schedule: Any,
-              rng: np.random.Generator, device: str) -> float:
+def _one_pass(
+    head: PhaseHead,
+    shard: Shard,
+    settings: FitSettings,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    rng: np.random.Generator,
+    device: str,
+) -> float:
     """Go once over a shard; return the mean loss."""
     head.train()
     total = 0.0
@@ -118,7 +143,9 @@ def _resume(path: Path, identity: str, head: PhaseHead, optimizer: torch.optim.O
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["identity"] != identity:
-        raise InputError(f"the checkpoint {path} belongs to a run with other settings; remove it or choose another output folder")
+        raise InputError(
+            f"the checkpoint {path} belongs to a run with other settings; remove it or choose another output folder"
+        )
     head.load_state_dict(state["head"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
@@ -129,8 +156,12 @@ def _resume(path: Path, identity: str, head: PhaseHead, optimizer: torch.optim.O
 def shard_logits(head: PhaseHead, shard: Shard) -> np.ndarray:
     """Return the logits of the rows of a shard, (n, n_phases) float32."""
     with torch.inference_mode():
-        return np.concatenate([head(torch.from_numpy(shard.features[start:start + 16384]).float()).numpy()
-                               for start in range(0, len(shard.label), 16384)])
+        return np.concatenate(
+            [
+                head(torch.from_numpy(shard.features[start : start + 16384]).float()).numpy()
+                for start in range(0, len(shard.label), 16384)
+            ]
+        )
 
 
 def calibrate(head: PhaseHead, shard: Shard, rejected: float) -> Calibration:
@@ -148,4 +179,6 @@ def calibrate(head: PhaseHead, shard: Shard, rejected: float) -> Calibration:
 
     optimizer.step(closure)  # type: ignore[arg-type]
     density = torch.logsumexp(logits[label != 0], 1)
-    return Calibration(temperature=float(log_temperature.exp()), log_density=float(torch.quantile(density[:1_000_000], rejected)))
+    return Calibration(
+        temperature=float(log_temperature.exp()), log_density=float(torch.quantile(density[:1_000_000], rejected))
+    )

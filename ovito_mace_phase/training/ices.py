@@ -1,4 +1,4 @@
-"""Ices and clathrate hydrates with freshly drawn proton disorder: the reference cell shows only one arrangement of many.
+"""Ices and clathrate hydrates with freshly drawn proton disorder: a reference cell shows one arrangement of many.
 
 Each phase gets several arrangements that obey the ice rules, the split going by the seed they were drawn with.
 Source: GenIce2, Matsumoto, Yagasaki, Tanaka, J. Comput. Chem. 39 (2018) 61.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import MissingPackageError
-from ..phases import Phase
-from ..phases.build_ices import ICES, ice_cell
+from ovito_mace_phase.errors import MissingPackageError
+from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.phases.build_ices import ICES, ice_cell
+
 from .structures import CrystalStructure, Part
 
 SEEDS: dict[Part, range] = {"train": range(100, 112), "validation": range(200, 202), "test": range(300, 304)}
@@ -28,7 +29,17 @@ def ice_structures(phases: Sequence[Phase]) -> dict[Part, list[CrystalStructure]
                 try:
                     cell = ice_cell(ice, seed)
                 except ImportError as error:
-                    raise MissingPackageError(f"ices need GenIce2 ({error}): pip install \"ovito-mace-phase[train]\"") from None
-                out[part].append(CrystalStructure(phase=column[ice.key], cell=cell.cell, fractional=cell.fractional, species=cell.species,
-                                                  system=f"ice {seed}", source=f"GenIce2 {ice.lattice} seed {seed}"))
+                    raise MissingPackageError(
+                        f'ices need GenIce2 ({error}): pip install "ovito-mace-phase[train]"'
+                    ) from None
+                out[part].append(
+                    CrystalStructure(
+                        phase=column[ice.key],
+                        cell=cell.cell,
+                        fractional=cell.fractional,
+                        species=cell.species,
+                        system=f"ice {seed}",
+                        source=f"GenIce2 {ice.lattice} seed {seed}",
+                    )
+                )
     return out

@@ -1,36 +1,37 @@
 """The whole training of a phase head, in stages that each leave a file and are skipped when it exists.
 
-    labelled structures, reference cells, ices, melts -> split -> shards -> head -> calibration -> model file and record
+labelled structures, reference cells, ices, melts -> split -> shards -> head -> calibration -> model file and record
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import hashlib
 import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..convert import select_elements
-from ..errors import InputError
-from ..frame import Frame
-from ..head import HeadConfig, HeadKind, PhaseHead
-from ..network.fused import FusedNetwork
-from ..network.weights import NetworkConfig, load_model, save_model
-from ..phases import Phase, phase_table
+from ovito_mace_phase.convert import select_elements
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.frame import Frame
+from ovito_mace_phase.head import HeadConfig, HeadKind
+from ovito_mace_phase.network.fused import FusedNetwork
+from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_model
+from ovito_mace_phase.phases import Phase, phase_table
+
 from .background import load_melts
 from .fit import FitSettings, calibrate, fit_head
 from .ices import ice_structures
 from .scores import part_scores
 from .shards import ShardLaw, ShardMaker
-from .sampler import SampleLaw
 from .structures import CrystalStructure, Part, load_labelled, part_of, reference_structures, split
 
 log = logging.getLogger(__name__)
@@ -54,11 +55,11 @@ class TrainSettings:
     """
 
     n_shards: int = 20
-    law: ShardLaw = ShardLaw()
+    law: ShardLaw = field(default_factory=ShardLaw)
     head: HeadKind = "mlp"
     n_hidden: int = 512
     dropout: float = 0.1
-    fit: FitSettings = FitSettings()
+    fit: FitSettings = field(default_factory=FitSettings)
     rejected: float = 0.002
     seed: int = 0
     name: str = "mace-phase"
@@ -86,7 +87,17 @@ def load_data(data: Path, melts: Path | None, seed: int) -> TrainingData:
     return TrainingData(phases=phases, structures=parts, melts=background)
 
 
-def train(data: Path, backbone: Path, melts: Path | None, folder: Path, settings: TrainSettings, progress: Progress) -> Path:
+def carrier_network(backbone: Path) -> tuple[FusedNetwork, dict[str, Any], NetworkConfig, dict[str, Any]]:
+    """Read a converted network and keep the rows of the carriers; returns network, float32 tensors, config and card."""
+    tensors, card = load_model(backbone)
+    tensors, config = select_elements(tensors, NetworkConfig.from_card(card), CARRIERS)
+    tensors = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in tensors.items()}
+    return FusedNetwork(tensors, config), tensors, config, card
+
+
+def train(
+    data: Path, backbone: Path, melts: Path | None, folder: Path, settings: TrainSettings, progress: Progress
+) -> Path:
     """Train a head and write the model.
 
     Parameters
@@ -111,25 +122,47 @@ def train(data: Path, backbone: Path, melts: Path | None, folder: Path, settings
     started = time.time()
     folder.mkdir(parents=True, exist_ok=True)
     given = load_data(data, melts, settings.seed)
-    tensors, network_card = load_model(backbone)
-    tensors, config = select_elements(tensors, NetworkConfig.from_card(network_card), CARRIERS)
-    tensors = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in tensors.items()}
-    network = FusedNetwork(tensors, config)
-    shards = _shards(given, network, folder, settings, progress)
-    head_config = HeadConfig(kind=settings.head, n_features=network.n_features, n_phases=len(given.phases), n_hidden=settings.n_hidden,
-                             dropout=settings.dropout)
-    head = fit_head(head_config, shards["train"], settings.fit, folder / "head.checkpoint",
-                    lambda done, loss: progress(f"fit the head, loss {loss:.3f}", done))
+    network, tensors, config, network_card = carrier_network(backbone)
+    shards = make_shards(given, network, folder, settings, progress)
+    head_config = HeadConfig(
+        kind=settings.head,
+        n_features=network.n_features,
+        n_phases=len(given.phases),
+        n_hidden=settings.n_hidden,
+        dropout=settings.dropout,
+    )
+    head = fit_head(
+        head_config,
+        shards["train"],
+        settings.fit,
+        folder / "head.checkpoint",
+        lambda done, loss: progress(f"fit the head, loss {loss:.3f}", done),
+    )
     calibration = calibrate(head, _load(shards["validation"][0]), settings.rejected)
     card = {
-        "name": settings.name, "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
-        "citation": ["Batatia et al., arXiv:2401.00096 (MACE-MP-0)", "Jain et al., APL Materials 1, 011002 (2013) (Materials Project)",
-                     "Kwon et al., arXiv:2512.11077 (method)"],
-        "network": config.to_card(), "original": network_card.get("original"), "carriers": list(CARRIERS),
-        "head": dataclasses.asdict(head_config), "phases": [phase.key for phase in given.phases],
-        "calibration": {"temperature": calibration.temperature, "log_density": calibration.log_density, "rejected": settings.rejected},
+        "name": settings.name,
+        "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
+        "citation": [
+            "Batatia et al., arXiv:2401.00096 (MACE-MP-0)",
+            "Jain et al., APL Materials 1, 011002 (2013) (Materials Project)",
+            "Kwon et al., arXiv:2512.11077 (method)",
+        ],
+        "network": config.to_card(),
+        "original": network_card.get("original"),
+        "carriers": list(CARRIERS),
+        "head": dataclasses.asdict(head_config),
+        "phases": [phase.key for phase in given.phases],
+        "calibration": {
+            "temperature": calibration.temperature,
+            "log_density": calibration.log_density,
+            "rejected": settings.rejected,
+        },
         "training": _record(given, settings, data, started),
-        "scores": {name: part_scores(head, _load(paths[0]), given.phases, calibration) for name, paths in shards.items() if name != "train"},
+        "scores": {
+            name: part_scores(head, _load(paths[0]), given.phases, calibration)
+            for name, paths in shards.items()
+            if name != "train"
+        },
     }
     path = folder / "mace_phase"
     save_model(path, {**tensors, **head.to_tensors()}, card)
@@ -142,16 +175,30 @@ def _load(path: Path) -> Any:
     return Shard.load(path)
 
 
-def _shards(given: TrainingData, network: FusedNetwork, folder: Path, settings: TrainSettings, progress: Progress) -> dict[Part, list[Path]]:
-    """Make the shards that are not there yet."""
-    identity = hashlib.sha256(repr((settings.law, settings.seed, [phase.key for phase in given.phases],
-                                    {part: len(items) for part, items in given.structures.items()})).encode()).hexdigest()[:12]
+def make_shards(
+    given: TrainingData, network: FusedNetwork, folder: Path, settings: TrainSettings, progress: Progress
+) -> dict[Part, list[Path]]:
+    """Make the shards that are not there yet; each is written complete, so that processes may share the work."""
+    identity = hashlib.sha256(
+        repr(
+            (
+                settings.law,
+                settings.seed,
+                [phase.key for phase in given.phases],
+                {part: len(items) for part, items in given.structures.items()},
+            )
+        ).encode()
+    ).hexdigest()[:12]
     store = folder / f"shards-{identity}"
     store.mkdir(exist_ok=True)
-    held_out = dataclasses.replace(settings.law, sample=SampleLaw(strain=settings.law.sample.strain, hot_share=0.0, jitter=settings.law.sample.jitter),
-                                   surplus=2, alloy_share=0.0, keep=24)
+    plain = dataclasses.replace(settings.law.sample, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0)
+    held_out = dataclasses.replace(settings.law, sample=plain, surplus=3, alloy_share=0.0)
     out: dict[Part, list[Path]] = {"train": [], "validation": [], "test": []}
-    plan: Sequence[tuple[Part, ShardLaw, int]] = [("validation", held_out, 1), ("test", held_out, 1), ("train", settings.law, settings.n_shards)]
+    plan: Sequence[tuple[Part, ShardLaw, int]] = [
+        ("validation", held_out, 1),
+        ("test", held_out, 1),
+        ("train", settings.law, settings.n_shards),
+    ]
     for k, (part, law, count) in enumerate(plan):
         if not given.structures[part]:
             raise InputError(f"no structures in the part {part!r} of the split; the data file is too small")
@@ -160,7 +207,7 @@ def _shards(given: TrainingData, network: FusedNetwork, folder: Path, settings: 
             path = store / f"{part}_{number:03d}.npz"
             if not path.is_file():
                 stage = f"shard {number + 1} of {count} ({part})"
-                maker.make(law, settings.seed * 3 + k, number, lambda done, stage=stage: progress(stage, done)).save(path)
+                maker.make(law, settings.seed * 3 + k, number, partial(progress, stage)).save(path)
                 log.info("wrote %s", path.name)
             out[part].append(path)
     return out
@@ -170,13 +217,15 @@ def _record(given: TrainingData, settings: TrainSettings, data: Path, started: f
     import torch
 
     return {
-        "settings": dataclasses.asdict(settings), "date": datetime.date.today().isoformat(), "seconds": round(time.time() - started),
-        "data": {"file": data.name, "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
-                 "structures": {part: len(items) for part, items in given.structures.items()},
-                 "melts": {part: len(items) for part, items in given.melts.items()}},
+        "settings": dataclasses.asdict(settings),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "seconds": round(time.time() - started),
+        "data": {
+            "file": data.name,
+            "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+            "structures": {part: len(items) for part, items in given.structures.items()},
+            "melts": {part: len(items) for part, items in given.melts.items()},
+        },
         "machine": {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.cuda.is_available()},
         "split": "by chemical system (hash), see docs/training.md",
     }
-
-
-__all__ = ["CARRIERS", "PhaseHead", "TrainSettings", "TrainingData", "load_data", "train"]

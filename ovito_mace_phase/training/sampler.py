@@ -4,8 +4,8 @@
 
 Noise is white with one amplitude sigma per sample (A per component, at 13 A^3 per atom), drawn as `SampleLaw` says; no
 atom gets more than 0.12 of its nearest-neighbour distance (melting, by Lindemann), and atoms bound more tightly than
-1.3 A (O-H and the like) share a displacement of sigma on top. Strain is part of the clean structure. Everything is drawn
-afresh for every sample.
+1.3 A (O-H and the like) share a displacement of sigma on top. Strain is part of the clean structure.
+Everything is drawn afresh for every sample.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from ..frame import Frame
-from ..lengths import length_factor, local_spacing
-from ..neighbours import neighbour_list
-from ..species import assign_carriers
+from ovito_mace_phase.frame import Frame
+from ovito_mace_phase.lengths import length_factor, local_spacing
+from ovito_mace_phase.neighbours import neighbour_list
+from ovito_mace_phase.species import assign_carriers
+
 from .structures import CrystalStructure
 
 MIN_ATOMS, MIN_WIDTH, MAX_ATOMS = 32, 6.0, 160
@@ -46,6 +47,10 @@ class SampleLaw:
     any_carriers : float
         Share of the samples whose n species sit on any n carriers; the others permute the first n. Negative: carriers
         are assigned as at use (`species.assign_carriers`), for scores.
+    vacancies : float
+        Share of the samples that lack 1 to 4 % of their atoms.
+    surfaces : float
+        Share of the samples that are cut open along one direction.
     """
 
     sigma: tuple[float, float] = (0.0, 0.15)
@@ -54,6 +59,8 @@ class SampleLaw:
     strain: float = 0.03
     jitter: float = 0.08
     any_carriers: float = 0.2
+    vacancies: float = 0.1
+    surfaces: float = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +81,19 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
     sigma = float(rng.uniform(low, high))
     positions = fractional @ cell
     positions += _noise(positions, cell, sigma, rng)
-    frame = Frame(positions=positions, species=species, species_names=tuple(str(s) for s in range(int(species.max()) + 1)),
-                  cell=cell, pbc=np.ones(3, dtype=bool))
+    pbc = np.ones(3, dtype=bool)
+    if rng.uniform() < law.surfaces:
+        pbc[rng.integers(3)] = False
+    if rng.uniform() < law.vacancies:
+        kept = rng.permutation(len(species))[: int(len(species) * (1.0 - rng.uniform(0.01, 0.04)))]
+        positions, species = positions[kept], species[kept]
+    frame = Frame(
+        positions=positions,
+        species=species,
+        species_names=tuple(str(s) for s in range(int(species.max()) + 1)),
+        cell=cell,
+        pbc=pbc,
+    )
     return to_network_units(frame, law, n_carriers, sigma, rng)
 
 
@@ -88,13 +106,19 @@ def to_network_units(frame: Frame, law: SampleLaw, n_carriers: int, sigma: float
     else:
         slots = n_carriers if rng.uniform() < law.any_carriers else frame.n_species
         carrier = rng.permutation(slots)[frame.species]
-    scaled = Frame(positions=frame.positions * factor, species=frame.species, species_names=frame.species_names,
-                   cell=frame.cell * factor, pbc=frame.pbc)
+    scaled = Frame(
+        positions=frame.positions * factor,
+        species=frame.species,
+        species_names=frame.species_names,
+        cell=frame.cell * factor,
+        pbc=frame.pbc,
+    )
     return Sample(frame=scaled, carrier=carrier, sigma=sigma)
 
 
-def _noise(positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], sigma: float, rng: np.random.Generator
-           ) -> npt.NDArray[np.float64]:
+def _noise(
+    positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], sigma: float, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
     """Displacements (n_atoms, 3)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -115,7 +139,9 @@ def _noise(positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], si
     return displacement
 
 
-def supercell(structure: CrystalStructure) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def supercell(
+    structure: CrystalStructure,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Repeat a structure, in network units, until noise is no rigid shift of images.
 
     Returns
@@ -142,6 +168,11 @@ def supercell(structure: CrystalStructure) -> tuple[npt.NDArray[np.float64], npt
 @cache
 def _clean_factor(structure: CrystalStructure) -> float:
     """Length factor of the ideal crystal; by local density, so that a sheet in vacuum is scaled like any other."""
-    frame = Frame(positions=structure.fractional @ structure.cell, species=structure.species, species_names=(), cell=structure.cell,
-                  pbc=np.ones(3, dtype=bool))
+    frame = Frame(
+        positions=structure.fractional @ structure.cell,
+        species=structure.species,
+        species_names=(),
+        cell=structure.cell,
+        pbc=np.ones(3, dtype=bool),
+    )
     return length_factor(local_spacing(frame))

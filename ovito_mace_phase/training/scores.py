@@ -9,14 +9,16 @@ Source of ECE: Guo et al., ICML 2017.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..confidence import Calibration, label
-from ..head import PhaseHead
-from ..phases import Phase
+from ovito_mace_phase.confidence import Calibration, label
+from ovito_mace_phase.head import PhaseHead
+from ovito_mace_phase.phases import Phase
+
 from .fit import shard_logits
 from .shards import Shard
 
@@ -38,19 +40,30 @@ def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibrat
     groups = np.unique([phase.group for phase in phases], return_inverse=True)[1]
     right, right_group = column == truth, groups[column] == groups[truth]
     crystal = truth != 0
-    per_phase = {phases[c].key: _one_phase(truth == c, column, right, right_group, phases) for c in np.unique(truth[crystal])}
+    per_phase = {
+        phases[c].key: _one_phase(truth == c, column, right, right_group, phases) for c in np.unique(truth[crystal])
+    }
     noise = {}
-    for low, high in zip(NOISE_BINS[:-1], NOISE_BINS[1:], strict=True):
+    for low, high in pairwise(NOISE_BINS):
         inside = crystal & (shard.sigma >= low) & (shard.sigma < high)
-        noise[f"{low:.2f}-{high:.2f}"] = [_mean_over_phases(right, truth, inside), _mean_over_phases(right_group, truth, inside)]
+        noise[f"{low:.2f}-{high:.2f}"] = [
+            _mean_over_phases(right, truth, inside),
+            _mean_over_phases(right_group, truth, inside),
+        ]
     background = ~crystal
     doubted = (column[background] == 0) | (confidence[background] < 0.5)
     return {
-        "n_phases": len(per_phase), "n_atoms": int(crystal.sum()),
-        "phase_accuracy": _mean_over_phases(right, truth, crystal), "group_accuracy": _mean_over_phases(right_group, truth, crystal),
-        "by_noise": noise, "ece": expected_calibration_error(confidence[crystal], right[crystal]),
-        "background": {"n_atoms": int(background.sum()), "other_or_unsure": float(doubted.mean()) if background.any() else None,
-                       "other": float((column[background] == 0).mean()) if background.any() else None},
+        "n_phases": len(per_phase),
+        "n_atoms": int(crystal.sum()),
+        "phase_accuracy": _mean_over_phases(right, truth, crystal),
+        "group_accuracy": _mean_over_phases(right_group, truth, crystal),
+        "by_noise": noise,
+        "ece": expected_calibration_error(confidence[crystal], right[crystal]),
+        "background": {
+            "n_atoms": int(background.sum()),
+            "other_or_unsure": float(doubted.mean()) if background.any() else None,
+            "other": float((column[background] == 0).mean()) if background.any() else None,
+        },
         "per_phase": per_phase,
     }
 
@@ -63,17 +76,28 @@ def expected_calibration_error(confidence: npt.NDArray[np.float32], right: npt.N
     return float(np.abs(gap).sum() / max(weight.sum(), 1))
 
 
-def _mean_over_phases(right: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]) -> float:
+def _mean_over_phases(
+    right: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]
+) -> float:
     count = np.bincount(truth[inside])
     hits = np.bincount(truth[inside], weights=right[inside], minlength=len(count))
     present = count > 0
     return float((hits[present] / count[present]).mean()) if present.any() else float("nan")
 
 
-def _one_phase(mine: npt.NDArray[np.bool_], column: npt.NDArray[np.int64], right: npt.NDArray[np.bool_],
-               right_group: npt.NDArray[np.bool_], phases: Sequence[Phase]) -> dict[str, Any]:
+def _one_phase(
+    mine: npt.NDArray[np.bool_],
+    column: npt.NDArray[np.int64],
+    right: npt.NDArray[np.bool_],
+    right_group: npt.NDArray[np.bool_],
+    phases: Sequence[Phase],
+) -> dict[str, Any]:
     wrong = column[mine & ~right]
-    commonest = np.bincount(wrong).argmax() if len(wrong) else None
-    return {"n_atoms": int(mine.sum()), "phase": round(float(right[mine].mean()), 4), "group": round(float(right_group[mine].mean()), 4),
-            "confused_with": None if commonest is None else phases[commonest].key,
-            "confused": 0.0 if commonest is None else round(float((wrong == commonest).sum() / mine.sum()), 4)}
+    commonest = int(np.bincount(wrong).argmax()) if len(wrong) else None
+    return {
+        "n_atoms": int(mine.sum()),
+        "phase": round(float(right[mine].mean()), 4),
+        "group": round(float(right_group[mine].mean()), 4),
+        "confused_with": None if commonest is None else phases[commonest].key,
+        "confused": 0.0 if commonest is None else round(float((wrong == commonest).sum() / mine.sum()), 4),
+    }

@@ -10,25 +10,55 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from ..frame import Frame
-from ..head import prepare
-from ..neighbours import Edges, neighbour_list
-from ..network.fused import FusedNetwork
-from ..phases import Phase
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.frame import Frame
+from ovito_mace_phase.head import prepare
+from ovito_mace_phase.neighbours import Edges, neighbour_list
+from ovito_mace_phase.network.fused import FusedNetwork
+from ovito_mace_phase.phases import Phase
+
 from .background import random_packing
 from .sampler import Sample, SampleLaw, draw, supercell, to_network_units
 from .structures import CrystalStructure
 
-COMMON = ("FCC", "HCP", "BCC", "CUBIC_DIAMOND", "HEX_DIAMOND", "SC", "ROCKSALT", "CSCL", "ZINCBLENDE", "WURTZITE", "FLUORITE", "L1_2",
-          "L1_0", "OMEGA", "DHCP", "ICE_IH", "ICE_IC", "ALPHA_QUARTZ", "PEROVSKITE", "SPINEL", "RUTILE", "HEUSLER_L2_1", "D0_3",
-          "LAVES_C15", "LAVES_C14", "A15", "CORUNDUM", "BETA_SN", "D0_19", "D0_22")
+COMMON = (
+    "FCC",
+    "HCP",
+    "BCC",
+    "CUBIC_DIAMOND",
+    "HEX_DIAMOND",
+    "SC",
+    "ROCKSALT",
+    "CSCL",
+    "ZINCBLENDE",
+    "WURTZITE",
+    "FLUORITE",
+    "L1_2",
+    "L1_0",
+    "OMEGA",
+    "DHCP",
+    "ICE_IH",
+    "ICE_IC",
+    "ALPHA_QUARTZ",
+    "PEROVSKITE",
+    "SPINEL",
+    "RUTILE",
+    "HEUSLER_L2_1",
+    "D0_3",
+    "LAVES_C15",
+    "LAVES_C14",
+    "A15",
+    "CORUNDUM",
+    "BETA_SN",
+    "D0_19",
+    "D0_22",
+)
 ALLOY_PARENTS = ("FCC", "BCC", "HCP")
 _BATCH = 24
 
@@ -52,9 +82,9 @@ class ShardLaw:
         Atoms kept of each sample, chosen at random.
     """
 
-    sample: SampleLaw = SampleLaw()
+    sample: SampleLaw = field(default_factory=SampleLaw)
     per_phase: int = 8
-    surplus: int = 4
+    surplus: int = 8
     alloy_share: float = 0.25
     background: int = 400
     keep: int = 24
@@ -62,7 +92,7 @@ class ShardLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Rows of atoms: `features` (n, n_features) float16, `label` (n,) int16 class, `sigma` (n,) float32, `sample` (n,) int32."""
+    """Rows of atoms: `features` (n, n_features) float16, `label` (n,) int16, `sigma` and `sample` (n,)."""
 
     features: npt.NDArray[np.float16]
     label: npt.NDArray[np.int16]
@@ -97,8 +127,13 @@ class ShardMaker:
         Snapshots per system, of the same part.
     """
 
-    def __init__(self, network: FusedNetwork, phases: Sequence[Phase], structures: Sequence[CrystalStructure],
-                 melts: Sequence[Sequence[Frame]]) -> None:
+    def __init__(
+        self,
+        network: FusedNetwork,
+        phases: Sequence[Phase],
+        structures: Sequence[CrystalStructure],
+        melts: Sequence[Sequence[Frame]],
+    ) -> None:
         self.network, self.phases, self.melts = network, phases, melts
         self._systems: dict[int, list[list[CrystalStructure]]] = {}
         by_system: dict[tuple[int, str], list[CrystalStructure]] = {}
@@ -114,7 +149,7 @@ class ShardMaker:
         order = rng.permutation(len(jobs))
         parts = []
         for start in range(0, len(jobs), _BATCH):
-            samples = [self._valid_sample(jobs[k], law, rng) for k in order[start:start + _BATCH]]
+            samples = [self._valid_sample(jobs[k], law, rng) for k in order[start : start + _BATCH]]
             parts.append(self._rows(samples, law.keep, rng, start))
             if progress is not None:
                 progress(min(start + _BATCH, len(jobs)) / len(jobs))
@@ -128,7 +163,9 @@ class ShardMaker:
         for _ in range(20):
             with contextlib.suppress(InputError):
                 return self._sample(phase, law, rng)
-        raise InputError(f"twenty samples of {self.phases[phase].key} in a row had atoms at the same place; check its structures")
+        raise InputError(
+            f"twenty samples of {self.phases[phase].key} in a row had atoms at the same place; check its structures"
+        )
 
     def _sample(self, phase: int, law: ShardLaw, rng: np.random.Generator) -> tuple[Sample, int]:
         """One sample and its class."""
@@ -144,27 +181,31 @@ class ShardMaker:
 
     def _background(self, law: ShardLaw, rng: np.random.Generator) -> Sample:
         if self.melts and rng.uniform() < 0.7:
-            system = self.melts[rng.integers(len(self.melts))]
-            frame = system[rng.integers(len(system))]
+            system = self.melts[int(rng.integers(len(self.melts)))]
+            frame = system[int(rng.integers(len(system)))]
         else:
             frame = random_packing(rng, int(rng.integers(1, 5)))
         return to_network_units(frame, law.sample, self.network.n_carriers, np.inf, rng)
 
-    def _rows(self, samples: list[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
-              ) -> dict[str, npt.NDArray[np.generic]]:
+    def _rows(
+        self, samples: list[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
+    ) -> dict[str, npt.NDArray[np.generic]]:
         """Features of some atoms of each sample, all samples in one pass through the network."""
         edges, carrier, centres = concatenate([sample for sample, _ in samples], self.network.config.r_max, keep, rng)
         features = self.network.features(edges, carrier, centres=np.concatenate(centres))
         prepare(features, self.network.config.n_channels)
         sizes = [len(rows) for rows in centres]
-        return {"features": features.astype(np.float16),
-                "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
-                "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
-                "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32)}
+        return {
+            "features": features.astype(np.float16),
+            "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
+            "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
+            "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),
+        }
 
 
-def concatenate(samples: Sequence[Sample], r_max: float, keep: int, rng: np.random.Generator
-                ) -> tuple[Edges, npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
+def concatenate(
+    samples: Sequence[Sample], r_max: float, keep: int, rng: np.random.Generator
+) -> tuple[Edges, npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
     """Put several frames into one graph without edges between them.
 
     Returns
@@ -186,7 +227,12 @@ def concatenate(samples: Sequence[Sample], r_max: float, keep: int, rng: np.rand
         centres.append(chosen + n_atoms)
         n_atoms += len(frame)
         n_edges += len(edges.neighbour)
-    whole = Edges(offsets=np.concatenate(offsets), neighbour=np.concatenate(neighbour), vectors=np.concatenate(vectors), shifts=None)
+    whole = Edges(
+        offsets=np.concatenate(offsets),
+        neighbour=np.concatenate(neighbour),
+        vectors=np.concatenate(vectors),
+        shifts=None,
+    )
     return whole, np.concatenate([sample.carrier for sample in samples]), centres
 
 
@@ -194,12 +240,16 @@ def random_alloy(structure: CrystalStructure, rng: np.random.Generator) -> Cryst
     """Put two to four species at random on the sites of a supercell; the label stays the parent lattice."""
     cell, fractional, species = supercell(structure)
     share = rng.dirichlet(np.ones(rng.integers(2, 5)) * 2.0)
-    return dataclasses.replace(structure, cell=cell, fractional=fractional, species=rng.choice(len(share), size=len(species), p=share))
+    return dataclasses.replace(
+        structure, cell=cell, fractional=fractional, species=rng.choice(len(share), size=len(species), p=share)
+    )
 
 
-def batches(shard: Shard, size: int, rng: np.random.Generator) -> Iterator[tuple[npt.NDArray[np.float16], npt.NDArray[np.int16]]]:
+def batches(
+    shard: Shard, size: int, rng: np.random.Generator
+) -> Iterator[tuple[npt.NDArray[np.float16], npt.NDArray[np.int16]]]:
     """Yield the rows of a shard in random order, `size` at a time."""
     order = rng.permutation(len(shard.label))
     for start in range(0, len(order), size):
-        rows = np.sort(order[start:start + size])
+        rows = np.sort(order[start : start + size])
         yield shard.features[rows], shard.label[rows]

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from ..phases import Phase
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.phases import Phase
 
 Part = Literal["train", "validation", "test"]
 _VALIDATION, _TEST = 0.10, 0.20
@@ -61,7 +61,9 @@ def part_of(system: str, seed: int) -> Part:
     return "validation" if draw < _VALIDATION else "test" if draw < _VALIDATION + _TEST else "train"
 
 
-def load_labelled(path: Path, phases: Sequence[Phase], *, max_distance: float = 0.15, max_atoms: int = 200) -> list[CrystalStructure]:
+def load_labelled(
+    path: Path, phases: Sequence[Phase], *, max_distance: float = 0.15, max_atoms: int = 200
+) -> list[CrystalStructure]:
     """Read the labelled structures whose AFLOW label is a phase of the table.
 
     Parameters
@@ -81,7 +83,9 @@ def load_labelled(path: Path, phases: Sequence[Phase], *, max_distance: float = 
         When the file is missing or lacks a field.
     """
     if not path.is_file():
-        raise InputError(f"no labelled structures at {path}; pass --data with the npz file (docs/training.md says what is in it)")
+        raise InputError(
+            f"no labelled structures at {path}; pass --data with the npz file (docs/training.md says what is in it)"
+        )
     with np.load(path, allow_pickle=False) as archive:
         missing = [name for name in _FIELDS if name not in archive]
         if missing:
@@ -95,10 +99,16 @@ def load_labelled(path: Path, phases: Sequence[Phase], *, max_distance: float = 
             continue
         atoms = slice(start[k], start[k + 1])
         numbers = data["Z"][atoms]
-        out.append(CrystalStructure(
-            phase=column[str(label)], cell=cell_rows(data["cell"][k].astype(float)),
-            fractional=data["frac"][atoms].astype(np.float64), species=np.unique(numbers, return_inverse=True)[1].astype(np.int64),
-            system="-".join(str(z) for z in sorted(set(numbers.tolist()))), source=str(data["ids"][k])))
+        out.append(
+            CrystalStructure(
+                phase=column[str(label)],
+                cell=cell_rows(data["cell"][k].astype(float)),
+                fractional=data["frac"][atoms].astype(np.float64),
+                species=np.unique(numbers, return_inverse=True)[1].astype(np.int64),
+                system="-".join(str(z) for z in sorted(set(numbers.tolist()))),
+                source=str(data["ids"][k]),
+            )
+        )
     return out
 
 
@@ -108,25 +118,35 @@ def cell_rows(parameters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     cos = np.cos(np.radians(parameters[3:]))
     sin_gamma = np.sqrt(1.0 - cos[2] ** 2)
     cx, cy = c * cos[1], c * (cos[0] - cos[1] * cos[2]) / sin_gamma
-    return np.array([[a, 0.0, 0.0], [b * cos[2], b * sin_gamma, 0.0], [cx, cy, np.sqrt(max(c * c - cx * cx - cy * cy, 0.0))]])
+    return np.array(
+        [[a, 0.0, 0.0], [b * cos[2], b * sin_gamma, 0.0], [cx, cy, np.sqrt(max(c * c - cx * cx - cy * cy, 0.0))]]
+    )
 
 
 def reference_structures(phases: Sequence[Phase], labelled: Sequence[CrystalStructure]) -> list[CrystalStructure]:
-    """Return the table's reference cells; one taken from a labelled entry keeps that entry's chemical system, hence its part."""
+    """Return the table's reference cells; one taken from a labelled entry keeps its chemical system, hence its part."""
     system_of = {structure.source: structure.system for structure in labelled}
     out = []
     for column, phase in enumerate(phases):
         if phase.reference is None:
             continue
         source = next((word.strip("(),;") for word in phase.source.split() if word.strip("(),;") in system_of), "")
-        out.append(CrystalStructure(phase=column, cell=phase.reference.cell, fractional=phase.reference.fractional,
-                                    species=phase.reference.species, system=system_of.get(source, f"reference {phase.key}"),
-                                    source=source or f"reference {phase.key}"))
+        out.append(
+            CrystalStructure(
+                phase=column,
+                cell=phase.reference.cell,
+                fractional=phase.reference.fractional,
+                species=phase.reference.species,
+                system=system_of.get(source, f"reference {phase.key}"),
+                source=source or f"reference {phase.key}",
+            )
+        )
     return out
 
 
-def split(labelled: Sequence[CrystalStructure], references: Sequence[CrystalStructure], n_phases: int, seed: int
-          ) -> dict[Part, list[CrystalStructure]]:
+def split(
+    labelled: Sequence[CrystalStructure], references: Sequence[CrystalStructure], n_phases: int, seed: int
+) -> dict[Part, list[CrystalStructure]]:
     """Split by chemical system: no system, hence no clone of an entry, stands in two parts.
 
     References made from published parameters train. A phase that would have nothing to train on gets its reference as

@@ -1,0 +1,16 @@
+"""Shared fixtures: random numbers drawn afresh, their seed printed with a failing test."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng(request):
+    """Generator with a fresh seed; `TEST_SEED=... pytest` repeats a run."""
+    seed = int(os.environ.get("TEST_SEED", np.random.SeedSequence().entropy % 2**32))
+    print(f"TEST_SEED={seed}")
+    return np.random.default_rng(seed)

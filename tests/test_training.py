@@ -1,0 +1,220 @@
+"""Structures, split, sampler, shards and the head: training on a small scale."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ovito_mace_phase.confidence import Calibration, label, posterior
+from ovito_mace_phase.errors import InputError, ModelFileError
+from ovito_mace_phase.head import HeadConfig, PhaseHead
+from ovito_mace_phase.lengths import TARGET_VOLUME, length_factor, local_spacing
+from ovito_mace_phase.model import SHIPPED
+from ovito_mace_phase.network.fused import FusedNetwork
+from ovito_mace_phase.network.weights import NetworkConfig, load_model
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.prior import frame_prior
+from ovito_mace_phase.training.background import random_packing
+from ovito_mace_phase.training.fit import FitSettings, fit_head
+from ovito_mace_phase.training.sampler import SampleLaw, draw, supercell
+from ovito_mace_phase.training.scores import expected_calibration_error
+from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker, random_alloy
+from ovito_mace_phase.training.structures import cell_rows, load_labelled, part_of, reference_structures, split
+
+PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT", "CUBIC_DIAMOND", "L1_2"})
+
+
+@pytest.fixture(scope="module")
+def network():
+    tensors, card = load_model(SHIPPED)
+    return FusedNetwork(tensors, NetworkConfig.from_card(card))
+
+
+@pytest.fixture
+def labelled(tmp_path, rng):
+    """A small npz in the format of the labelled structures, with every reference cell decorated twenty times."""
+    rows = {name: [] for name in ("ids", "label", "d", "cell", "natoms", "Z", "frac")}
+    for k in range(20):
+        for phase in PHASES[1:]:
+            reference = phase.reference
+            lengths = np.linalg.norm(reference.cell, axis=1)
+            unit = reference.cell / lengths[:, None]
+            angles = [np.degrees(np.arccos(unit[i] @ unit[j])) for i, j in ((1, 2), (0, 2), (0, 1))]
+            rows["ids"].append(f"x-{k}-{phase.key}")
+            rows["label"].append(phase.aflow)
+            rows["d"].append(0.01)
+            rows["cell"].append([*lengths, *angles])
+            rows["natoms"].append(len(reference.species))
+            rows["Z"].extend(rng.permutation(80)[:5][reference.species] + 1)
+            rows["frac"].extend(reference.fractional)
+    path = tmp_path / "labelled.npz"
+    np.savez(path, **{name: np.array(values) for name, values in rows.items()})
+    return path
+
+
+def test_structures_and_split(labelled):
+    structures = load_labelled(labelled, PHASES)
+    assert len(structures) == 80
+    references = reference_structures(PHASES, structures)
+    parts = split(structures, references, len(PHASES), seed=3)
+    systems = {part: {s.system for s in items if not s.system.startswith("reference")} for part, items in parts.items()}
+    assert not systems["train"] & systems["test"]
+    assert not systems["train"] & systems["validation"]
+    assert {s.phase for s in parts["train"]} == {1, 2, 3, 4}
+    assert part_of("Cl-Na", 3) == part_of("Cl-Na", 3)
+
+
+def test_orphans_train_on_their_reference(labelled):
+    """A phase whose only structure would be tested trains on it instead, and is not tested on it."""
+    structures = load_labelled(labelled, PHASES)
+    only = next(s for s in structures if part_of(s.system, 3) == "test")
+    reference = dataclasses.replace(only, source="the same")
+    parts = split([only], [reference], len(PHASES), seed=3)
+    assert parts["test"] == []
+    assert len(parts["train"]) == 1
+
+
+def test_missing_data_is_named(tmp_path):
+    with pytest.raises(InputError, match="--data"):
+        load_labelled(tmp_path / "none.npz", PHASES)
+    np.savez(tmp_path / "bad.npz", ids=np.zeros(1))
+    with pytest.raises(InputError, match="label"):
+        load_labelled(tmp_path / "bad.npz", PHASES)
+
+
+def test_cell_rows():
+    rows = cell_rows(np.array([3.0, 4.0, 5.0, 80.0, 95.0, 110.0]))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [3, 4, 5])
+    unit = rows / np.linalg.norm(rows, axis=1)[:, None]
+    np.testing.assert_allclose(
+        [unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], np.cos(np.radians([80, 95, 110])), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("key", ["FCC", "ROCKSALT", "GRAPHENE", "ICE_IH"])
+def test_samples_are_in_network_units(rng, key):
+    phases = tuple(phase_table())
+    structure = next(s for s in reference_structures(phases, []) if phases[s.phase].key == key)
+    cell, fractional, species = supercell(structure)
+    assert len(species) >= 32
+    assert (1 / np.linalg.norm(np.linalg.inv(cell), axis=0)).min() >= 6.0
+    assert len(fractional) == len(species)
+    sample = draw(structure, SampleLaw(jitter=0.0), 6, rng)
+    assert length_factor(local_spacing(sample.frame)) == pytest.approx(1.0, rel=1e-6)
+    assert sample.carrier.max() < 6
+    different = len(np.unique(sample.carrier))
+    assert different == len(np.unique(structure.species))
+
+
+def test_noise_has_the_amplitude_asked_for(rng):
+    structure = reference_structures(PHASES, [])[0]
+    law = SampleLaw(sigma=(0.1, 0.1), hot_share=0.0, strain=0.0, jitter=0.0, vacancies=0.0, surfaces=0.0)
+    clean = draw(structure, dataclasses.replace(law, sigma=(0.0, 0.0)), 6, np.random.default_rng(5)).frame
+    spread = []
+    for _ in range(20):
+        frame = draw(structure, law, 6, rng).frame
+        move = np.linalg.solve(frame.cell.T, frame.positions.T).T - np.linalg.solve(clean.cell.T, clean.positions.T).T
+        spread.append(((move - np.round(move)) @ clean.cell).std())
+    assert np.mean(spread) == pytest.approx(0.1, rel=0.1)
+
+
+def test_random_alloy_keeps_the_sites(rng):
+    structure = reference_structures(PHASES, [])[0]
+    alloy = random_alloy(structure, rng)
+    assert len(np.unique(alloy.species)) > 1
+    assert alloy.phase == structure.phase
+
+
+def test_random_packing_density(rng):
+    frame = random_packing(rng, 3)
+    assert abs(np.linalg.det(frame.cell)) / len(frame) == pytest.approx(TARGET_VOLUME)
+
+
+def test_shards_and_head_learn(network, labelled, rng, tmp_path):
+    """Four phases: after a short training nearly all atoms of fresh samples are right; a stopped run goes on."""
+    structures = load_labelled(labelled, PHASES)
+    parts = split(structures, reference_structures(PHASES, structures), len(PHASES), 0)
+    law = ShardLaw(per_phase=6, surplus=1, background=12, sample=SampleLaw(hot_share=0.0), alloy_share=0.0)
+    paths = []
+    for number in range(2):
+        shard = ShardMaker(network, PHASES, parts["train"], []).make(law, int(rng.integers(1000)), number)
+        paths.append(tmp_path / f"shard{number}.npz")
+        shard.save(paths[-1])
+    again = Shard.load(paths[0])
+    assert again.features.shape == (len(again.label), network.n_features)
+    assert set(np.unique(again.label)) == {0, 1, 2, 3, 4}
+    config = HeadConfig(kind="mlp", n_features=network.n_features, n_phases=5, n_hidden=32)
+    settings = FitSettings(epochs=12, batch=128)
+    head = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
+    test = Shard.load(paths[1])
+    right = (head(torch.from_numpy(test.features.astype(np.float32))).argmax(1).numpy() == test.label).mean()
+    assert right > 0.9
+    resumed = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
+    torch.testing.assert_close(resumed.first.weight, head.first.weight)
+    with pytest.raises(InputError, match="other settings"):
+        fit_head(config, paths[:1], dataclasses.replace(settings, epochs=5), tmp_path / "head.checkpoint")
+
+
+def test_shards_can_be_made_again(network, labelled):
+    structures = load_labelled(labelled, PHASES)
+    maker = ShardMaker(network, PHASES, structures, [])
+    law = ShardLaw(per_phase=1, surplus=1, background=1)
+    first, second = maker.make(law, 5, 0), maker.make(law, 5, 0)
+    np.testing.assert_array_equal(first.label, second.label)
+    np.testing.assert_allclose(first.features, second.features, atol=1e-3)
+    assert len(maker.make(law, 5, 1).label)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "metric"])
+def test_head_round_trip(kind):
+    config = HeadConfig(kind=kind, n_features=20, n_phases=7, n_hidden=16, n_embedding=8)
+    head = PhaseHead(config).eval()
+    again = PhaseHead.from_tensors(head.to_tensors(), {"head": dataclasses.asdict(config)})
+    x = torch.randn(5, 20)
+    torch.testing.assert_close(again(x), head(x))
+    with pytest.raises(ModelFileError, match="head"):
+        PhaseHead.from_tensors({}, {"head": dataclasses.asdict(config)})
+    with pytest.raises(ModelFileError, match="bare network"):
+        PhaseHead.from_tensors({}, {})
+
+
+def test_metric_logit_is_minus_half_the_squared_distance():
+    head = PhaseHead(HeadConfig(kind="metric", n_features=4, n_phases=3, n_hidden=8, n_embedding=5, n_anchors=2)).eval()
+    x = torch.randn(6, 4)
+    z = head.embed(x)
+    wanted = -0.5 * ((z[:, None, None] - head.anchors[None]) ** 2).sum(-1).amin(-1) + head.bias
+    torch.testing.assert_close(head(x), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_posterior_label_and_rejection(rng):
+    logits = rng.normal(0, 3, (50, 6)).astype(np.float32)
+    p = posterior(logits, 2.0)
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.log(p[:, 1] / p[:, 0]), (logits[:, 1] - logits[:, 0]) / 2, rtol=1e-3, atol=1e-4)
+    column, _confidence, margin = label(logits, Calibration(), None, 0.0, 0)
+    np.testing.assert_array_equal(column, logits.argmax(1))
+    ordered = np.sort(logits, axis=1)
+    np.testing.assert_allclose(margin, ordered[:, -1] - ordered[:, -2], rtol=1e-5)
+    rejected, _, _ = label(logits, Calibration(log_density=1e9), None, 0.0, 0)
+    assert (rejected == 0).all()
+
+
+def test_frame_prior_keeps_a_small_nucleus_and_drops_stray_atoms(rng):
+    """990 doubtful atoms of phase 1 and 10 sure ones of phase 2: the doubtful ones go to 1, the nucleus stays."""
+    logits = rng.normal(0, 1, (1000, 5)).astype(np.float32)
+    logits[:990, 1] += 1.5
+    logits[990:, 2] += 15
+    weights = frame_prior(logits, 1.0)
+    column, _, _ = label(logits, Calibration(), weights, 0.0, 0)
+    assert (column[:990] == 1).mean() > 0.97
+    assert (column[990:] == 2).all()
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_calibration_error():
+    confidence = np.full(1000, 0.8, dtype=np.float32)
+    assert expected_calibration_error(confidence, np.arange(1000) < 800) == pytest.approx(0.0, abs=1e-6)
+    assert expected_calibration_error(confidence, np.arange(1000) < 300) == pytest.approx(0.5, abs=1e-6)
