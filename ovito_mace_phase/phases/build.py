@@ -90,7 +90,7 @@ def _crystals(sources: Sources, proposals: Sequence[Proposal], built: Built, nea
     for proposal, row, designation, mineral, key in zip(proposals, rows, designations, minerals, keys, strict=True):
         cell, source, citation = built[proposal.label]
         credit = aflow_citation(row["part"])
-        anchor = (proposal.anchor,) if proposal.anchor else ()
+        anchor = (proposal.anchor,) if proposal.anchor and "@" in proposal.anchor else ()
         phases.append(
             Phase(
                 id=0,

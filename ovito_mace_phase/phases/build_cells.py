@@ -131,10 +131,14 @@ def _for_spglib(cell: ReferenceCell) -> Any:
 
 def _candidates(sources: Sources, proposal: Proposal) -> Iterator[tuple[ReferenceCell, str, str]]:
     base = proposal.label.partition("@")[0]
-    is_cluster = proposal.anchor is not None or "@" in proposal.label
+    anchor = proposal.anchor or proposal.label
+    is_cluster = "@" in anchor
     published = sources.aflow_cells.get(base)
     target = None if published is None else partial_distributions(published)
-    exemplars = sources.exemplars(proposal.anchor or proposal.label, N_EXEMPLARS)
+    if is_cluster:
+        exemplars = sources.exemplars(anchor, N_EXEMPLARS)
+    else:
+        exemplars = sources.exemplars(proposal.label, N_EXEMPLARS, proposal.anchor)
     # Twins such as AB_cP2_221_a_b-001 and -002: the structures are filed under one of the two.
     for twin in proposal.merged:
         if not exemplars and bare_label(twin) == bare_label(proposal.label):

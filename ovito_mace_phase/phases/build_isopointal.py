@@ -35,7 +35,7 @@ def sort_clusters(
     for candidate in proposals:
         for label in (candidate.label, *candidate.merged):
             owners.setdefault(label, candidate)
-    used = {candidate.anchor or candidate.label for candidate in proposals}
+    used = {label for candidate in proposals for label in (candidate.anchor, candidate.label)}
     near: dict[str, list[str]] = {}
     own = []
     for label, n_members in sorted(sources.mp_counts.items(), key=lambda item: (-item[1], item[0])):

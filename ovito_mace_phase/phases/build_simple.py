@@ -8,7 +8,7 @@ from .build_cells import MP_CITATION
 from .build_sources import Proposal
 from .record import Phase, ReferenceCell
 
-PTM_CITATION = "Larsen, Schmidt, Schiotz, Modelling Simul. Mater. Sci. Eng. 24, 055007 (2016)"
+PTM_CITATION = "Larsen, Schmidt, Schiøtz, Modelling Simul. Mater. Sci. Eng. 24, 055007 (2016)"
 
 # id, key, name, colour: those of OVITO's polyhedral template matching.
 PTM = (

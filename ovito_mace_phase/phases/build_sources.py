@@ -14,12 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
+from .fingerprint import match_orders, partial_distributions
 from .record import ReferenceCell
+
+# Smallest d of a label from which AFLOW's coordinates, not the structures, are the ones in doubt.
+DOUBTFUL = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """One phase to build: its representative AFLOW label and the labels merged into it."""
+    """One phase to build: its representative AFLOW label and the labels merged into it.
+
+    The anchor is the cluster ``label@mp-id`` or the structure ``mp-id`` to take the cell from; letters are the species
+    of the label's A, B, ... where two of them are one.
+    """
 
     label: str
     merged: tuple[str, ...]
@@ -76,13 +84,19 @@ class Sources:
         """Number of Materials Project structures of each label."""
         return Counter(self._mp["label"].tolist())
 
-    def exemplars(self, label: str, limit: int) -> list[tuple[str, ReferenceCell]]:
-        """Return ``(mp-id, cell)`` of the structures nearest to the prototype; species are codes by element."""
-        rows = np.flatnonzero(self._mp["label"] == label)
-        # The anchor of a re-anchored cluster is the structure that its label names.
-        anchor = label.partition("@")[2]
+    def exemplars(self, label: str, limit: int, first: str | None = None) -> list[tuple[str, ReferenceCell]]:
+        """Return ``(mp-id, cell)`` of the structures nearest to the prototype; species are codes by element.
+
+        The structure ``first`` leads if given, else the anchor of a cluster ``label@mp-id``. Where all are far from
+        AFLOW's geometry that geometry is doubtful, and the structures nearest to the others lead.
+        """
+        rows = np.flatnonzero(self._mp["label"] == label).tolist()
+        first = first or label.partition("@")[2]
         ids, d, n_atoms = (self._mp[name] for name in ("ids", "d", "natoms"))
-        best = sorted(rows.tolist(), key=lambda row: (ids[row] != anchor, d[row], n_atoms[row]))[:limit]
+        rank = {row: d[row] for row in rows}
+        if len(rows) > 2 and not first and min(rank.values()) > DOUBTFUL:
+            rank = dict(zip(rows, _mean_distances([self._mp_cell(row) for row in rows]), strict=True))
+        best = sorted(rows, key=lambda row: (ids[row] != first, rank[row], n_atoms[row]))[:limit]
         return [(str(ids[row]), self._mp_cell(row)) for row in best]
 
     def _mp_cell(self, row: int) -> ReferenceCell:
@@ -145,6 +159,17 @@ def lattice_from_parameters(parameters: np.ndarray) -> np.ndarray:
     y = (cos_a - cos_b * cos_c) / sin_c
     unit = np.array([[1, 0, 0], [cos_c, sin_c, 0], [cos_b, y, np.sqrt(1 - cos_b**2 - y**2)]])
     return unit * lengths[:, None]
+
+
+def _mean_distances(cells: list[ReferenceCell]) -> np.ndarray:
+    """Return the mean distance of each structure to the others, ``(n_cells,) float64``."""
+    counts = [np.bincount(cell.species) for cell in cells]
+    found = [partial_distributions(cell) for cell in cells]
+    pairs = [
+        [match_orders(found[b], counts[b], found[a], counts[a])[0] for b in range(len(cells))]
+        for a in range(len(cells))
+    ]
+    return np.minimum(pairs, 9.0).mean(axis=1)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
