@@ -1,15 +1,20 @@
-"""What is no crystal: melts and glasses from molecular dynamics, random packings."""
+"""What is no crystal: melts and glasses from molecular dynamics, random packings, crystals shaken to pieces."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ovito_mace_phase.errors import InputError
-from ovito_mace_phase.frame import Frame, make_frame
-from ovito_mace_phase.lengths import TARGET_VOLUME
+from ovito_mace_phase.frame import FloatArray, Frame, make_frame
+from ovito_mace_phase.lengths import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.neighbours import neighbour_list
+
+from .sampler import supercell
+from .structures import CrystalStructure
 
 
 def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
@@ -30,19 +35,42 @@ def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
     return melts
 
 
+def shaken_melt(frames: Sequence[Frame], rng: np.random.Generator) -> Frame:
+    """Return one of the snapshots, strained and shaken a little, so that no environment is seen twice."""
+    frame = frames[int(rng.integers(len(frames)))]
+    unit = length_factor(local_spacing(frame))
+    strain = rng.uniform(-0.04, 0.04, (3, 3))
+    cell = frame.cell @ (np.eye(3) + 0.5 * (strain + strain.T))
+    positions = frame.positions @ (np.eye(3) + 0.5 * (strain + strain.T))
+    positions += rng.normal(0.0, rng.uniform(0.0, 0.2) / unit, positions.shape)
+    return dataclasses.replace(frame, positions=positions, cell=cell)
+
+
 def random_packing(rng: np.random.Generator, n_species: int) -> Frame:
-    """Random points pushed apart to a random least distance: a liquid-like packing at unit density."""
+    """Return random points pushed apart to a random least distance: a liquid-like packing at unit density."""
     n_atoms = int(rng.integers(40, 90))
     cell = np.eye(3) * (TARGET_VOLUME * n_atoms) ** (1.0 / 3.0)
-    positions = rng.uniform(0.0, cell[0, 0], (n_atoms, 3))
-    least = rng.uniform(1.2, 2.5)
+    positions = push_apart(rng.uniform(0.0, cell[0, 0], (n_atoms, 3)), cell, rng.uniform(1.2, 2.5))
+    return make_frame(positions, rng.integers(0, n_species, n_atoms), cell, True)
+
+
+def shattered(structure: CrystalStructure, rng: np.random.Generator) -> Frame:
+    """Shake a crystal far beyond melting and push the atoms apart: the composition of a compound without its order."""
+    cell, fractional, species = supercell(structure)
+    positions = fractional @ cell + rng.normal(0.0, rng.uniform(0.5, 1.0), fractional.shape)
+    return make_frame(push_apart(positions, cell, rng.uniform(1.4, 2.2)), species, cell, True)
+
+
+def push_apart(positions: FloatArray, cell: FloatArray, least: float) -> FloatArray:
+    """Move pairs nearer than `least` apart, forty times at most; periodic."""
+    positions = positions.copy()
     for _ in range(40):
         edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), least)
         if len(edges.neighbour) == 0:
             break
         distance = np.linalg.norm(edges.vectors, axis=1)
         push = edges.vectors * (0.5 * (distance - least) / np.maximum(distance, 1e-3))[:, None]
-        centre = np.repeat(np.arange(n_atoms), np.diff(edges.offsets))
+        centre = np.repeat(np.arange(len(positions)), np.diff(edges.offsets))
         for axis in range(3):
-            positions[:, axis] += np.bincount(centre, weights=push[:, axis], minlength=n_atoms)
-    return make_frame(positions, rng.integers(0, n_species, n_atoms), cell, True)
+            positions[:, axis] += np.bincount(centre, weights=push[:, axis], minlength=len(positions))
+    return positions

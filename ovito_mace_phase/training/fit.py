@@ -2,8 +2,9 @@
 
     loss = mean over atoms of  -log softmax(l)_label          (cross-entropy; phases are drawn evenly by the shards)
 
-AdamW with a one-cycle learning rate; a checkpoint after every pass over one shard, so that a run that was stopped goes
-on where it was. Temperature: the T that minimises the cross-entropy of l / T on the validation part.
+AdamW with a one-cycle learning rate, matrix products in bfloat16; a checkpoint after every pass over one shard, so that
+a run that was stopped goes on where it was. Temperature: the T that minimises the cross-entropy of l / T on the
+validation part.
 """
 
 from __future__ import annotations
@@ -114,8 +115,9 @@ def _one_pass(
     head.train()
     total = 0.0
     for features, label in batches(shard, settings.batch, rng):
-        logits = head(torch.from_numpy(features).to(device).float())
-        loss = nn.functional.cross_entropy(logits, torch.from_numpy(label.astype(np.int64)).to(device))
+        with torch.autocast(device, dtype=torch.bfloat16):
+            logits = head(torch.from_numpy(features).to(device).float())
+        loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(label.astype(np.int64)).to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -191,7 +191,9 @@ def make_shards(
     ).hexdigest()[:12]
     store = folder / f"shards-{identity}"
     store.mkdir(exist_ok=True)
-    plain = dataclasses.replace(settings.law.sample, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0)
+    plain = dataclasses.replace(
+        settings.law.sample, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0
+    )
     held_out = dataclasses.replace(settings.law, sample=plain, surplus=3, alloy_share=0.0)
     out: dict[Part, list[Path]] = {"train": [], "validation": [], "test": []}
     plan: Sequence[tuple[Part, ShardLaw, int]] = [

@@ -2,10 +2,8 @@
 
     structure -> unit density -> strain -> supercell -> species on random carriers -> noise -> length factor x jitter
 
-Noise is white with one amplitude sigma per sample (A per component, at 13 A^3 per atom), drawn as `SampleLaw` says; no
-atom gets more than 0.12 of its nearest-neighbour distance (melting, by Lindemann), and atoms bound more tightly than
-1.3 A (O-H and the like) share a displacement of sigma on top. Strain is part of the clean structure.
-Everything is drawn afresh for every sample.
+Noise has one amplitude sigma per sample (A per component, at 13 A^3 per atom), drawn as `SampleLaw` says, and is white
+or correlated (`noise`). Strain is part of the clean structure. Everything is drawn afresh for every sample.
 """
 
 from __future__ import annotations
@@ -18,14 +16,13 @@ import numpy.typing as npt
 
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.lengths import length_factor, local_spacing
-from ovito_mace_phase.neighbours import neighbour_list
 from ovito_mace_phase.species import assign_carriers
 
+from .noise import correlated, white
 from .structures import CrystalStructure
 
 MIN_ATOMS, MIN_WIDTH, MAX_ATOMS = 32, 6.0, 160
-LINDEMANN = 0.12
-_MOLECULE = 1.3
+LARGE = 108
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +48,19 @@ class SampleLaw:
         Share of the samples that lack 1 to 4 % of their atoms.
     surfaces : float
         Share of the samples that are cut open along one direction.
+    correlated : float
+        Share of the samples whose noise is that of an elastic network; the others have white noise (`noise`).
     """
 
     sigma: tuple[float, float] = (0.0, 0.15)
     hot: tuple[float, float] = (0.15, 0.30)
-    hot_share: float = 0.3
+    hot_share: float = 0.4
     strain: float = 0.03
     jitter: float = 0.08
     any_carriers: float = 0.2
     vacancies: float = 0.1
     surfaces: float = 0.06
+    correlated: float = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +74,13 @@ class Sample:
 
 def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.random.Generator) -> Sample:
     """Draw one sample of a crystal structure."""
-    cell, fractional, species = supercell(structure)
+    cell, fractional, species = supercell(structure, int(rng.integers(MIN_ATOMS, LARGE)))
     strain = rng.uniform(-1.0, 1.0, (3, 3)) * law.strain * rng.uniform()
     cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
     low, high = law.hot if rng.uniform() < law.hot_share else law.sigma
     sigma = float(rng.uniform(low, high))
     positions = fractional @ cell
-    positions += _noise(positions, cell, sigma, rng)
+    positions += (correlated if rng.uniform() < law.correlated else white)(positions, cell, sigma, rng)
     pbc = np.ones(3, dtype=bool)
     if rng.uniform() < law.surfaces:
         pbc[rng.integers(3)] = False
@@ -116,31 +116,8 @@ def to_network_units(frame: Frame, law: SampleLaw, n_carriers: int, sigma: float
     return Sample(frame=scaled, carrier=carrier, sigma=sigma)
 
 
-def _noise(
-    positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], sigma: float, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """Displacements (n_atoms, 3)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n_atoms = len(positions)
-    edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), 3.0)
-    distance = np.linalg.norm(edges.vectors, axis=1)
-    centre = np.repeat(np.arange(n_atoms), np.diff(edges.offsets))
-    nearest = np.full(n_atoms, 3.0)
-    np.minimum.at(nearest, centre, distance)
-    displacement = rng.normal(0.0, 1.0, (n_atoms, 3)) * np.minimum(sigma, LINDEMANN * nearest)[:, None]
-    bound = distance < _MOLECULE
-    if bound.any():
-        graph = coo_array((np.ones(bound.sum()), (centre[bound], edges.neighbour[bound])), shape=(n_atoms, n_atoms))
-        n_groups, group = connected_components(graph, directed=False)
-        shared = rng.normal(0.0, sigma, (n_groups, 3)) * (np.bincount(group) > 1)[:, None]
-        displacement += shared[group]
-    return displacement
-
-
 def supercell(
-    structure: CrystalStructure,
+    structure: CrystalStructure, min_atoms: int = MIN_ATOMS
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Repeat a structure, in network units, until noise is no rigid shift of images.
 
@@ -156,7 +133,7 @@ def supercell(
     while True:
         n_atoms = len(structure) * int(repeat.prod())
         narrow = int(np.argmin(widths * repeat))
-        enough = n_atoms >= MIN_ATOMS and (widths * repeat)[narrow] >= MIN_WIDTH
+        enough = n_atoms >= min_atoms and (widths * repeat)[narrow] >= MIN_WIDTH
         if enough or (n_atoms >= MIN_ATOMS and n_atoms * (repeat[narrow] + 1) // repeat[narrow] > MAX_ATOMS):
             break
         repeat[narrow] += 1

@@ -23,7 +23,7 @@ from ovito_mace_phase.neighbours import Edges, neighbour_list
 from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.phases import Phase
 
-from .background import random_packing
+from .background import random_packing, shaken_melt, shattered
 from .sampler import Sample, SampleLaw, draw, supercell, to_network_units
 from .structures import CrystalStructure
 
@@ -86,7 +86,7 @@ class ShardLaw:
     per_phase: int = 8
     surplus: int = 8
     alloy_share: float = 0.25
-    background: int = 400
+    background: int = 700
     keep: int = 24
 
 
@@ -180,11 +180,15 @@ class ShardMaker:
         return draw(structure, law.sample, n_carriers, rng), phase
 
     def _background(self, law: ShardLaw, rng: np.random.Generator) -> Sample:
-        if self.melts and rng.uniform() < 0.7:
-            system = self.melts[int(rng.integers(len(self.melts)))]
-            frame = system[int(rng.integers(len(system)))]
-        else:
+        kind = rng.uniform()
+        if self.melts and kind < 0.55:
+            frame = shaken_melt(self.melts[int(rng.integers(len(self.melts)))], rng)
+        elif kind < 0.75:
             frame = random_packing(rng, int(rng.integers(1, 5)))
+        else:
+            systems = self._systems[int(rng.choice(list(self._systems)))]
+            group = systems[int(rng.integers(len(systems)))]
+            frame = shattered(group[int(rng.integers(len(group)))], rng)
         return to_network_units(frame, law.sample, self.network.n_carriers, np.inf, rng)
 
     def _rows(
