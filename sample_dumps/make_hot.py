@@ -1,6 +1,7 @@
 """Make crystals of known phase at 0.3, 0.6 and 0.9 of their melting temperature: frames to test a classifier on.
 
     python sample_dumps/make_hot.py [NAME ...] -o DIR
+    python sample_dumps/make_hot.py --training -o DIR     other materials, for training
 
 Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase (the key in the phase table) and
 T_over_Tm. The displacement of every atom from its site is followed, and a crystal that did not last is reported.
@@ -18,6 +19,7 @@ from materials import MATERIALS, Material
 
 _LOG = logging.getLogger(__name__)
 _NAMES = ("Cu", "Al", "Fe", "W", "Mg", "Ti", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN")
+_TRAINING_NAMES = ("Ni", "Ag", "Au", "Pd", "Pt", "V", "Ta", "Co", "Zr", "KCl", "CuZr", "CdTe")
 _FRACTIONS = (0.3, 0.6, 0.9)
 _FIRST_SEED = 30250
 
@@ -54,14 +56,16 @@ def hot_frames(material: Material, seed: int, output: Path) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the .npz files.")
-def main(names: tuple[str, ...], output: Path) -> None:
+@click.option("--training", is_flag=True, help="The materials to train on instead of those to test with.")
+def main(names: tuple[str, ...], output: Path, training: bool) -> None:
     """Write hot crystals (all of them unless NAMEs are given, such as Cu) to a folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    unknown = sorted(set(names) - set(_NAMES))
+    choice = _TRAINING_NAMES if training else _NAMES
+    unknown = sorted(set(names) - set(choice))
     if unknown:
-        raise click.BadParameter(f"{', '.join(unknown)}: not among {', '.join(_NAMES)}")
+        raise click.BadParameter(f"{', '.join(unknown)}: not among {', '.join(choice)}")
     output.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(_NAMES):
+    for number, name in enumerate(choice):
         if not names or name in names:
             hot_frames(MATERIALS[name], _FIRST_SEED + 10 * number, output)
 

@@ -214,4 +214,60 @@ _ALL = (
         timestep=0.001,
     ),
 )
-MATERIALS: dict[str, Material] = {material.name: material for material in _ALL}
+_FOILES = "Foiles, Baskes, Daw, Phys. Rev. B 33, 7983 (1986)"
+
+
+def _foiles(element: str, a: float, melting: float) -> Material:
+    return Material(
+        name=element,
+        phase="FCC",
+        potential=Potential(
+            style="eam", file=f"{element}_u3.eam", elements=(element,), citation=_FOILES, coeffs=("1 1 {file}",)
+        ),
+        atoms=lambda: crystals.cubic((element,), "fcc", a, (5, 5, 5)),
+        melting=melting,
+    )
+
+
+_TRAINING = (
+    _foiles("Ni", 3.52, 1700),
+    _foiles("Ag", 4.09, 1170),
+    _foiles("Au", 4.08, 1120),
+    _foiles("Pd", 3.89, 1390),
+    _foiles("Pt", 3.92, 1480),
+    Material(
+        name="V",
+        phase="BCC",
+        potential=_eam("eam/fs", "VFe_mm.eam.fs", ("V",), "Mendelev et al., Phys. Rev. B 76, 214105 (2007)"),
+        atoms=lambda: crystals.cubic(("V",), "bcc", 3.03, (6, 6, 7)),
+        melting=2100,
+    ),
+    Material(
+        name="Ta",
+        phase="BCC",
+        potential=_eam("eam/alloy", "CuTa.eam.alloy", ("Ta",), "Zhou, Johnson, Wadley, Phys. Rev. B 69, 144113 (2004)"),
+        atoms=lambda: crystals.cubic(("Ta",), "bcc", 3.303, (6, 6, 7)),
+        melting=3100,
+    ),
+    Material(
+        name="Co",
+        phase="HCP",
+        potential=_eam("eam/alloy", "CoAl.eam.alloy", ("Co",), "Vailhe, Farkas, J. Mater. Res. 12, 2559 (1997)"),
+        atoms=lambda: crystals.hcp("Co", 2.51, 4.07, (7, 4, 5)),
+        melting=1700,
+    ),
+    Material(
+        name="CdTe",
+        phase="ZINCBLENDE",
+        potential=Potential(
+            style="sw",
+            file="CdTe.sw",
+            elements=("Cd", "Te"),
+            citation="Wang, Stroud, Markworth, Phys. Rev. B 40, 3129 (1989)",
+        ),
+        atoms=lambda: crystals.cubic(("Cd", "Te"), "zincblende", 6.48, (4, 4, 4)),
+        melting=1300,
+    ),
+)
+"""Materials whose hot crystals train; those above test."""
+MATERIALS: dict[str, Material] = {material.name: material for material in (*_ALL, *_TRAINING)}

@@ -7,7 +7,6 @@ here, with OVITO's polyhedral template matching and common neighbour analysis on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import click
 import numpy as np
 
 from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
-from ovito_mace_phase.errors import InputError
-from ovito_mace_phase.frame import Frame, make_frame
 from ovito_mace_phase.model import PhaseModel
+from ovito_mace_phase.training.dynamics import Snapshot, read_snapshots
 
 _PTM_NAMES = {
     "FCC": "FCC",
@@ -35,15 +33,6 @@ _PTM_NAMES = {
     "WURTZITE": "HEX_DIAMOND",
 }
 """Lattice that template matching finds when it does not look at the species."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """A frame of known phase (None: no crystal) with its file name."""
-
-    name: str
-    frame: Frame
-    phase: str | None
 
 
 @click.command()
@@ -70,24 +59,6 @@ def evaluate_command(model: Path | None, folders: Sequence[Path], output: Path) 
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(output)
     click.echo(f"wrote {output}")
-
-
-def read_snapshots(folder: Path) -> list[Snapshot]:
-    """Read npz snapshots; one without `phase`, or with OTHER, is no crystal."""
-    out = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as archive:
-            phase = str(archive["phase"]) if "phase" in archive else "OTHER"
-            out.append(
-                Snapshot(
-                    name=path.stem,
-                    phase=None if phase == "OTHER" else phase,
-                    frame=make_frame(archive["positions"], archive["species"], archive["cell"], archive["pbc"]),
-                )
-            )
-    if not out:
-        raise InputError(f"no snapshots (*.npz) in {folder}; make them with sample_dumps/make_hot.py and make_melts.py")
-    return out
 
 
 def dynamics_row(model: PhaseModel, snapshot: Snapshot) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--backbone", type=click.Path(path_type=Path), required=True, help="Converted MACE-MP-0 small (see `convert`)."
 )
 @click.option("--melts", type=_FOLDER, default=None, help="Folder of melt snapshots (sample_dumps/make_melts.py).")
+@click.option("--dynamics", type=_FOLDER, default=None, help="Folder of hot crystals (make_hot.py --training).")
 @click.option(
     "-o",
     "--output",
@@ -41,6 +42,7 @@ def train_command(
     data: Path,
     backbone: Path,
     melts: Path | None,
+    dynamics: Path | None,
     output: Path,
     head: str,
     hidden: int,
@@ -54,7 +56,7 @@ def train_command(
     """Train the phase head on frozen features of the network; a stopped run goes on when called again."""
     from tqdm import tqdm
 
-    from ovito_mace_phase.training.run import TrainSettings, train
+    from ovito_mace_phase.training.run import Sources, TrainSettings, train
 
     output.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output / "train.log", level=logging.INFO, format="%(asctime)s %(message)s")
@@ -77,5 +79,6 @@ def train_command(
             bar.n = done
             bar.refresh()
 
-        path = train(data, backbone, melts, output, settings, show)
+        sources = Sources(data=data, backbone=backbone, melts=melts, dynamics=dynamics)
+        path = train(sources, output, settings, show)
     click.echo(f"wrote {path}.safetensors and {path}.json")

@@ -28,6 +28,7 @@ from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_mod
 from ovito_mace_phase.phases import Phase, phase_table
 
 from .background import load_melts
+from .dynamics import Snapshot, dynamics_shard, read_snapshots
 from .fit import FitSettings, calibrate, fit_head
 from .ices import ice_structures
 from .scores import part_scores
@@ -48,6 +49,8 @@ class TrainSettings:
     ----------
     n_shards : int
         Training shards; each is one afresh drawn set of samples.
+    n_dynamics : int
+        Training shards drawn from the molecular dynamics snapshots, where there are any.
     head : 'mlp' or 'metric'
     n_hidden : int
     rejected : float
@@ -55,6 +58,7 @@ class TrainSettings:
     """
 
     n_shards: int = 20
+    n_dynamics: int = 3
     law: ShardLaw = field(default_factory=ShardLaw)
     head: HeadKind = "mlp"
     n_hidden: int = 512
@@ -66,25 +70,47 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where training reads from.
+
+    Attributes
+    ----------
+    data : Path
+        Labelled structures, npz.
+    backbone : Path
+        Converted MACE network (`ovito-mace-phase convert`).
+    melts, dynamics : Path or None
+        Folders of snapshots: what is no crystal, and hot crystals of known phase.
+    """
+
+    data: Path
+    backbone: Path
+    melts: Path | None = None
+    dynamics: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """Structures and background of each part of the split, and the classes."""
 
     phases: tuple[Phase, ...]
     structures: dict[Part, list[CrystalStructure]]
     melts: dict[Part, list[list[Frame]]]
+    dynamics: list[Snapshot]
 
 
-def load_data(data: Path, melts: Path | None, seed: int) -> TrainingData:
+def load_data(sources: Sources, seed: int) -> TrainingData:
     """Read everything there is to train on and split it by chemical system."""
     phases = tuple(phase for phase in phase_table() if phase.key == "OTHER" or phase.reference is not None)
-    labelled = load_labelled(data, phases)
+    labelled = load_labelled(sources.data, phases)
     parts = split(labelled, reference_structures(phases, labelled), len(phases), seed)
     for part, structures in ice_structures(phases).items():
         parts[part].extend(structures)
     background: dict[Part, list[list[Frame]]] = {"train": [], "validation": [], "test": []}
-    for system, frames in load_melts(melts).items():
+    for system, frames in load_melts(sources.melts).items():
         background[part_of(f"melt {system.split('_')[1]}", seed)].append(frames)
-    return TrainingData(phases=phases, structures=parts, melts=background)
+    snapshots = [] if sources.dynamics is None else read_snapshots(sources.dynamics)
+    return TrainingData(phases=phases, structures=parts, melts=background, dynamics=snapshots)
 
 
 def carrier_network(backbone: Path) -> tuple[FusedNetwork, dict[str, Any], NetworkConfig, dict[str, Any]]:
@@ -95,19 +121,12 @@ def carrier_network(backbone: Path) -> tuple[FusedNetwork, dict[str, Any], Netwo
     return FusedNetwork(tensors, config), tensors, config, card
 
 
-def train(
-    data: Path, backbone: Path, melts: Path | None, folder: Path, settings: TrainSettings, progress: Progress
-) -> Path:
+def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Progress) -> Path:
     """Train a head and write the model.
 
     Parameters
     ----------
-    data : Path
-        Labelled structures, npz.
-    backbone : Path
-        Converted MACE network (`ovito-mace-phase convert`).
-    melts : Path or None
-        Folder of melt snapshots.
+    sources : Sources
     folder : Path
         Holds shards, checkpoint, log and the model; a run that was stopped goes on from it.
     settings : TrainSettings
@@ -121,8 +140,8 @@ def train(
     """
     started = time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    given = load_data(data, melts, settings.seed)
-    network, tensors, config, network_card = carrier_network(backbone)
+    given = load_data(sources, settings.seed)
+    network, tensors, config, network_card = carrier_network(sources.backbone)
     shards = make_shards(given, network, folder, settings, progress)
     head_config = HeadConfig(
         kind=settings.head,
@@ -157,7 +176,7 @@ def train(
             "log_density": calibration.log_density,
             "rejected": settings.rejected,
         },
-        "training": _record(given, settings, data, started),
+        "training": _record(given, settings, sources.data, started),
         "scores": {
             name: part_scores(head, _load(paths[0]), given.phases, calibration)
             for name, paths in shards.items()
@@ -212,6 +231,13 @@ def make_shards(
                 maker.make(law, settings.seed * 3 + k, number, partial(progress, stage)).save(path)
                 log.info("wrote %s", path.name)
             out[part].append(path)
+    for number in range(settings.n_dynamics if given.dynamics else 0):
+        path = store / f"dynamics_{number:03d}.npz"
+        if not path.is_file():
+            report = partial(progress, f"dynamics shard {number + 1} of {settings.n_dynamics}")
+            noise = settings.law.sample
+            dynamics_shard(network, given.phases, given.dynamics, noise, settings.seed + 7, number, report).save(path)
+        out["train"].append(path)
     return out
 
 
@@ -227,6 +253,7 @@ def _record(given: TrainingData, settings: TrainSettings, data: Path, started: f
             "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
             "structures": {part: len(items) for part, items in given.structures.items()},
             "melts": {part: len(items) for part, items in given.melts.items()},
+            "dynamics": sorted({snapshot.name.rsplit("_", 1)[0] for snapshot in given.dynamics}),
         },
         "machine": {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.cuda.is_available()},
         "split": "by chemical system (hash), see docs/training.md",

@@ -150,7 +150,7 @@ class ShardMaker:
         parts = []
         for start in range(0, len(jobs), _BATCH):
             samples = [self._valid_sample(jobs[k], law, rng) for k in order[start : start + _BATCH]]
-            parts.append(self._rows(samples, law.keep, rng, start))
+            parts.append(rows_of(self.network, samples, law.keep, rng, start))
             if progress is not None:
                 progress(min(start + _BATCH, len(jobs)) / len(jobs))
         return Shard(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
@@ -191,20 +191,21 @@ class ShardMaker:
             frame = shattered(group[int(rng.integers(len(group)))], rng)
         return to_network_units(frame, law.sample, self.network.n_carriers, np.inf, rng)
 
-    def _rows(
-        self, samples: list[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
-    ) -> dict[str, npt.NDArray[np.generic]]:
-        """Features of some atoms of each sample, all samples in one pass through the network."""
-        edges, carrier, centres = concatenate([sample for sample, _ in samples], self.network.config.r_max, keep, rng)
-        features = self.network.features(edges, carrier, centres=np.concatenate(centres))
-        prepare(features, self.network.config.n_channels)
-        sizes = [len(rows) for rows in centres]
-        return {
-            "features": features.astype(np.float16),
-            "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
-            "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
-            "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),
-        }
+
+def rows_of(
+    network: FusedNetwork, samples: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the fields of a shard for some atoms of each sample, all samples in one pass through the network."""
+    edges, carrier, centres = concatenate([sample for sample, _ in samples], network.config.r_max, keep, rng)
+    features = network.features(edges, carrier, centres=np.concatenate(centres))
+    prepare(features, network.config.n_channels)
+    sizes = [len(rows) for rows in centres]
+    return {
+        "features": features.astype(np.float16),
+        "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
+        "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
+        "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),
+    }
 
 
 def concatenate(
