@@ -15,6 +15,7 @@ from ovito_mace_phase.network import fused
 from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.network.reference import ReferenceNetwork
 from ovito_mace_phase.network.weights import NetworkConfig, load_model
+from ovito_mace_phase.training.background import push_apart
 
 TOLERANCE = 1e-4  # relative to the largest feature: float32 and the low-rank first layer
 
@@ -35,7 +36,7 @@ def network(weights):
 def random_structure(rng, n_species):
     cell = np.diag(rng.uniform(5, 9, 3)) + rng.uniform(-2, 2, (3, 3))
     n_atoms = int(rng.integers(8, 40))
-    positions = rng.uniform(0, 1, (n_atoms, 3)) @ cell
+    positions = push_apart(rng.uniform(0, 1, (n_atoms, 3)) @ cell, cell, 0.8)
     return positions, cell, rng.permutation(6)[rng.integers(0, n_species, n_atoms)]
 
 

@@ -13,12 +13,14 @@ from ovito_mace_phase.errors import InputError, ModelFileError
 from ovito_mace_phase.head import HeadConfig, PhaseHead
 from ovito_mace_phase.lengths import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.model import SHIPPED
+from ovito_mace_phase.neighbours import neighbour_list
 from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.network.weights import NetworkConfig, load_model
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.prior import frame_prior
-from ovito_mace_phase.training.background import random_packing
+from ovito_mace_phase.training.background import random_packing, shattered
 from ovito_mace_phase.training.fit import FitSettings, fit_head
+from ovito_mace_phase.training.noise import correlated, white
 from ovito_mace_phase.training.sampler import SampleLaw, draw, supercell
 from ovito_mace_phase.training.scores import expected_calibration_error
 from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker, random_alloy
@@ -109,16 +111,41 @@ def test_samples_are_in_network_units(rng, key):
     assert different == len(np.unique(structure.species))
 
 
-def test_noise_has_the_amplitude_asked_for(rng):
-    structure = reference_structures(PHASES, [])[0]
-    law = SampleLaw(sigma=(0.1, 0.1), hot_share=0.0, strain=0.0, jitter=0.0, vacancies=0.0, surfaces=0.0)
-    clean = draw(structure, dataclasses.replace(law, sigma=(0.0, 0.0)), 6, np.random.default_rng(5)).frame
-    spread = []
-    for _ in range(20):
-        frame = draw(structure, law, 6, rng).frame
-        move = np.linalg.solve(frame.cell.T, frame.positions.T).T - np.linalg.solve(clean.cell.T, clean.positions.T).T
-        spread.append(((move - np.round(move)) @ clean.cell).std())
-    assert np.mean(spread) == pytest.approx(0.1, rel=0.1)
+@pytest.mark.parametrize("kind", [white, correlated])
+def test_noise_has_the_amplitude_asked_for(rng, kind):
+    cell, fractional, _ = supercell(reference_structures(PHASES, [])[0], 100)
+    moves = [kind(fractional @ cell, cell, 0.1, rng) for _ in range(20)]
+    assert np.std(moves) == pytest.approx(0.1, rel=0.05)
+
+
+def test_correlated_noise_moves_neighbours_together(rng):
+    cell, fractional, _ = supercell(reference_structures(PHASES, [])[0], 100)
+    edges = neighbour_list(fractional @ cell, cell, np.ones(3, dtype=bool), 3.0)
+    direction = edges.vectors / np.linalg.norm(edges.vectors, axis=1)[:, None]
+    share = {}
+    for kind in (white, correlated):
+        along = []
+        for _ in range(20):
+            move = kind(fractional @ cell, cell, 0.1, rng)
+            along.append((np.sum(move[edges.centre] * direction, 1), np.sum(move[edges.neighbour] * direction, 1)))
+        first, second = np.concatenate(along, axis=1)
+        share[kind] = np.mean(first * second) / np.mean(first**2)
+    assert abs(share[white]) < 0.1
+    assert share[correlated] > 0.15
+
+
+def test_no_noise_beyond_melting(rng):
+    cell, fractional, _ = supercell(next(s for s in reference_structures(PHASES, []) if s.phase == 1), 100)
+    assert np.std(white(fractional @ cell, cell, 5.0, rng)) < 0.4
+    assert np.std(correlated(fractional @ cell, cell, 5.0, rng)) < 0.8
+
+
+def test_shattered_crystals_keep_composition_and_distance(rng):
+    structure = next(s for s in reference_structures(PHASES, []) if PHASES[s.phase].key == "L1_2")
+    frame = shattered(structure, rng)
+    assert np.mean(frame.species == np.bincount(frame.species).argmax()) == pytest.approx(0.75)
+    edges = neighbour_list(frame.positions, frame.cell, frame.pbc, 1.0)
+    assert len(edges.neighbour) == 0
 
 
 def test_random_alloy_keeps_the_sites(rng):

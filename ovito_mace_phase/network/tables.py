@@ -71,7 +71,7 @@ def hermite_table(radial: Radial, r_max: float, n_knots: int) -> HermiteTable:
 
 
 def low_rank(
-    radial: Radial, r_max: float, tolerance: float, r_min: float = 0.8
+    radial: Radial, r_max: float, tolerance: float, r_min: float = 0.6
 ) -> tuple[Radial, npt.NDArray[np.float64]]:
     """Factor the radial functions.
 

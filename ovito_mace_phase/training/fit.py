@@ -122,7 +122,7 @@ def _one_pass(
         loss.backward()
         optimizer.step()
         schedule.step()
-        total += float(loss) * len(label)
+        total += loss.item() * len(label)
     return total / len(shard.label)
 
 
@@ -182,5 +182,6 @@ def calibrate(head: PhaseHead, shard: Shard, rejected: float) -> Calibration:
     optimizer.step(closure)  # type: ignore[arg-type]
     density = torch.logsumexp(logits[label != 0], 1)
     return Calibration(
-        temperature=float(log_temperature.exp()), log_density=float(torch.quantile(density[:1_000_000], rejected))
+        temperature=float(log_temperature.detach().exp()),
+        log_density=float(torch.quantile(density[:1_000_000], rejected)),
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,8 @@ from .structures import CrystalStructure, Part, load_labelled, part_of, referenc
 log = logging.getLogger(__name__)
 CARRIERS = (8, 14, 29, 12, 22, 17)
 """Rows of MACE-MP-0 that serve as anonymous species: O, Si, Cu, Mg, Ti, Cl."""
+ShardName = Part | Literal["noise"]
+"""Parts of the split, and the structures of phases that have none to test: known geometry, fresh noise."""
 Progress = Callable[[str, float], None]
 
 
@@ -180,7 +182,7 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
         "scores": {
             name: part_scores(head, _load(paths[0]), given.phases, calibration)
             for name, paths in shards.items()
-            if name != "train"
+            if name != "train" and paths
         },
     }
     path = folder / "mace_phase"
@@ -196,7 +198,7 @@ def _load(path: Path) -> Any:
 
 def make_shards(
     given: TrainingData, network: FusedNetwork, folder: Path, settings: TrainSettings, progress: Progress
-) -> dict[Part, list[Path]]:
+) -> dict[ShardName, list[Path]]:
     """Make the shards that are not there yet; each is written complete, so that processes may share the work."""
     identity = hashlib.sha256(
         repr(
@@ -214,16 +216,18 @@ def make_shards(
         settings.law.sample, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0
     )
     held_out = dataclasses.replace(settings.law, sample=plain, surplus=3, alloy_share=0.0)
-    out: dict[Part, list[Path]] = {"train": [], "validation": [], "test": []}
-    plan: Sequence[tuple[Part, ShardLaw, int]] = [
+    out: dict[ShardName, list[Path]] = {"train": [], "validation": [], "test": [], "noise": []}
+    plan: Sequence[tuple[ShardName, ShardLaw, int]] = [
         ("validation", held_out, 1),
         ("test", held_out, 1),
         ("train", settings.law, settings.n_shards),
+        ("noise", dataclasses.replace(held_out, background=0), 1 if _untested(given) else 0),
     ]
     for k, (part, law, count) in enumerate(plan):
-        if not given.structures[part]:
+        structures = _untested(given) if part == "noise" else given.structures[part]
+        if not structures and part != "noise":
             raise InputError(f"no structures in the part {part!r} of the split; the data file is too small")
-        maker = ShardMaker(network, given.phases, given.structures[part], given.melts[part])
+        maker = ShardMaker(network, given.phases, structures, given.melts["train" if part == "noise" else part])
         for number in range(count):
             path = store / f"{part}_{number:03d}.npz"
             if not path.is_file():
@@ -239,6 +243,12 @@ def make_shards(
             dynamics_shard(network, given.phases, given.dynamics, noise, settings.seed + 7, number, report).save(path)
         out["train"].append(path)
     return out
+
+
+def _untested(given: TrainingData) -> list[CrystalStructure]:
+    """Training structures of the phases of which the test part has none."""
+    tested = {structure.phase for structure in given.structures["test"]}
+    return [structure for structure in given.structures["train"] if structure.phase not in tested]
 
 
 def _record(given: TrainingData, settings: TrainSettings, data: Path, started: float) -> dict[str, Any]:
