@@ -17,7 +17,7 @@ CHROMA = (0.150, 0.095, 0.200)
 def spread_color(id: int) -> tuple[float, float, float]:  # noqa: A002 - the name of the field
     """Return red, green, blue in 0 ... 1 for a phase id of 100 or more, rounded to three digits."""
     n = id - 100
-    hue = 2 * np.pi * ((0.08 + n * GOLDEN) % 1.0)
+    hue = 2 * np.pi * ((0.25 + n * GOLDEN) % 1.0)
     lightness = LIGHTNESS[n % len(LIGHTNESS)]
     chroma = CHROMA[n % len(CHROMA)]
     # Shrink the chroma until the colour is one that a screen can show, so that no two are clipped onto one another.
