@@ -4,7 +4,8 @@
     python sample_dumps/make_hot.py --training -o DIR     other materials, for training
 
 Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase (the key in the phase table) and
-T_over_Tm. The displacement of every atom from its site is followed, and a crystal that did not last is reported.
+T_over_Tm. The displacement of every atom from its site is followed, and a crystal that did not last is reported and
+left out.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def hot_frames(material: Material, seed: int, output: Path) -> None:
                 name = f"hot_{material.name}_{fraction:.1f}Tm_{snapshot}"
                 frame = simulation.snapshot()
                 spacing = (frame.get_volume() / len(frame)) ** (1 / 3)
+                if msd > 0.15 * spacing**2:
+                    _LOG.warning("%s: the atoms left their sites (MSD %.3f A^2), not written", name, msd)
+                    continue
                 save(
                     output / f"{name}.npz",
                     frame,
@@ -49,8 +53,6 @@ def hot_frames(material: Material, seed: int, output: Path) -> None:
                     msd=msd,
                 )
                 _LOG.info("%s: %d atoms, %.0f K, MSD %.3f A^2", name, len(frame), temperature, msd)
-                if msd > 0.15 * spacing**2:
-                    _LOG.warning("%s: the atoms left their sites; the label %s may be wrong", name, material.phase)
 
 
 @click.command()

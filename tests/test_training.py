@@ -25,6 +25,7 @@ from ovito_mace_phase.training.sampler import SampleLaw, draw, supercell
 from ovito_mace_phase.training.scores import expected_calibration_error
 from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker, random_alloy
 from ovito_mace_phase.training.structures import cell_rows, load_labelled, part_of, reference_structures, split
+from ovito_mace_phase.training.whitening import fit_whitening, fold
 
 PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT", "CUBIC_DIAMOND", "L1_2"})
 
@@ -183,6 +184,25 @@ def test_shards_and_head_learn(network, labelled, rng, tmp_path):
     torch.testing.assert_close(resumed.first.weight, head.first.weight)
     with pytest.raises(InputError, match="other settings"):
         fit_head(config, paths[:1], dataclasses.replace(settings, epochs=5), tmp_path / "head.checkpoint")
+
+
+def test_whitening_folds_into_the_head(rng, tmp_path):
+    """The folded head on plain features equals the head on whitened ones; whitened rows have unit covariance."""
+    mix = np.eye(40) + 0.1 * rng.normal(size=(40, 40))
+    rows = (rng.normal(size=(4000, 40)) @ mix + 3.0).astype(np.float16)
+    whole = np.zeros(4000)
+    shard = Shard(
+        features=rows, label=whole.astype(np.int16), sigma=whole.astype(np.float32), sample=whole.astype(np.int32)
+    )
+    shard.save(tmp_path / "rows.npz")
+    whitening = fit_whitening([tmp_path / "rows.npz"])
+    white_rows = whitening.apply(shard).features.astype(np.float32)
+    np.testing.assert_allclose(np.cov(white_rows.T), np.eye(40), atol=0.1)
+    head = PhaseHead(HeadConfig(kind="mlp", n_features=40, n_phases=7, n_hidden=16)).eval()
+    head.mean += 0.1
+    head.scale *= 1.3
+    plain = fold(head, whitening)(torch.from_numpy(rows.astype(np.float32)))
+    torch.testing.assert_close(plain, head(torch.from_numpy(white_rows)), atol=5e-3, rtol=1e-2)
 
 
 def test_shards_can_be_made_again(network, labelled):

@@ -32,8 +32,9 @@ from .dynamics import Snapshot, dynamics_shard, read_snapshots
 from .fit import FitSettings, calibrate, fit_head
 from .ices import ice_structures
 from .scores import part_scores
-from .shards import ShardLaw, ShardMaker
+from .shards import Shard, ShardLaw, ShardMaker
 from .structures import CrystalStructure, Part, load_labelled, part_of, reference_structures, split
+from .whitening import Whitening, fit_whitening, fold
 
 log = logging.getLogger(__name__)
 CARRIERS = (8, 14, 29, 12, 22, 17)
@@ -60,7 +61,7 @@ class TrainSettings:
     """
 
     n_shards: int = 20
-    n_dynamics: int = 3
+    n_dynamics: int = 4
     law: ShardLaw = field(default_factory=ShardLaw)
     head: HeadKind = "mlp"
     n_hidden: int = 512
@@ -145,21 +146,23 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
     given = load_data(sources, settings.seed)
     network, tensors, config, network_card = carrier_network(sources.backbone)
     shards = make_shards(given, network, folder, settings, progress)
+    whitening = fit_whitening(shards["train"])
     head_config = HeadConfig(
         kind=settings.head,
-        n_features=network.n_features,
+        n_features=whitening.matrix.shape[1],
         n_phases=len(given.phases),
         n_hidden=settings.n_hidden,
         dropout=settings.dropout,
     )
     head = fit_head(
         head_config,
-        shards["train"],
+        _whitened(shards["train"], whitening, progress),
         settings.fit,
         folder / "head.checkpoint",
         lambda done, loss: progress(f"fit the head, loss {loss:.3f}", done),
     )
-    calibration = calibrate(head, _load(shards["validation"][0]), settings.rejected)
+    head = fold(head, whitening)
+    calibration = calibrate(head, Shard.load(shards["validation"][0]), settings.rejected)
     card = {
         "name": settings.name,
         "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
@@ -171,7 +174,7 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
         "network": config.to_card(),
         "original": network_card.get("original"),
         "carriers": list(CARRIERS),
-        "head": dataclasses.asdict(head_config),
+        "head": dataclasses.asdict(head.config),
         "phases": [phase.key for phase in given.phases],
         "calibration": {
             "temperature": calibration.temperature,
@@ -180,7 +183,7 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
         },
         "training": _record(given, settings, sources.data, started),
         "scores": {
-            name: part_scores(head, _load(paths[0]), given.phases, calibration)
+            name: part_scores(head, Shard.load(paths[0]), given.phases, calibration)
             for name, paths in shards.items()
             if name != "train" and paths
         },
@@ -188,12 +191,6 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
     path = folder / "mace_phase"
     save_model(path, {**tensors, **head.to_tensors()}, card)
     return path
-
-
-def _load(path: Path) -> Any:
-    from .shards import Shard
-
-    return Shard.load(path)
 
 
 def make_shards(
@@ -242,6 +239,18 @@ def make_shards(
             noise = settings.law.sample
             dynamics_shard(network, given.phases, given.dynamics, noise, settings.seed + 7, number, report).save(path)
         out["train"].append(path)
+    return out
+
+
+def _whitened(shards: Sequence[Path], whitening: Whitening, progress: Progress) -> list[Path]:
+    """Write the whitened copies of shards that are not there yet; it is these the head is trained on."""
+    out = []
+    for k, path in enumerate(shards):
+        copy = path.with_name(f"white_{path.name}")
+        if not copy.is_file():
+            whitening.apply(Shard.load(path)).save(copy)
+        progress("whiten the features", (k + 1) / len(shards))
+        out.append(copy)
     return out
 
 
