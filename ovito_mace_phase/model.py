@@ -31,6 +31,7 @@ SHIPPED = Path(__file__).parent / "weights" / "mace_phase"
 Device = Literal["auto", "cpu", "cuda"]
 _BLOCK = 16384
 _HEAD_SHARE = 0.1
+_MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,15 @@ class PhaseModel:
                 f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}"
             )
         spacing = local_spacing(frame)
-        factor = length_factor(spacing) if length_scale is None else TARGET_VOLUME ** (1.0 / 3.0) / length_scale
+        factor = length_factor(spacing)
+        if length_scale is not None:
+            natural, factor = factor, TARGET_VOLUME ** (1.0 / 3.0) / length_scale
+            if np.isfinite(spacing).any() and factor * _MOST_CROWDED < natural:
+                about = TARGET_VOLUME ** (1.0 / 3.0) / natural
+                raise InputError(
+                    f"length_scale = {length_scale:g} is far too long: the cube root of the volume per atom is about "
+                    f"{about:.3g} in this frame; leave it on auto, or give the length in the unit of the file"
+                )
         if cancelled is not None and cancelled():
             raise CancelledError("stopped by the caller")
         carrier = assign_carriers(frame, self.network.n_carriers, spacing)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+_OVERVIEW = 3  # phases named in the line of a file
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseShare:
@@ -101,6 +103,20 @@ def table_text(frames: Sequence[FrameSummary]) -> str:
         number = f"{atoms:.0f}" if len(frames) == 1 else f"{atoms:.1f}"
         sure = "-" if np.isnan(share.confidence) else f"{share.confidence:.2f}"
         lines.append(f"{share.key:<{width}}  {number:>10}  {100 * share.count / total:>6.2f}  {sure:>10}")
+    return "\n".join(lines)
+
+
+def overview_text(files: Sequence[tuple[str, Sequence[FrameSummary]]]) -> str:
+    """Return one line per file for the terminal: name, atoms, frames, the most frequent phases over all frames."""
+    width = max([len("file"), *(len(name) for name, _ in files)])
+    lines = [f"{'file':<{width}}  {'atoms':>8}  {'frames':>6}  phases (%)"]
+    for name, frames in files:
+        total = max(sum(summary.n_atoms for summary in frames), 1)
+        shares = [(share.key, 100 * share.count / total) for share in over_frames(frames) if share.count]
+        shown = [f"{key} {percent:.1f}" for key, percent in shares[:_OVERVIEW]]
+        if len(shares) > _OVERVIEW:
+            shown.append(f"{len(shares) - _OVERVIEW} more {sum(percent for _, percent in shares[_OVERVIEW:]):.1f}")
+        lines.append(f"{name:<{width}}  {frames[-1].n_atoms:>8}  {len(frames):>6}  {', '.join(shown) or '-'}")
     return "\n".join(lines)
 
 

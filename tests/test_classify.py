@@ -93,6 +93,7 @@ def test_settings_of_the_readout(model, rng):
         ({"prior": {"FCC": -1.0}}, "at least 0"),
         ({"prior": {"XYZ": 1.0}}, "XYZ"),
         ({"length_scale": -1.0}, "length_scale"),
+        ({"length_scale": 1e9}, "far too long"),
         ({"species_spec": "1,2"}, "does not occur"),
         ({"device": "tpu"}, "tpu"),
     ],

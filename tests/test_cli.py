@@ -311,6 +311,29 @@ def test_fault_in_a_later_frame_keeps_those_before(tmp_path, capsys, no_renderin
     assert "the 2 frames before it were written" in error
 
 
+def test_overview_of_several_files(tmp_path, capsys, no_rendering):
+    (tmp_path / "a").mkdir()
+    first, second = dump(tmp_path / "cu.dump", 2), dump(tmp_path / "a" / "gold.dump")
+    assert run("classify", first, second, "-o", tmp_path / "out", "--no-picture") == 0
+    overview = capsys.readouterr().out.partition("phases (%)")[2]
+    assert [line.split()[:3] for line in overview.splitlines()[1:3]] == [["cu", "256", "2"], ["gold", "256", "1"]]
+    assert f"all results are in the folder {tmp_path / 'out'}" in overview
+
+
+def test_misspelled_phase_is_found_before_any_work(tmp_path, capsys):
+    for option in ("--phases", "--ops"):
+        assert run("classify", dump(tmp_path / "cu.dump"), "-o", tmp_path / "out", option, "FFC") == 2
+        assert capsys.readouterr().err.startswith("Error: no phase has the key 'FFC'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_select_that_is_no_expression_is_named(tmp_path, capsys, no_rendering):
+    assert run("classify", dump(tmp_path / "cu.dump"), "-o", tmp_path / "out", "--select", "foo==1") == 2
+    error = capsys.readouterr().err
+    assert "Error: --select" in error
+    assert '"foo"' in error
+
+
 def test_last_frame_that_is_cut_short_is_left_out(tmp_path, no_rendering):
     path = dump(tmp_path / "cu.dump", 4)
     path.write_bytes(path.read_bytes()[:-2000])

@@ -86,6 +86,9 @@ def test_missing_data_is_named(tmp_path):
     np.savez(tmp_path / "bad.npz", ids=np.zeros(1))
     with pytest.raises(InputError, match="label"):
         load_labelled(tmp_path / "bad.npz", PHASES)
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(InputError, match=r"text\.npz is no npz file"):
+        load_labelled(tmp_path / "text.npz", PHASES)
 
 
 def test_cell_rows():

@@ -10,7 +10,7 @@ import click
 from ovito_mace_phase.errors import InputError, MacePhaseError
 
 if TYPE_CHECKING:
-    from .trajectory import Options
+    from .trajectory import Classified, Options
 
 EPILOG = """\b
 Examples:
@@ -129,6 +129,8 @@ def classify_command(
     for file in files:
         _check_input(file)
     parse_frames(frames, 10**9)
+    _check_keys(phases)
+    _check_keys("" if ops.strip().lower() in ("auto", "none") else ops)
     settings = {
         "species": species,
         "phases": phases,
@@ -145,22 +147,37 @@ def classify_command(
     options = Options(
         settings=settings, select=select, frames=frames, folder=folder, file_format=file_format, picture=picture
     )
-    failures = 0
+    done: dict[str, Classified] = {}
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
-            failures += _one_file(file, stem, options, single=len(files) == 1)
+            done[stem] = _one_file(file, stem, options, single=len(files) == 1)
         except MacePhaseError as error:
             if len(files) == 1:
                 raise
             click.echo(f"Error: {file}: {error}", err=True)
-            failures += 1
+    if len(files) > 1 and done:
+        _report_all(done, options)
+    failures = len(files) - sum(not one.fault for one in done.values())
     if failures and len(files) > 1:
         click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
     return 2 if failures else 0
 
 
-def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> bool:
-    """Classify one file, print its table and write its results; return whether it ended with a fault."""
+def _report_all(done: dict[str, Classified], options: Options) -> None:
+    """Say once more, after several files, what was found and where everything is."""
+    from ovito_mace_phase.summary import overview_text
+
+    click.echo("\n" + overview_text([(stem, one.frames) for stem, one in done.items()]))
+    suffix = next(iter(done.values())).trajectory.suffix
+    pictures = ", *.frame.png (the atoms)" if options.picture else ""
+    click.echo(
+        f"\nall results are in the folder {options.folder}: *{suffix} (labelled atoms, open them in OVITO), "
+        f"*.phases.csv (counts), *.phases.png (plots){pictures}"
+    )
+
+
+def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Classified:
+    """Classify one file, print its table and write its results."""
     from ovito_mace_phase.plots import plot_phases
     from ovito_mace_phase.summary import table_text, write_csv
 
@@ -194,10 +211,11 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> bool:
             written.append(options.folder / f"{prefix}frame.png")
         if reason:
             click.echo(f"note: frame.png is a flat drawing, not rendered by OVITO: {reason}")
-    click.echo("written: " + ", ".join(str(path) for path in written))
+    click.echo(f"written to {options.folder}: " + ", ".join(path.name for path in written))
     if done.fault:
-        click.echo(f"Error: {done.fault}; the {len(done.frames)} frames before it were written", err=True)
-    return bool(done.fault)
+        before = "the frame before it was" if len(done.frames) == 1 else f"the {len(done.frames)} frames before it were"
+        click.echo(f"Error: {done.fault}; {before} written", err=True)
+    return done
 
 
 def _check_input(file: Path) -> None:
@@ -213,6 +231,14 @@ def _check_input(file: Path) -> None:
     with file.open("rb") as stream:
         if not stream.read(1):
             raise InputError(f"{file} is empty")
+
+
+def _check_keys(keys: str) -> None:
+    """Find a misspelled phase before OVITO is started, once for all files."""
+    from ovito_mace_phase.phases import phase_table
+
+    for key in keys.replace(",", " ").replace(";", " ").split():
+        phase_table().by_key(key.upper())
 
 
 def _number(text: str) -> float | None:

@@ -97,7 +97,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
             except MacePhaseError as error:
                 if last is None:
                     raise
-                fault = f"frame {index}: {error}"
+                fault = str(error) if f"frame {index} " in str(error) else f"frame {index}: {error}"
                 break
             summaries.append(_summary(last, index))
             notes.update(dict.fromkeys(filter(None, last.attributes["MacePhase.warnings"].split("; "))))
@@ -133,7 +133,13 @@ def _compute(pipeline: Pipeline, index: int, file: Path) -> DataCollection:
     """Evaluate one frame; the modifier's notes are printed once at the end instead of as warnings."""
     with _readable_errors(f"OVITO cannot read frame {index} of {file}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return pipeline.compute(index)
+        try:
+            return pipeline.compute(index)
+        except RuntimeError as error:
+            _, selection, reason = str(error).partition("'Expression selection' reported:")
+            if not selection:
+                raise
+            raise InputError(f"--select is no OVITO expression that fits this file: {reason.strip()}") from error
 
 
 @contextmanager
@@ -212,6 +218,10 @@ def _last(data: DataCollection) -> LastFrame:
 
 def _text(frames: list[FrameSummary], n_frames: int, data: DataCollection) -> str:
     atoms = {summary.n_atoms for summary in frames}
-    count = f"{atoms.pop()} atoms" if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
+    count = _number_of(atoms.pop(), "atom") if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
     which = f"frame {frames[0].frame} of {n_frames}" if len(frames) == 1 else f"{len(frames)} of {n_frames} frames"
     return f"{count}, {which}, model {data.attributes['MacePhase.model']}"
+
+
+def _number_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

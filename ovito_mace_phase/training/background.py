@@ -13,6 +13,7 @@ from ovito_mace_phase.frame import FloatArray, Frame, make_frame
 from ovito_mace_phase.lengths import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.neighbours import neighbour_list
 
+from .archives import frame_of, read_arrays
 from .sampler import supercell
 from .structures import CrystalStructure
 
@@ -29,8 +30,7 @@ def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
         raise InputError(f"no melt snapshots (*.npz) in {folder}; make them with `python sample_dumps/make_melts.py`")
     melts: dict[str, list[Frame]] = {}
     for path in files:
-        with np.load(path, allow_pickle=False) as archive:
-            frame = make_frame(archive["positions"], archive["species"], archive["cell"], archive["pbc"])
+        frame = frame_of(read_arrays(path), path)
         melts.setdefault("_".join(path.stem.split("_")[:2]), []).append(frame)
     return melts
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from ovito_mace_phase.errors import InputError
-from ovito_mace_phase.frame import Frame, make_frame
+from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.phases import Phase
 
+from .archives import frame_of, read_arrays
 from .sampler import SampleLaw, to_network_units
 from .shards import Shard, rows_of
 
@@ -36,9 +37,8 @@ def read_snapshots(folder: Path) -> list[Snapshot]:
     """Read npz snapshots (positions, species, cell, pbc, phase); one without `phase`, or with OTHER, is no crystal."""
     out = []
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as archive:
-            phase = str(archive["phase"]) if "phase" in archive else "OTHER"
-            frame = make_frame(archive["positions"], archive["species"], archive["cell"], archive["pbc"])
+        arrays = read_arrays(path)
+        frame, phase = frame_of(arrays, path), str(arrays.get("phase", "OTHER"))
         out.append(Snapshot(name=path.stem, frame=frame, phase=None if phase == "OTHER" else phase))
     if not out:
         raise InputError(f"no snapshots (*.npz) in {folder}; sample_dumps/make_hot.py and make_melts.py make them")

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.phases import Phase
 
+from .archives import read_arrays
+
 Part = Literal["train", "validation", "test"]
 _VALIDATION, _TEST = 0.10, 0.20
 _FIELDS = ("ids", "label", "d", "cell", "natoms", "Z", "frac")
@@ -86,11 +88,10 @@ def load_labelled(
         raise InputError(
             f"no labelled structures at {path}; pass --data with the npz file (docs/training.md says what is in it)"
         )
-    with np.load(path, allow_pickle=False) as archive:
-        missing = [name for name in _FIELDS if name not in archive]
-        if missing:
-            raise InputError(f"{path} lacks the arrays {', '.join(missing)}; docs/training.md lists what it must hold")
-        data = {name: archive[name] for name in _FIELDS}
+    data = read_arrays(path)
+    missing = [name for name in _FIELDS if name not in data]
+    if missing:
+        raise InputError(f"{path} lacks the arrays {', '.join(missing)}; docs/training.md lists what it must hold")
     column = {label: i for i, phase in enumerate(phases) for label in (phase.aflow, *phase.merged) if label}
     start = np.concatenate([[0], np.cumsum(data["natoms"])])
     out = []
