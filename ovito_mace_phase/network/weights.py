@@ -174,8 +174,9 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    text = _read_bytes(path)
     try:
-        card = json.loads(_read_bytes(path))
+        card = json.loads(text)
     except ValueError as error:
         raise ModelFileError(f"{path} is not a model card: no valid JSON ({error}). Copy the file again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT_NAME:
