@@ -34,6 +34,7 @@ ROWS = (
     ("cu_solid_liquid.dump.gz", "Cu at its melting temperature: melt and fcc crystal"),
 )
 LISTED = 4  # phases in a legend; the rest are added up
+LEAST = 0.0005  # smaller shares would read 0.0 %
 SIZE = (1500, 620)
 
 
@@ -77,11 +78,11 @@ def picture(data: DataCollection) -> npt.NDArray[np.float32]:
 
 
 def shares(data: DataCollection, name: str) -> list[tuple[str, tuple[float, float, float], float]]:
-    """Return name, colour and fraction of the phases that occur, most frequent first."""
+    """Return name, colour and fraction of the phases with a share worth naming, most frequent first."""
     types = data.particles[name]
     values = np.asarray(types)
     found = [(_title(kind.id, kind.name), kind.color, float(np.mean(values == kind.id))) for kind in types.types]
-    return sorted((entry for entry in found if entry[2] > 0), key=lambda entry: -entry[2])
+    return sorted((entry for entry in found if entry[2] >= LEAST), key=lambda entry: -entry[2])
 
 
 def _title(number: int, name: str) -> str:
@@ -96,7 +97,7 @@ def panel(axes: Axes, data: DataCollection, name: str) -> None:
     for text, color, share in found[:LISTED]:
         axes.scatter([], [], s=55, color=[color], edgecolors="0.25", linewidths=0.5, label=f"{text} {share:.1%}")
     rest = sum(share for _, _, share in found[LISTED:])
-    if rest >= 0.0005:
+    if rest:
         label = f"{len(found) - LISTED} more {rest:.1%}"
         axes.scatter([], [], s=0, label=label)
     axes.legend(
