@@ -31,7 +31,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--head", type=click.Choice(["mlp", "metric"]), default="mlp", show_default=True)
 @click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of the hidden layers.")
 @click.option("--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True)
-@click.option("--shards", type=click.IntRange(1), default=20, show_default=True, help="Sets of freshly drawn samples.")
+@click.option("--shards", type=click.IntRange(1), default=16, show_default=True, help="Sets of freshly drawn samples.")
 @click.option(
     "--per-phase", type=click.IntRange(1), default=8, show_default=True, help="Samples of every phase in a shard."
 )

@@ -166,10 +166,14 @@ def shard_logits(head: PhaseHead, shard: Shard) -> np.ndarray:
         )
 
 
-def calibrate(head: PhaseHead, shard: Shard, rejected: float) -> Calibration:
-    """Fit the temperature, and the density threshold that rejects the share `rejected` of the crystal atoms."""
-    logits = torch.from_numpy(shard_logits(head, shard))
-    label = torch.from_numpy(shard.label.astype(np.int64))
+def calibrate(head: PhaseHead, validation: Shard, hot: Sequence[Shard], rejected: float) -> Calibration:
+    """Fit the temperature on held-out samples and the density threshold on them and on hot crystals.
+
+    The threshold is the lowest of the `rejected` quantiles of logsumexp of the crystal atoms of each shard, so that no
+    source of crystals loses a larger share to Other.
+    """
+    logits = torch.from_numpy(shard_logits(head, validation))
+    label = torch.from_numpy(validation.label.astype(np.int64))
     log_temperature = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=50)
 
@@ -180,8 +184,8 @@ def calibrate(head: PhaseHead, shard: Shard, rejected: float) -> Calibration:
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]
-    density = torch.logsumexp(logits[label != 0], 1)
-    return Calibration(
-        temperature=float(log_temperature.detach().exp()),
-        log_density=float(torch.quantile(density[:1_000_000], rejected)),
-    )
+    densities = []
+    for shard in (validation, *hot):
+        crystal = torch.from_numpy(shard_logits(head, shard)[shard.label != 0])
+        densities.append(torch.quantile(torch.logsumexp(crystal, 1)[:1_000_000], rejected))
+    return Calibration(temperature=float(log_temperature.detach().exp()), log_density=float(min(densities)))
