@@ -112,7 +112,8 @@ def overview_text(files: Sequence[tuple[str, Sequence[FrameSummary]]]) -> str:
     lines = [f"{'file':<{width}}  {'atoms':>8}  {'frames':>6}  phases (%)"]
     for name, frames in files:
         total = max(sum(summary.n_atoms for summary in frames), 1)
-        shares = [(share.key, 100 * share.count / total) for share in over_frames(frames) if share.count]
+        shares = [(share.key, 100 * share.count / total) for share in over_frames(frames)]
+        shares = [(key, percent) for key, percent in shares if percent >= 0.05]  # less would read 0.0
         shown = [f"{key} {percent:.1f}" for key, percent in shares[:_OVERVIEW]]
         if len(shares) > _OVERVIEW:
             shown.append(f"{len(shares) - _OVERVIEW} more {sum(percent for _, percent in shares[_OVERVIEW:]):.1f}")
