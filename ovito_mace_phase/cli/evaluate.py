@@ -148,14 +148,18 @@ def _dynamics(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _per_phase(card: dict[str, Any]) -> list[str]:
     lines = [
-        "## Every phase of the test part",
+        "## Every phase",
         "",
-        "| phase | atoms | by phase | by group | commonest confusion |",
-        "|---|---|---|---|---|",
+        "| phase | part | atoms | by phase | by group | noise up to 0.10 | commonest confusion |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for key, score in card.get("scores", {}).get("test", {}).get("per_phase", {}).items():
-        confusion = f"{score['confused_with']} ({score['confused']:.0%})" if score["confused_with"] else ""
-        lines.append(f"| {key} | {score['n_atoms']} | {score['phase']:.1%} | {score['group']:.1%} | {confusion} |")
+    for part in ("test", "noise"):
+        for key, score in card.get("scores", {}).get(part, {}).get("per_phase", {}).items():
+            confusion = f"{score['confused_with']} ({score['confused']:.0%})" if score["confused_with"] else ""
+            lines.append(
+                f"| {key} | {part} | {score['n_atoms']} | {_percent(score['phase'])} | {_percent(score['group'])} "
+                f"| {_percent(score['low_noise'])} | {confusion} |"
+            )
     return lines
 
 

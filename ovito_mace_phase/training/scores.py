@@ -24,6 +24,7 @@ from .shards import Shard
 
 NOISE_BINS = (0.0, 0.05, 0.10, 0.15)
 N_BINS = 15
+LOW_NOISE = 0.10
 
 
 def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibration: Calibration) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibrat
     -------
     dict
         `phase_accuracy` and `group_accuracy` (means over phases, background left out), `by_noise`, `per_phase`
-        (key -> atoms, accuracy by phase, by group, commonest wrong answer), `background`, `ece`.
+        (key -> atoms, accuracy by phase, by group, by phase at low noise, commonest wrong answer), `background`, `ece`.
     """
     column, confidence, _ = label(shard_logits(head, shard), calibration, None, 0.0, 0)
     truth = shard.label.astype(np.int64)
@@ -41,7 +42,8 @@ def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibrat
     right, right_group = column == truth, groups[column] == groups[truth]
     crystal = truth != 0
     per_phase = {
-        phases[c].key: _one_phase(truth == c, column, right, right_group, phases) for c in np.unique(truth[crystal])
+        phases[c].key: _one_phase(truth == c, column, right, right_group, phases, shard.sigma <= LOW_NOISE)
+        for c in np.unique(truth[crystal])
     }
     noise = {}
     for low, high in pairwise(NOISE_BINS):
@@ -91,6 +93,7 @@ def _one_phase(
     right: npt.NDArray[np.bool_],
     right_group: npt.NDArray[np.bool_],
     phases: Sequence[Phase],
+    quiet: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
     wrong = column[mine & ~right]
     commonest = int(np.bincount(wrong).argmax()) if len(wrong) else None
@@ -98,6 +101,7 @@ def _one_phase(
         "n_atoms": int(mine.sum()),
         "phase": round(float(right[mine].mean()), 4),
         "group": round(float(right_group[mine].mean()), 4),
+        "low_noise": round(float(right[mine & quiet].mean()), 4) if (mine & quiet).any() else None,
         "confused_with": None if commonest is None else phases[commonest].key,
         "confused": 0.0 if commonest is None else round(float((wrong == commonest).sum() / mine.sum()), 4),
     }
