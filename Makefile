@@ -1,6 +1,5 @@
 # make demo   install into .venv, classify the sample dumps, say where the results are
 # make test   install into .venv, run linters, type check and tests
-# make train  reproduce the shipped weights (docs/training.md)
 
 PYTHON ?= python3
 VENV   ?= .venv
