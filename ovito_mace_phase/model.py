@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "weights" / "mace_phase"
 Device = Literal["auto", "cpu", "cuda"]
-_BLOCK = 16384
-_HEAD_SHARE = 0.1
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
 
 
@@ -181,23 +179,15 @@ class PhaseModel:
         if len(frame) == 0:
             return logits
         given = self.prepare(frame, length_scale, cancelled)
-        features = self.network.features(
-            given.edges,
-            given.carrier,
-            cancelled=cancelled,
-            progress=None if progress is None else lambda done: progress((1.0 - _HEAD_SHARE) * done),
-        )
-        prepare(features, self.network.config.n_channels)
+        blocks = self.network.feature_blocks(given.edges, given.carrier, progress=progress, cancelled=cancelled)
         device = self.head.mean.device
         with torch.inference_mode():
-            for start in range(0, len(frame), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                logits[block] = self.head(torch.from_numpy(features[block]).to(device)).cpu().numpy()
+            for rows, features in blocks:
+                prepare(features, self.network.config.n_channels)
+                logits[rows] = self.head(torch.from_numpy(features).to(device)).cpu().numpy()
         logits[np.diff(given.edges.offsets) == 0] = np.where(
             [phase.key == "OTHER" for phase in self.phases], 0.0, -50.0
         )
-        if progress is not None:
-            progress(1.0)
         return logits
 
 

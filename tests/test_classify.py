@@ -10,6 +10,7 @@ from ovito_mace_phase import PhaseModel, classify, phase_table
 from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
 from ovito_mace_phase.errors import CancelledError, InputError, ModelFileError
 from ovito_mace_phase.frame import make_frame
+from ovito_mace_phase.training.background import push_apart
 
 CRYSTALS = {
     "FCC": bulk("Cu", cubic=True) * (4, 4, 4),
@@ -118,9 +119,10 @@ def test_empty_single_and_isolated(model):
 
 
 def test_random_points_are_other_or_unsure(model, rng):
+    """Points without any order, pushed apart to the distances of a liquid (a shaken grid would keep its long-range order)."""
     cell = np.eye(3) * 20.0
-    grid = np.stack(np.meshgrid(*[np.arange(8)] * 3, indexing="ij"), -1).reshape(-1, 3) * 2.5
-    result = classify(grid + rng.uniform(-1.1, 1.1, grid.shape), np.ones(512), cell, True, model=model)
+    points = push_apart(rng.uniform(0, 20, (615, 3)), cell, 2.2)
+    result = classify(points, None, cell, True, model=model)
     assert np.mean((result.phase == 0) | (result.confidence < 0.5)) > 0.9
 
 

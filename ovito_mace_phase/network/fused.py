@@ -15,7 +15,7 @@ frames and on a subset of centres for the last layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,63 +106,79 @@ class FusedNetwork:
         -------
         (n_centres, n_features) float32
         """
+        n_centres = len(carrier) if centres is None else len(centres)
+        out = np.empty((n_centres, self.n_features), dtype=np.float32)
+        blocks = self.feature_blocks(edges, carrier, centres=centres, progress=progress, cancelled=cancelled)
+        for rows, features in blocks:
+            out[rows] = features
+        return out
+
+    def feature_blocks(
+        self,
+        edges: Edges,
+        carrier: npt.NDArray[np.int64],
+        *,
+        centres: npt.NDArray[np.int64] | None = None,
+        progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[tuple[slice, Float32]]:
+        """Yield (rows, features of these rows): as `features`, but the features of all atoms are never held at once.
+
+        Layers before the last are evaluated for all atoms and held, (n_atoms, 5 C) each; the last one, the means and
+        whatever the caller does with the features go block by block.
+        """
         wanted = np.arange(len(carrier)) if centres is None else centres
-        width = self.config.n_channels * (self.config.l_max + 2)
-        n_layers = self.config.n_layers
-        out = np.empty((len(wanted), n_layers + 2, width), dtype=np.float32)
+        n_layers, channels = self.config.n_layers, self.config.n_channels
+        report = _Report(progress, cancelled, (n_layers - 1) * len(carrier) + len(wanted))
+        species = np.unique(carrier, return_inverse=True)
         node = self._embedding[carrier]
-        report = _Report(progress, cancelled, (n_layers - 1) * len(carrier) + 2 * len(wanted))
-        for t in range(n_layers):
-            last = t == n_layers - 1
-            rows = wanted if last else np.arange(len(carrier))
-            block = self._layer_output(t, edges, rows, carrier, node, report)
-            out[:, t] = block if last else block[wanted]
-            if t == 0:
-                self._means(edges, wanted, carrier, block, out, report)
-            node = np.ascontiguousarray(block[:, : self.config.n_channels])
-        return out.reshape(len(wanted), -1)
+        held: list[Float32] = []
+        for t in range(n_layers - 1):
+            source = self._source(t, node, species[0])
+            layer = np.empty((len(carrier), channels * (self.config.l_max + 2)), dtype=np.float32)
+            for start in range(0, len(carrier), _BLOCK):
+                atoms = np.arange(start, min(start + _BLOCK, len(carrier)))
+                layer[start : start + _BLOCK] = self._layer_output(t, edges, atoms, carrier, species, source, node)
+                report.add(len(atoms))
+            held.append(layer)
+            node = np.ascontiguousarray(layer[:, :channels])
+        last = n_layers - 1
+        source = self._source(last, node, species[0])
+        for start in range(0, len(wanted), _BLOCK):
+            atoms = wanted[start : start + _BLOCK]
+            out = np.empty((len(atoms), n_layers + 2, channels * (self.config.l_max + 2)), dtype=np.float32)
+            for t, layer in enumerate(held):
+                out[:, t] = layer[atoms]
+            out[:, last] = self._layer_output(last, edges, atoms, carrier, species, source, node)
+            offsets, neighbour, vectors = _edges_of(edges, atoms)
+            kernels.neighbourhood_means(
+                offsets, neighbour, vectors, atoms, carrier, held[0], self.config.r_max, out[:, -2:]
+            )
+            yield slice(start, start + len(atoms)), out.reshape(len(atoms), -1)
+            report.add(len(atoms))
+
+    def _source(self, t: int, node: Float32, present: npt.NDArray[np.int64]) -> Float32 | None:
+        """Features the neighbours send, (n_atoms, C); None where the low-rank sums of the first layer are cheaper."""
+        if t == 0 and len(present) * self._first_table.values.shape[2] <= self.config.n_channels:
+            return None
+        return node @ self._up[t]
 
     def _layer_output(
         self,
         t: int,
         edges: Edges,
-        rows: npt.NDArray[np.int64],
+        atoms: npt.NDArray[np.int64],
         carrier: npt.NDArray[np.int64],
+        species: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        source: Float32 | None,
         node: Float32,
-        report: _Report,
     ) -> Float32:
-        """Node features and message invariants of one layer, (n_rows, C + 4 C)."""
-        channels = self.config.n_channels
-        present, compact = np.unique(carrier, return_inverse=True)
-        low_rank_sums = t == 0 and len(present) * self._first_table.values.shape[2] <= channels
-        source = None if low_rank_sums else node @ self._up[t]
-        block = np.empty((len(rows), self.config.l_max + 2, channels), dtype=np.float32)
-        for start in range(0, len(rows), _BLOCK):
-            part = slice(start, min(start + _BLOCK, len(rows)))
-            atoms = rows[part]
-            message = self._message(t, edges, atoms, present, compact, source)
-            kernels.power(message, block[part, 1:])
-            block[part, 0] = self._update(self._layers[t], message, carrier[atoms], node[atoms])
-            report.add(len(atoms))
-        return block.reshape(len(rows), -1)
-
-    def _means(
-        self,
-        edges: Edges,
-        wanted: npt.NDArray[np.int64],
-        carrier: npt.NDArray[np.int64],
-        values: Float32,
-        out: Float32,
-        report: _Report,
-    ) -> None:
-        """Fill the last two blocks of `out`."""
-        for start in range(0, len(wanted), _BLOCK):
-            atoms = wanted[start : start + _BLOCK]
-            offsets, neighbour, vectors = _edges_of(edges, atoms)
-            kernels.neighbourhood_means(
-                offsets, neighbour, vectors, atoms, carrier, values, self.config.r_max, out[start : start + _BLOCK, -2:]
-            )
-            report.add(len(atoms))
+        """Node features and message invariants of one layer for some atoms, (n_centres, C + 4 C)."""
+        message = self._message(t, edges, atoms, *species, source)
+        block = np.empty((len(atoms), self.config.l_max + 2, self.config.n_channels), dtype=np.float32)
+        kernels.power(message, block[:, 1:])
+        block[:, 0] = self._update(self._layers[t], message, carrier[atoms], node[atoms])
+        return block.reshape(len(atoms), -1)
 
     def _message(
         self,
