@@ -119,7 +119,7 @@ def test_empty_single_and_isolated(model):
 
 
 def test_random_points_are_other_or_unsure(model, rng):
-    """Points without any order, pushed apart to the distances of a liquid (a shaken grid would keep its long-range order)."""
+    """Points without any order, pushed apart as in a liquid (a shaken grid would keep its long-range order)."""
     cell = np.eye(3) * 20.0
     points = push_apart(rng.uniform(0, 20, (615, 3)), cell, 2.2)
     result = classify(points, None, cell, True, model=model)
