@@ -168,7 +168,8 @@ def test_shards_and_head_learn(network, labelled, rng, tmp_path):
     """Four phases: after a short training nearly all atoms of fresh samples are right; a stopped run goes on."""
     structures = load_labelled(labelled, PHASES)
     parts = split(structures, reference_structures(PHASES, structures), len(PHASES), 0)
-    sample = SampleLaw(hot_share=0.0, vacancies=0.0, surfaces=0.0)
+    # no rare carriers: thirty samples of a phase would hold some of them once or never, and lose those samples whole
+    sample = SampleLaw(hot_share=0.0, vacancies=0.0, surfaces=0.0, any_carriers=0.0)
     law = ShardLaw(per_phase=30, surplus=1, background=30, sample=sample, alloy_share=0.0)
     paths = []
     for number in range(2):
@@ -182,9 +183,8 @@ def test_shards_and_head_learn(network, labelled, rng, tmp_path):
     settings = FitSettings(epochs=10, batch=128)
     head = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
     test = Shard.load(paths[1])
-    crystal = test.label > 0
-    found = head(torch.from_numpy(test.features[crystal].astype(np.float32))).argmax(1).numpy()
-    assert (found == test.label[crystal]).mean() > 0.9
+    found = head(torch.from_numpy(test.features.astype(np.float32))).argmax(1).numpy()
+    assert (found == test.label).mean() > 0.97
     resumed = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
     torch.testing.assert_close(resumed.first.weight, head.first.weight)
     with pytest.raises(InputError, match="other settings"):
