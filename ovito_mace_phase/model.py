@@ -132,21 +132,6 @@ class PhaseModel:
         edges = neighbour_list(frame.positions * factor, frame.cell * factor, frame.pbc, self.network.config.r_max)
         return NetworkInput(edges=edges, carrier=carrier, factor=factor)
 
-    def features(
-        self,
-        frame: Frame,
-        *,
-        length_scale: float | None = None,
-        progress: Callable[[float], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Return what the head reads, (n_atoms, n_features) float32."""
-        from .head import prepare
-
-        given = self.prepare(frame, length_scale, cancelled)
-        features = self.network.features(given.edges, given.carrier, progress=progress, cancelled=cancelled)
-        return prepare(features, self.network.config.n_channels)
-
     def logits(
         self,
         frame: Frame,

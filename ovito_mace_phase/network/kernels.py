@@ -37,6 +37,14 @@ def _harmonics(x, y, z, out):
     out[15] = _S70 * z * (z2 - 3.0 * x2)
 
 
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _hermite(position, n_knots):
+    """Knot below `position` (in units of the spacing) and the weights of values and slopes there and at the next."""
+    knot = min(int(position), n_knots - 2)  # a distance just below r_max may round to the last knot
+    t = np.float32(position - knot)
+    return knot, (1 + 2 * t) * (1 - t) * (1 - t), t * (1 - t) * (1 - t), t * t * (3 - 2 * t), t * t * (t - 1)
+
+
 @numba.njit(cache=True, fastmath=True, parallel=True)
 def first_messages(offsets, neighbour, vectors, species, n_species, table, inverse_spacing, r_max, out):
     """out[lm, a, s * rank + q] = sum over neighbours b of species s of phi_q(r_ab) Y_lm(r_ab)."""
@@ -52,13 +60,7 @@ def first_messages(offsets, neighbour, vectors, species, n_species, table, inver
             if r >= r_max:
                 continue
             _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
-            position = r * inverse_spacing
-            knot = int(position)
-            t = np.float32(position - knot)
-            h00 = (1 + 2 * t) * (1 - t) * (1 - t)
-            h10 = t * (1 - t) * (1 - t)
-            h01 = t * t * (3 - 2 * t)
-            h11 = t * t * (t - 1)
+            knot, h00, h10, h01, h11 = _hermite(r * inverse_spacing, table.shape[0])
             for q in range(rank):
                 phi[q] = (
                     h00 * table[knot, 0, q]
@@ -90,13 +92,7 @@ def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_ma
             if r >= r_max:
                 continue
             _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
-            position = r * inverse_spacing
-            knot = int(position)
-            t = np.float32(position - knot)
-            h00 = (1 + 2 * t) * (1 - t) * (1 - t)
-            h10 = t * (1 - t) * (1 - t)
-            h01 = t * t * (3 - 2 * t)
-            h11 = t * t * (t - 1)
+            knot, h00, h10, h01, h11 = _hermite(r * inverse_spacing, table.shape[0])
             source = features[neighbour[edge]]
             lm = 0
             for degree in range(4):
