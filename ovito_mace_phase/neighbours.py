@@ -70,11 +70,11 @@ def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cut
     if not np.isfinite(positions).all():
         atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
         raise InputError(f"atom {atom} has position {positions[atom]}: positions must be finite numbers")
-    box = _complete_cell(positions, np.asarray(cell, dtype=np.float64).reshape(3, 3), pbc, cutoff)
+    box = complete_cell(positions, np.asarray(cell, dtype=np.float64).reshape(3, 3), pbc, cutoff)
     return _search(positions, box, pbc, cutoff)
 
 
-def _complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:
+def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:
     """Return the cell with non-periodic rows replaced by orthogonal ones that hold all atoms."""
     if not np.isfinite(cell[pbc]).all():
         raise InputError(f"the cell has entries that are not finite: {cell.tolist()}")
@@ -97,7 +97,7 @@ def _search(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: flo
     from vesin import NeighborList  # imported late: it loads torch where torch is installed
 
     n_atoms = len(positions)
-    inside, turns = _move_inside(positions, box, pbc)
+    inside, turns = move_inside(positions, box, pbc)
     search = NeighborList(cutoff=cutoff, full_list=True)
     pairs, shifts, vectors = search.compute(inside, box, pbc, "PSD")
     pairs = pairs.astype(np.int64)
@@ -112,7 +112,7 @@ def _search(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: flo
     return Edges(offsets=offsets, neighbour=neighbour.copy(), vectors=vectors[order], shifts=shifts)
 
 
-def _move_inside(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def move_inside(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return positions inside the box, and the periodic vectors subtracted from each atom, (n_atoms, 3) int64.
 
     Along the other directions all atoms move together.

@@ -1,183 +1,225 @@
-"""Numba kernels of the fused forward pass; each sums over the neighbours of a centre in one pass.
+"""Numba kernels of the forward pass: for each centre one loop over its neighbours.
 
-Shapes: `offsets` (n_centres + 1,), `neighbour` (n_edges,), `vectors` (n_edges, 3) float64, `table` (n_knots, 2, F)
-float32. Outputs are laid out (16, n_centres, ...) so that every degree l is one contiguous matrix for the linear layer.
-Nothing of size n_edges x channels is ever in memory.
+    convolve      A[lm, a, c]   = sum_b R_lc(r_ab) Y_lm(r_ab) source[b, c]
+    species_sums  S[lm, a, s q] = sum over b of species s of phi_q(r_ab) Y_lm(r_ab)
+    contract      B[a, c]       = sum_nu sum_m k_nu[z_a, m, c] prod over i in m of A[i, a, c]
+    invariants    P[a, l, c]    = sum_m A[lm, a, c]^2 / (2 l + 1), and A itself for l = 0
+    means         m[a, c]       = sum_b w(r_ab) v[b, c] / sum_b w(r_ab),   w = (1 - r^2 / r_max^2)^3, 1 for a itself
+
+Shapes: `offsets` (n_centres + 1,) int64, `index` (n_edges,) rows of the source, `vectors` (n_edges, 3) float64, `table`
+(n_knots, 2, F) on knots equidistant in scale r / (r + stretch). Messages are (n_lm, n_centres, C), so that every degree l is one contiguous matrix for the linear
+layer. Nothing of size n_edges x channels is ever in memory. Edges are taken four at a time, which saves loads and stores of
+the sums. The number of channels is a constant of the compiled code (a third faster than a variable one).
 """
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
-import numba
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 
-_S3, _S5, _S15, _S7 = 3.0**0.5, 5.0**0.5, 15.0**0.5, 7.0**0.5
-_S105, _S42, _S70 = 105.0**0.5, 42.0**0.5 / 4.0, 70.0**0.5 / 4.0
+from ovito_mace_phase.compiling import COMPILED, kernel
+
+from .angles import harmonics, hermite
+
+_GROUP = 4
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _harmonics(x, y, z, out):
-    """Real spherical harmonics to l = 3 of a unit vector, component normalised, e3nn's order (y is the polar axis)."""
-    out[0] = 1.0
-    out[1] = _S3 * x
-    out[2] = _S3 * y
-    out[3] = _S3 * z
-    x2, y2, z2 = x * x, y * y, z * z
-    out[4] = _S15 * x * z
-    out[5] = _S15 * x * y
-    out[6] = _S5 * (y2 - 0.5 * (x2 + z2))
-    out[7] = _S15 * y * z
-    out[8] = 0.5 * _S15 * (z2 - x2)
-    out[9] = _S70 * x * (3.0 * z2 - x2)
-    out[10] = _S105 * x * y * z
-    out[11] = _S42 * x * (4.0 * y2 - x2 - z2)
-    out[12] = 0.5 * _S7 * y * (2.0 * y2 - 3.0 * x2 - 3.0 * z2)
-    out[13] = _S42 * z * (4.0 * y2 - x2 - z2)
-    out[14] = 0.5 * _S105 * y * (z2 - x2)
-    out[15] = _S70 * z * (z2 - 3.0 * x2)
+@lru_cache(maxsize=8)
+def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
+    """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, out)`."""
+    width = n_degrees * n_channels
 
-
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _hermite(position, n_knots):
-    """Knot below `position` (in units of the spacing) and the weights of values and slopes there and at the next."""
-    knot = min(int(position), n_knots - 2)  # a distance just below r_max may round to the last knot
-    t = np.float32(position - knot)
-    return knot, (1 + 2 * t) * (1 - t) * (1 - t), t * (1 - t) * (1 - t), t * t * (3 - 2 * t), t * t * (t - 1)
-
-
-@numba.njit(cache=True, fastmath=True, parallel=True)
-def first_messages(offsets, neighbour, vectors, species, n_species, table, inverse_spacing, r_max, out):
-    """out[lm, a, s * rank + q] = sum over neighbours b of species s of phi_q(r_ab) Y_lm(r_ab)."""
-    n_centres = len(offsets) - 1
-    rank = table.shape[2]
-    for centre in numba.prange(n_centres):
-        sums = np.zeros((16, n_species * rank), dtype=np.float32)
-        harmonic = np.empty(16, dtype=np.float32)
-        phi = np.empty(rank, dtype=np.float32)
-        for edge in range(offsets[centre], offsets[centre + 1]):
-            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-            r = np.sqrt(dx * dx + dy * dy + dz * dz)
-            if r >= r_max:
-                continue
-            _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
-            knot, h00, h10, h01, h11 = _hermite(r * inverse_spacing, table.shape[0])
-            for q in range(rank):
-                phi[q] = (
-                    h00 * table[knot, 0, q]
-                    + h10 * table[knot, 1, q]
-                    + h01 * table[knot + 1, 0, q]
-                    + h11 * table[knot + 1, 1, q]
-                )
-            first = species[neighbour[edge]] * rank
-            for lm in range(16):
-                y = harmonic[lm]
-                for q in range(rank):
-                    sums[lm, first + q] += y * phi[q]
-        for lm in range(16):
-            out[lm, centre] = sums[lm]
-
-
-@numba.njit(cache=True, fastmath=True, parallel=True)
-def messages(offsets, neighbour, vectors, features, table, inverse_spacing, r_max, out):
-    """out[lm, a, c] = sum over neighbours b of R_lc(r_ab) Y_lm(r_ab) features[b, c]."""
-    n_centres = len(offsets) - 1
-    n_channels = features.shape[1]
-    for centre in numba.prange(n_centres):
-        sums = np.zeros((16, n_channels), dtype=np.float32)
-        harmonic = np.empty(16, dtype=np.float32)
-        weighted = np.empty(n_channels, dtype=np.float32)
-        for edge in range(offsets[centre], offsets[centre + 1]):
-            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-            r = np.sqrt(dx * dx + dy * dy + dz * dz)
-            if r >= r_max:
-                continue
-            _harmonics(np.float32(dx / r), np.float32(dy / r), np.float32(dz / r), harmonic)
-            knot, h00, h10, h01, h11 = _hermite(r * inverse_spacing, table.shape[0])
-            source = features[neighbour[edge]]
-            lm = 0
-            for degree in range(4):
-                v0 = table[knot, 0, degree * n_channels : (degree + 1) * n_channels]
-                d0 = table[knot, 1, degree * n_channels : (degree + 1) * n_channels]
-                v1 = table[knot + 1, 0, degree * n_channels : (degree + 1) * n_channels]
-                d1 = table[knot + 1, 1, degree * n_channels : (degree + 1) * n_channels]
+    @kernel(**COMPILED)
+    def run(offsets, index, vectors, source, table, scale, stretch, r_max, out):
+        n_knots = table.shape[0]
+        kind = source.dtype
+        sums = np.empty(n_degrees * n_degrees * n_channels, dtype=kind)
+        weighted = np.zeros(4 * width, dtype=kind)
+        angle = np.empty((4, 16), dtype=kind)
+        spline = np.empty(4, dtype=kind)
+        for centre in range(len(offsets) - 1):
+            sums[:] = 0
+            first, last = offsets[centre], offsets[centre + 1]
+            while first < last:
+                for k in range(4):
+                    part = weighted[k * width : (k + 1) * width]
+                    inside = first + k < last
+                    if inside:
+                        edge = first + k
+                        dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+                        r = np.sqrt(dx * dx + dy * dy + dz * dz)
+                        inside = r < r_max
+                    if not inside:
+                        for c in range(width):
+                            part[c] = 0
+                        for lm in range(16):
+                            angle[k, lm] = 0
+                        continue
+                    harmonics(dx / r, dy / r, dz / r, angle[k])
+                    knot = hermite(scale * r / (r + stretch), n_knots, spline)
+                    h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
+                    row = source[index[edge]]
+                    for degree in range(n_degrees):
+                        begin = degree * n_channels
+                        v0 = table[knot, 0, begin : begin + n_channels]
+                        d0 = table[knot, 1, begin : begin + n_channels]
+                        v1 = table[knot + 1, 0, begin : begin + n_channels]
+                        d1 = table[knot + 1, 1, begin : begin + n_channels]
+                        target = part[begin : begin + n_channels]
+                        for c in range(n_channels):
+                            target[c] = (h0 * v0[c] + h1 * d0[c] + h2 * v1[c] + h3 * d1[c]) * row[c]
+                lm = 0
+                for degree in range(n_degrees):
+                    begin = degree * n_channels
+                    w0 = weighted[begin : begin + n_channels]
+                    w1 = weighted[width + begin : width + begin + n_channels]
+                    w2 = weighted[2 * width + begin : 2 * width + begin + n_channels]
+                    w3 = weighted[3 * width + begin : 3 * width + begin + n_channels]
+                    for _ in range(2 * degree + 1):
+                        y0, y1, y2, y3 = angle[0, lm], angle[1, lm], angle[2, lm], angle[3, lm]
+                        total = sums[lm * n_channels : (lm + 1) * n_channels]
+                        for c in range(n_channels):
+                            total[c] += (y0 * w0[c] + y1 * w1[c]) + (y2 * w2[c] + y3 * w3[c])
+                        lm += 1
+                first += 4
+            for lm in range(n_degrees * n_degrees):
                 for c in range(n_channels):
-                    weighted[c] = (h00 * v0[c] + h10 * d0[c] + h01 * v1[c] + h11 * d1[c]) * source[c]
-                for _ in range(2 * degree + 1):
-                    y = harmonic[lm]
-                    for c in range(n_channels):
-                        sums[lm, c] += y * weighted[c]
-                    lm += 1
-        for lm in range(16):
-            out[lm, centre] = sums[lm]
+                    out[lm, centre, c] = sums[lm * n_channels + c]
+
+    return run
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
-def contract(message, carrier, linear, quadratic_index, quadratic, cubic_index, cubic, out):
-    """out[a, c] = polynomial of message[:, a, c] ; `cubic` (n_carriers, n_mono, C): its coefficients."""
+@lru_cache(maxsize=8)
+def species_sums(n_functions: int) -> Callable[..., None]:
+    """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, out)`; `species` per edge."""
+
+    @kernel(**COMPILED)
+    def run(offsets, species, vectors, table, scale, stretch, r_max, out):
+        n_knots, n_lm, width = table.shape[0], out.shape[0], out.shape[2]
+        kind = table.dtype
+        sums = np.empty(n_lm * width, dtype=kind)
+        placed = np.zeros((4, width), dtype=kind)
+        angle = np.empty((4, 16), dtype=kind)
+        spline = np.empty(4, dtype=kind)
+        for centre in range(len(offsets) - 1):
+            sums[:] = 0
+            first, last = offsets[centre], offsets[centre + 1]
+            while first < last:
+                for k in range(4):
+                    place = placed[k]
+                    for c in range(width):
+                        place[c] = 0
+                    inside = first + k < last
+                    if inside:
+                        edge = first + k
+                        dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+                        r = np.sqrt(dx * dx + dy * dy + dz * dz)
+                        inside = r < r_max
+                    if not inside:
+                        for lm in range(16):
+                            angle[k, lm] = 0
+                        continue
+                    harmonics(dx / r, dy / r, dz / r, angle[k])
+                    knot = hermite(scale * r / (r + stretch), n_knots, spline)
+                    h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
+                    begin = species[edge] * n_functions
+                    target = place[begin : begin + n_functions]
+                    v0, d0, v1, d1 = table[knot, 0], table[knot, 1], table[knot + 1, 0], table[knot + 1, 1]
+                    for q in range(n_functions):
+                        target[q] = h0 * v0[q] + h1 * d0[q] + h2 * v1[q] + h3 * d1[q]
+                w0, w1, w2, w3 = placed[0], placed[1], placed[2], placed[3]
+                for lm in range(n_lm):
+                    y0, y1, y2, y3 = angle[0, lm], angle[1, lm], angle[2, lm], angle[3, lm]
+                    total = sums[lm * width : (lm + 1) * width]
+                    for c in range(width):
+                        total[c] += (y0 * w0[c] + y1 * w1[c]) + (y2 * w2[c] + y3 * w3[c])
+                first += 4
+            for lm in range(n_lm):
+                for c in range(width):
+                    out[lm, centre, c] = sums[lm * width + c]
+
+    return run
+
+
+@kernel(**COMPILED)
+def contract(message, carrier, linear, pairs, quadratic, triples, cubic, out):
+    """Evaluate the polynomial; coefficients `linear` (Z, 1, C), `quadratic` (Z, M2, C), `cubic` (Z, M3, C)."""
     n_centres, n_channels = out.shape
-    for centre in numba.prange(n_centres):
+    total = np.empty(n_channels, dtype=out.dtype)
+    for centre in range(n_centres):
         z = carrier[centre]
-        total = np.empty(n_channels, dtype=np.float32)
+        k0, u0 = linear[z, 0], message[0, centre]
         for c in range(n_channels):
-            total[c] = linear[z, c] * message[0, centre, c]
-        for k in range(len(quadratic_index)):
-            u = message[quadratic_index[k, 0], centre]
-            v = message[quadratic_index[k, 1], centre]
+            total[c] = k0[c] * u0[c]
+        for m in range(len(pairs)):
+            k, u, v = quadratic[z, m], message[pairs[m, 0], centre], message[pairs[m, 1], centre]
             for c in range(n_channels):
-                total[c] += quadratic[z, k, c] * u[c] * v[c]
-        for k in range(len(cubic_index)):
-            u = message[cubic_index[k, 0], centre]
-            v = message[cubic_index[k, 1], centre]
-            w = message[cubic_index[k, 2], centre]
+                total[c] += k[c] * u[c] * v[c]
+        for m in range(len(triples)):
+            k, w = cubic[z, m], message[triples[m, 2], centre]
+            u, v = message[triples[m, 0], centre], message[triples[m, 1], centre]
             for c in range(n_channels):
-                total[c] += cubic[z, k, c] * u[c] * v[c] * w[c]
-        out[centre] = total
+                total[c] += k[c] * u[c] * v[c] * w[c]
+        for c in range(n_channels):
+            out[centre, c] = total[c]
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
-def power(message, out):
-    """out[a, 0, c] = message[0, a, c]; out[a, l, c] = sum over m of message[lm, a, c]^2 / (2 l + 1) for l = 1, 2, 3."""
-    n_centres, _, n_channels = out.shape
-    for centre in numba.prange(n_centres):
+@kernel(**COMPILED)
+def invariants(message, out):
+    """Write A of l = 0 and the powers of l = 1 and above to out (n_centres, n_degrees, C)."""
+    n_centres, n_degrees, n_channels = out.shape
+    for centre in range(n_centres):
         for c in range(n_channels):
             out[centre, 0, c] = message[0, centre, c]
-        for degree in range(1, 4):
+        for degree in range(1, n_degrees):
+            target = out[centre, degree]
+            weight = target.dtype.type(1.0 / (2 * degree + 1))
             for c in range(n_channels):
-                out[centre, degree, c] = 0.0
-            weight = np.float32(1.0 / (2 * degree + 1))
+                target[c] = 0
             for lm in range(degree * degree, (degree + 1) * (degree + 1)):
                 u = message[lm, centre]
                 for c in range(n_channels):
-                    out[centre, degree, c] += weight * u[c] * u[c]
+                    target[c] += weight * u[c] * u[c]
 
 
-@numba.njit(cache=True, fastmath=True, parallel=True)
-def neighbourhood_means(offsets, neighbour, vectors, atoms, species, values, r_max, out):
-    """out[k, 0] and out[k, 1]: means of `values` over atom a = atoms[k] and its neighbours alike, and over all of them.
+@kernel(**COMPILED)
+def means(offsets, index, vectors, own, species, values, r_max, out):
+    """Write means of `values` (n_rows, F) over the atom `own[k]` and its neighbours to out (n_centres, 1 or 2, F).
 
-    Weights (1 - r^2 / r_max^2)^3, 1 for the atom itself. `offsets` are those of the chosen atoms.
+    Two means: over the neighbours of its own species, and over all; one mean: over all.
     """
     n_values = values.shape[1]
-    for k in numba.prange(len(atoms)):
-        centre = atoms[k]
-        alike = values[centre].copy()
-        other = np.zeros(n_values, dtype=np.float32)
-        alike_weight, weight_sum = np.float32(1.0), np.float32(1.0)
+    kind = values.dtype
+    alike, other = np.empty(n_values, dtype=kind), np.empty(n_values, dtype=kind)
+    split = out.shape[1] == 2
+    for k in range(len(own)):
+        centre = own[k]
+        row = values[centre]
+        for c in range(n_values):
+            alike[c] = row[c]
+            other[c] = 0
+        alike_weight = all_weight = 1.0
         for edge in range(offsets[k], offsets[k + 1]):
             dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
             x = 1.0 - (dx * dx + dy * dy + dz * dz) / (r_max * r_max)
             if x <= 0.0:
                 continue
-            weight = np.float32(x * x * x)
-            weight_sum += weight
-            row = values[neighbour[edge]]
-            if species[neighbour[edge]] == species[centre]:
-                alike_weight += weight
-                for c in range(n_values):
-                    alike[c] += weight * row[c]
-            else:
+            all_weight += x * x * x
+            weight = kind.type(x * x * x)
+            row = values[index[edge]]
+            if split and species[index[edge]] != species[centre]:
                 for c in range(n_values):
                     other[c] += weight * row[c]
+            else:
+                alike_weight += x * x * x
+                for c in range(n_values):
+                    alike[c] += weight * row[c]
+        last = out.shape[1] - 1
         for c in range(n_values):
-            out[k, 1, c] = (alike[c] + other[c]) / weight_sum
-            out[k, 0, c] = alike[c] / alike_weight
+            out[k, last, c] = (alike[c] + other[c]) / all_weight
+        if split:
+            for c in range(n_values):
+                out[k, 0, c] = alike[c] / alike_weight

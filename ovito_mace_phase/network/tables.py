@@ -1,16 +1,20 @@
-"""Radial functions of one layer as tables: cubic Hermite splines, and a low-rank form for the first layer.
+"""Radial functions of one layer as splines, and in a factored form for the first layer.
 
-The radial MLP depends on the distance alone, so its 4 x C outputs R_lc(r) are tabulated once on n_knots equidistant
-knots. Between two knots, with t in [0, 1] and knot spacing h,
+The radial MLP depends on the distance alone, so its L x C outputs R_lc(r) are tabulated once, on knots that are
+equidistant in x = r / (r + stretch): dense at short distances, where the functions vary most, and few where the
+neighbours are, so that the part of the table in use stays in the cache. With t in [0, 1] between two knots,
 
-    R(r) = h00(t) v_k + h10(t) h d_k + h01(t) v_{k+1} + h11(t) h d_{k+1}
+    R(r) = h00(t) v_k + h10(t) d_k + h01(t) v_{k+1} + h11(t) d_{k+1},      t = scale x - k
 
-whose derivative is continuous and consistent with the value. All 4 x C functions together are numerically of low rank:
+a cubic Hermite spline whose values v and slopes d (by t) are those of the MLP itself. The slope of the spline is used as
+the slope of R, so that the score is the gradient of what is evaluated. There are as many knots as `TOLERANCE` asks for.
 
-    R_lc(r) ~= sum_q phi_q(r) V_qlc            (singular value decomposition, relative error `tolerance`)
+The last hidden layer of the MLP has 64 units, so that all L x C functions are combinations of 64:
 
-which lets the first layer, whose node features depend on the species alone, sum phi_q Y_lm over neighbours per species
-and expand to channels afterwards with one matrix product.
+    R_lc(r) = sum_q phi_q(r) V_qlc            (orthonormal V from a singular value decomposition)
+
+which lets the first layer, whose node features depend on the species alone, sum phi_q Y_lm over the neighbours of each
+species and expand to channels afterwards with one matrix product.
 """
 
 from __future__ import annotations
@@ -21,7 +25,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.errors import ModelFileError
+
 from .weights import NetworkConfig
+
+TOLERANCE = 1e-6
+"""Largest error of a spline over the largest value of its functions, between NEAREST and the cutoff."""
+NEAREST = 0.15
+"""In units of the cutoff: 0.9 A for MACE-MP-0, closer than any bond but that of hydrogen to itself."""
+STRETCH = 1.0 / 3.0
+"""In units of the cutoff."""
+_KNOTS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096)
+_RANK_TOLERANCE = 1e-9  # full rank: at 1e-5, 49 functions of 64, logits are wrong by 5e-3
 
 Radial = Callable[[npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
 
@@ -52,27 +67,60 @@ def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, l
 
 @dataclass(frozen=True, kw_only=True)
 class HermiteTable:
-    """Knot values and scaled derivatives, float32, `values[k] = (v_k, h d_k)` of shape (n_knots, 2, n_functions)."""
+    """`values[k] = (v_k, d_k)`, (n_knots, 2, n_functions) float64; grid as above; `error` in the sense of TOLERANCE."""
 
-    values: npt.NDArray[np.float32]
-    inverse_spacing: float
+    values: npt.NDArray[np.float64]
+    scale: float
+    stretch: float
     r_max: float
+    error: float
 
 
-def hermite_table(radial: Radial, r_max: float, n_knots: int) -> HermiteTable:
-    """Tabulate `radial(r) -> (values, derivatives)`, each (n, n_functions), on `n_knots` knots in [0, r_max]."""
-    knots = np.linspace(0.0, r_max, n_knots)
-    knots[0] = 1e-6 * r_max
-    value, slope = radial(knots)
-    spacing = r_max / (n_knots - 1)
-    return HermiteTable(
-        values=np.stack([value, slope * spacing], axis=1).astype(np.float32), inverse_spacing=1.0 / spacing, r_max=r_max
+def hermite_table(radial: Radial, r_max: float, tolerance: float = TOLERANCE) -> HermiteTable:
+    """Tabulate `radial(r) -> (values, derivatives)`, each (n, n_functions), on as few knots as will do.
+
+    Raises
+    ------
+    ModelFileError
+        When 4096 knots do not reach `tolerance`: no radial function of a sane model is that rough.
+    """
+    for n_knots in _KNOTS:
+        table = _tabulate(radial, r_max, n_knots)
+        if table.error <= tolerance:
+            return table
+    raise ModelFileError(
+        f"the radial functions of this model cannot be tabulated: the error on {n_knots} knots is {table.error:.1e} of "
+        f"their largest value, wanted {tolerance:.0e}; the model file is damaged, or was trained with a broken radial MLP"
     )
 
 
-def low_rank(
-    radial: Radial, r_max: float, tolerance: float, r_min: float = 0.6
-) -> tuple[Radial, npt.NDArray[np.float64]]:
+def _tabulate(radial: Radial, r_max: float, n_knots: int) -> HermiteTable:
+    stretch = STRETCH * r_max
+    scale = (n_knots - 1) * (r_max + stretch) / r_max
+
+    def distance(position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return stretch * position / (scale - position)
+
+    position = np.arange(n_knots, dtype=np.float64)
+    knots = distance(position)
+    knots[0] = 1e-6 * r_max  # the functions have a limit at 0 but cannot be evaluated there
+    value, slope = radial(knots)
+    slope = slope * ((knots + stretch) ** 2 / (scale * stretch))[:, None]
+    middle = distance(position[1:] - 0.5)
+    seen = middle > NEAREST * r_max
+    exact = radial(middle[seen])[0]
+    between = (0.5 * (value[1:] + value[:-1]) + 0.125 * (slope[:-1] - slope[1:]))[seen]
+    largest = float(np.abs(exact).max())
+    return HermiteTable(
+        values=np.stack([value, slope], axis=1),
+        scale=scale,
+        stretch=stretch,
+        r_max=r_max,
+        error=float(np.abs(between - exact).max()) / largest if largest > 0 else 0.0,
+    )
+
+
+def factored(radial: Radial, r_max: float) -> tuple[Radial, npt.NDArray[np.float64]]:
     """Factor the radial functions.
 
     Returns
@@ -82,10 +130,10 @@ def low_rank(
     expansion : (rank, n_functions) float64
         V of the equation above.
     """
-    grid = np.linspace(r_min, r_max, 2000)
+    grid = np.linspace(0.1 * r_max, r_max, 2000)
     value, _ = radial(grid)
     _, singular, basis = np.linalg.svd(value, full_matrices=False)
-    rank = int(np.count_nonzero(singular > tolerance * singular[0]))
+    rank = max(1, int(np.count_nonzero(singular > _RANK_TOLERANCE * singular[0])))
     expansion = basis[:rank]
 
     def phi(r: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
