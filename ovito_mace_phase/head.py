@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .errors import ModelFileError
 
 HeadKind = Literal["mlp", "metric"]
+_SMALLEST_ROOT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,18 @@ class PhaseHead(nn.Module):
             self.anchors = nn.Parameter(torch.randn(config.n_phases, config.n_anchors, n_out))
             self.bias = nn.Parameter(torch.zeros(config.n_phases))
 
-    def embed(self, features: Tensor) -> Tensor:
-        """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric."""
-        hidden = self.second(self.dropout(nn.functional.silu(self.first((features - self.mean) / self.scale))))
-        return self.dropout(nn.functional.silu(hidden)) if self.config.kind == "mlp" else hidden
-
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
-        embedding = self.embed(features)
+        return self.finish(self.first((features - self.mean) / self.scale))
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Return logits of what the first linear layer gives, (n, n_hidden)."""
+        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
         if self.config.kind == "mlp":
-            return self.last(embedding)
+            return self.last(self.dropout(nn.functional.silu(embedding)))
         anchors = self.anchors.flatten(0, 1)
         squared = (embedding**2).sum(1, keepdim=True) - 2.0 * embedding @ anchors.T + (anchors**2).sum(1)
-        return self.bias - 0.5 * squared.reshape(len(features), self.config.n_phases, -1).amin(2)
+        return self.bias - 0.5 * squared.reshape(len(hidden), self.config.n_phases, -1).amin(2)
 
     def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the numbers of the head under the names of a model file, `head.*`."""
@@ -90,12 +90,58 @@ class PhaseHead(nn.Module):
         return head.eval().requires_grad_(False)
 
 
-def prepare(features: npt.NDArray[np.float32], n_channels: int) -> npt.NDArray[np.float32]:
-    """Apply g in place: the root of the message powers of l > 0, so that all features scale like amplitudes.
+class FoldedHead:
+    """A head ready for use: `x W1 / scale` as one matrix, and a smaller one for frames of one species.
 
-    Each block of (2 + l_max) n_channels features is node features, A of l = 0, powers of l = 1 .. l_max.
+    There the means over neighbours alike and over all are the same numbers m, read once:
+
+        (m - mean_1) W_1 + (m - mean_2) W_2 = (m - mean_1) (W_1 + W_2) + (mean_1 - mean_2) W_2
+
+    Parameters
+    ----------
+    head : PhaseHead
+    width : int
+        Features of one block; the last two blocks are the means.
     """
-    blocks = features.reshape(len(features), -1, 5, n_channels)
-    powers = blocks[:, :, 2:]
-    np.sqrt(np.maximum(powers, 0.0, out=powers), out=powers)
-    return features
+
+    def __init__(self, head: PhaseHead, width: int) -> None:
+        self._finish = head.finish
+        kind = head.mean.dtype
+        mean, weight = head.mean.double(), (head.first.weight.double() / head.scale.double()).T
+        self._several = (head.mean, weight.to(kind).contiguous(), head.first.bias)
+        n_kept = len(mean) - width
+        alike, every = slice(n_kept - width, n_kept), slice(n_kept, None)
+        single = weight[:n_kept].clone()
+        single[alike] += weight[every]
+        bias = head.first.bias.double() + (mean[alike] - mean[every]) @ weight[every]
+        self._single = (head.mean[:n_kept].contiguous(), single.to(kind).contiguous(), bias.to(kind))
+
+    def __call__(self, features: Tensor, one_species: bool) -> Tensor:
+        """Return logits (n, n_phases) of features (n, n_blocks, l_max + 2, C); one block of means for one species."""
+        mean, weight, bias = self._single if one_species else self._several
+        return self._finish(torch.addmm(bias, amplitudes(features).flatten(1) - mean, weight))
+
+
+def amplitudes(features: Tensor) -> Tensor:
+    """Apply g: the root of the message powers of l > 0, so that all features scale like amplitudes.
+
+    Features are (..., l_max + 2, C): node features, A of l = 0, powers of l = 1 .. l_max. The root has no slope at zero; it is
+    taken as 0 there (in a perfect crystal, where a power vanishes, its gradient by the positions vanishes too).
+    """
+    return _Amplitudes.apply(features)
+
+
+class _Amplitudes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        out = features.clone()
+        out[..., 2:, :].clamp_(min=0.0).sqrt_()
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (out,) = ctx.saved_tensors
+        root = out[..., 2:, :]
+        slope = torch.where(root > _SMALLEST_ROOT, 0.5 / root.clamp_min(_SMALLEST_ROOT), 0.0)
+        return torch.cat([gradient[..., :2, :], gradient[..., 2:, :] * slope], dim=-2)

@@ -186,18 +186,18 @@ def invariants(message, out):
 
 
 @kernel(**COMPILED)
-def means(offsets, index, vectors, own, species, values, r_max, out):
+def means(offsets, index, vectors, own, species, mine, values, r_max, out):
     """Write means of `values` (n_rows, F) over the atom `own[k]` and its neighbours to out (n_centres, 1 or 2, F).
 
-    Two means: over the neighbours of its own species, and over all; one mean: over all.
+    Two means: over the neighbours of its own species, and over all; one mean: over all. `species` (n_edges,) of the
+    neighbours, `mine` (n_centres,) of the centres.
     """
     n_values = values.shape[1]
     kind = values.dtype
     alike, other = np.empty(n_values, dtype=kind), np.empty(n_values, dtype=kind)
     split = out.shape[1] == 2
     for k in range(len(own)):
-        centre = own[k]
-        row = values[centre]
+        row = values[own[k]]
         for c in range(n_values):
             alike[c] = row[c]
             other[c] = 0
@@ -210,7 +210,7 @@ def means(offsets, index, vectors, own, species, values, r_max, out):
             all_weight += x * x * x
             weight = kind.type(x * x * x)
             row = values[index[edge]]
-            if split and species[index[edge]] != species[centre]:
+            if split and species[edge] != mine[k]:
                 for c in range(n_values):
                     other[c] += weight * row[c]
             else:

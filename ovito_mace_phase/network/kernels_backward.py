@@ -201,20 +201,19 @@ def invariants(message, g, d_message):
 
 
 @kernel(**COMPILED)
-def means(offsets, index, vectors, own, species, values, r_max, result, g, d_vectors, d_values):
+def means(offsets, index, vectors, own, species, mine, values, r_max, result, g, d_vectors, d_values):
     """Write dL/d vectors and add dL/d values; `result` is what the forward kernel wrote."""
     n_values = values.shape[1]
     kind = values.dtype
     last = g.shape[1] - 1
     split = last == 1
     for k in range(len(own)):
-        centre = own[k]
         alike_weight = all_weight = 1.0
         for edge in range(offsets[k], offsets[k + 1]):
             dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
             x = max(0.0, 1.0 - (dx * dx + dy * dy + dz * dz) / (r_max * r_max))
             all_weight += x * x * x
-            if not split or species[index[edge]] == species[centre]:
+            if not split or species[edge] == mine[k]:
                 alike_weight += x * x * x
         every, only = g[k, last], g[k, 0]
         every_mean = only_mean = 0.0
@@ -222,7 +221,7 @@ def means(offsets, index, vectors, own, species, values, r_max, result, g, d_vec
             every_mean += every[c] * result[k, last, c]
             only_mean += only[c] * result[k, 0, c]
         scale_all, scale_alike = kind.type(1.0 / all_weight), kind.type(1.0 / alike_weight)
-        target = d_values[centre]
+        target = d_values[own[k]]
         for c in range(n_values):
             target[c] += scale_all * every[c]
         if split:
@@ -242,7 +241,7 @@ def means(offsets, index, vectors, own, species, values, r_max, result, g, d_vec
                 target[c] += a * every[c]
                 total += every[c] * row[c]
             by_weight = (total - every_mean) / all_weight
-            if split and species[index[edge]] == species[centre]:
+            if split and species[edge] == mine[k]:
                 b = kind.type(weight / alike_weight)
                 total = kind.type(0)
                 for c in range(n_values):

@@ -128,23 +128,24 @@ def fold(
 
 
 def first_layer(
-    ops: Operations, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: Sequence[int]
+    ops: Operations, weights: NetworkWeights, graph: BlockGraph, neighbours: Tensor, mine: Tensor, present: Sequence[int]
 ) -> Tensor:
     """Return node features and message invariants of layer 1, (n_centres, l_max + 2, C).
 
     Parameters
     ----------
-    carrier : (n_rows,) int64
-        Of all rows of the sources.
+    neighbours : (n_edges,) int64
+        Carriers of the neighbours.
+    mine : (n_centres,) int64
+        Carriers of the centres.
     present : sequence of int
         Carriers that occur in the frame.
     """
     config, tables = weights.config, weights.tables
-    neighbours, mine = carrier[graph.index], carrier[graph.own]
     rank, n_lm = tables.expansion.shape[0], config.n_components
     if len(present) * rank <= config.n_channels:
-        place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=carrier.device)
-        place[list(present)] = torch.arange(len(present), device=carrier.device)
+        place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=mine.device)
+        place[list(present)] = torch.arange(len(present), device=mine.device)
         sums = ops.species_sums(graph, place[neighbours], len(present), tables.first, n_lm)
         matrices = [expand[list(present)].flatten(0, 1) for expand in weights.expand]
     else:

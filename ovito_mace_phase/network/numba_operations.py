@@ -38,9 +38,12 @@ class NumbaOperations:
         """See `operations.Operations`."""
         return _Invariants.apply(message)
 
-    def means(self, graph: BlockGraph, species: Tensor, values: Tensor, r_max: float, n_means: int) -> Tensor:
+    def means(
+        self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
+    ) -> Tensor:
         """See `operations.Operations`."""
-        return _Means.apply(graph.vectors, values, graph.offsets, graph.index, graph.own, species, r_max, n_means)
+        g = graph
+        return _Means.apply(g.vectors, values, g.offsets, g.index, g.own, species, mine, r_max, n_means)
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
@@ -161,21 +164,22 @@ class _Means(torch.autograd.Function):
         index: Tensor,
         own: Tensor,
         species: Tensor,
+        mine: Tensor,
         r_max: float,
         n_means: int,
     ) -> Tensor:
         out = values.new_empty(len(own), n_means, values.shape[1])
-        o, i, v, w, s, x = _arrays(offsets, index, vectors, own, species, values)
-        kernels.means(o, i, v, w, s, x, r_max, out.numpy())
-        ctx.save_for_backward(vectors, values, offsets, index, own, species, out)
+        o, i, v, w, s, z, x = _arrays(offsets, index, vectors, own, species, mine, values)
+        kernels.means(o, i, v, w, s, z, x, r_max, out.numpy())
+        ctx.save_for_backward(vectors, values, offsets, index, own, species, mine, out)
         ctx.r_max = r_max
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor):
-        vectors, values, offsets, index, own, species, out = ctx.saved_tensors
+        vectors, values, offsets, index, own, species, mine, out = ctx.saved_tensors
         d_vectors, d_values = torch.empty_like(vectors), torch.zeros_like(values)
-        o, i, v, w, s, x, m, g_array = _arrays(offsets, index, vectors, own, species, values, out, g)
-        kernels_backward.means(o, i, v, w, s, x, ctx.r_max, m, g_array, d_vectors.numpy(), d_values.numpy())
-        return d_vectors, d_values, None, None, None, None, None, None
+        o, i, v, w, s, z, x, m, g_array = _arrays(offsets, index, vectors, own, species, mine, values, out, g)
+        kernels_backward.means(o, i, v, w, s, z, x, ctx.r_max, m, g_array, d_vectors.numpy(), d_values.numpy())
+        return d_vectors, d_values, None, None, None, None, None, None, None

@@ -84,9 +84,12 @@ class Operations(Protocol):
         """Return A of l = 0 and the powers above, (n_centres, l_max + 1, C)."""
 
     def means(
-        self, graph: BlockGraph, species: Tensor, values: Tensor, r_max: float, n_means: int
+        self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
     ) -> Tensor:
-        """Return means of values (n, F) over neighbours, (n_centres, n_means, F): of own species and all, or all."""
+        """Return means of values (n, F) over neighbours, (n_centres, n_means, F): of own species and all, or all.
+
+        `species` (n_edges,) are those of the neighbours, `mine` (n_centres,) those of the centres.
+        """
 
 
 def operations(device: torch.device | str) -> Operations:

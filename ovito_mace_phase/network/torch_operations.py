@@ -63,16 +63,17 @@ class TorchOperations:
         powers = [message[d * d : (d + 1) ** 2].square().mean(0) for d in range(1, degrees)]
         return torch.stack([message[0], *powers], dim=1)
 
-    def means(self, graph: BlockGraph, species: Tensor, values: Tensor, r_max: float, n_means: int) -> Tensor:
+    def means(
+        self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
+    ) -> Tensor:
         """See `operations.Operations`."""
         vectors, slots = _padded(graph, r_max)
         weight = (1.0 - vectors.square().sum(-1) / r_max**2).clamp_min(0.0).pow(3).to(values.dtype)
-        index = _take(graph.index, slots)
-        neighbours = values[index]
+        neighbours = values[_take(graph.index, slots)]
         own = values[graph.own]
         chosen = [torch.ones_like(weight)]
         if n_means == 2:
-            chosen.insert(0, (species[index] == species[graph.own].unsqueeze(1)).to(weight.dtype))
+            chosen.insert(0, (_take(species, slots) == mine.unsqueeze(1)).to(weight.dtype))
         found = []
         for mask in chosen:
             part = weight * mask
