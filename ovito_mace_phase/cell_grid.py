@@ -26,6 +26,7 @@ from .neighbours import complete_cell, move_inside
 
 _STRIP = 4  # cells across a strip
 _MOST_CELLS = 1 << 24
+_CHUNK = 64  # candidates looked at together
 _MARGIN = 1.0 + 1e-9  # cells a little larger than the cutoff, against rounding of the coordinates
 
 FloatArray = npt.NDArray[np.float64]
@@ -195,6 +196,7 @@ def _find_pairs(positions, box, shape, reach, periodic, start, cutoff, first, la
     begin, end = np.empty(images, dtype=np.int64), np.empty(images, dtype=np.int64)
     shift = np.empty((images, 3), dtype=np.float64)
     is_home = np.empty(images, dtype=np.bool_)
+    distance, hit = np.empty(_CHUNK, dtype=np.float64), np.empty(_CHUNK + 1, dtype=np.int64)
     n_images = 0
     known = -1
     layer_cells = shape[1] * shape[2]
@@ -235,12 +237,53 @@ def _find_pairs(positions, box, shape, reach, periodic, start, cutoff, first, la
             x = positions[atom, 0] - shift[image, 0]
             y = positions[atom, 1] - shift[image, 1]
             z = positions[atom, 2] - shift[image, 2]
-            for other in range(begin[image], end[image]):
-                dx, dy, dz = positions[other, 0] - x, positions[other, 1] - y, positions[other, 2] - z
-                if dx * dx + dy * dy + dz * dz < square and not (other == atom and is_home[image]):
-                    if found < capacity:
-                        neighbour[found] = other
-                        vectors[found, 0], vectors[found, 1], vectors[found, 2] = dx, dy, dz
-                    found += 1
+            # distances first, then those within the cutoff without a branch, then their vectors
+            for done in range(begin[image], end[image], _CHUNK):
+                count = min(_CHUNK, end[image] - done)
+                for m in range(count):
+                    dx, dy, dz = positions[done + m, 0] - x, positions[done + m, 1] - y, positions[done + m, 2] - z
+                    distance[m] = dx * dx + dy * dy + dz * dz
+                if is_home[image] and done <= atom < done + count:
+                    distance[atom - done] = square
+                hits = 0
+                for m in range(count):
+                    hit[hits] = m
+                    hits += distance[m] < square
+                if found + hits <= capacity:
+                    for m in range(hits):
+                        other = done + hit[m]
+                        neighbour[found + m] = other
+                        vectors[found + m, 0] = positions[other, 0] - x
+                        vectors[found + m, 1] = positions[other, 1] - y
+                        vectors[found + m, 2] = positions[other, 2] - z
+                found += hits
         offsets[atom - first + 1] = found
     return found
+
+
+@kernel(**COMPILED)
+def nearest_cubes(offsets, neighbour, vectors, k, first, total, count, shortest, partner):
+    """Write, for the atoms from `first` on, the sum of the cubed distances to the k nearest neighbours, the number of
+    neighbours, the least squared distance and the neighbour it belongs to.
+    """
+    near = np.empty(k, dtype=np.float64)
+    for centre in range(len(offsets) - 1):
+        held = 0
+        for edge in range(offsets[centre], offsets[centre + 1]):
+            square = vectors[edge, 0] ** 2 + vectors[edge, 1] ** 2 + vectors[edge, 2] ** 2
+            if square < shortest[first + centre]:
+                shortest[first + centre] = square
+                partner[first + centre] = neighbour[edge]
+            if held == k and square >= near[k - 1]:
+                continue
+            place = min(held, k - 1)
+            while place > 0 and near[place - 1] > square:
+                near[place] = near[place - 1]
+                place -= 1
+            near[place] = square
+            held = min(held + 1, k)
+        cubes = 0.0
+        for m in range(held):
+            cubes += near[m] * np.sqrt(near[m])
+        total[first + centre] = cubes
+        count[first + centre] = offsets[centre + 1] - offsets[centre]

@@ -1,6 +1,6 @@
 """Classify the atoms of one frame: the front door below OVITO.
 
-classify = make_frame -> evaluate_logits (expensive) -> read_out (cheap: prior, threshold, choice of phases)
+classify = make_frame -> evaluate_scores (expensive) -> read_out (cheap: prior, threshold, choice of phases)
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .confidence import label
 from .errors import InputError
 from .frame import Frame, make_frame
 from .model import Device, PhaseModel
 from .phases import Phase
 from .prior import frame_prior
+from .scores import FULL_BYTES, FullScores, PhaseScores
 from .species import merge_species
 
 Prior = Literal["uniform", "frame"] | Mapping[str, float]
@@ -57,17 +57,30 @@ class PhaseResult:
         Calibrated probability of the label, 0 to 1.
     margin : (n_atoms,) float32
         Best minus second-best logit.
-    logits : (n_atoms, n_phases) float32
-        Order parameters; columns as in `phases`.
-    phases : tuple of Phase
-        The phases that were considered.
+    scores : PhaseScores
+        What was kept of the logits, of the phases that were considered.
     """
 
     phase: npt.NDArray[np.int32]
     confidence: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
-    logits: npt.NDArray[np.float32]
-    phases: tuple[Phase, ...]
+    scores: PhaseScores
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases that were considered."""
+        return self.scores.phases
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """All order parameters, (n_atoms, n_phases) float32, columns as in `phases`; raises InputError if not kept."""
+        if not isinstance(self.scores, FullScores):
+            size = 4e-9 * len(self.phase) * len(self.phases)
+            raise InputError(
+                f"the logits of this frame ({size:.1f} GB) were not kept: ask for single phases with "
+                "order_parameters=[...], or for all with keep_logits=True"
+            )
+        return self.scores.logits
 
     def counts(self) -> dict[str, int]:
         """Return key -> number of atoms of every phase that occurs, most frequent first."""
@@ -81,11 +94,12 @@ class PhaseResult:
         return {key: count / len(self.phase) for key, count in self.counts().items()}
 
     def order_parameter(self, key: str) -> npt.NDArray[np.float32]:
-        """Return the logit of one phase, (n_atoms,) float32."""
-        for column, phase in enumerate(self.phases):
-            if phase.key == key:
-                return self.logits[:, column]
-        raise InputError(f"phase {key!r} is not among the {len(self.phases)} phases considered")
+        """Return the logit of one phase, (n_atoms,) float32.
+
+        In a frame whose logits were not kept it is exact for the phases named in `order_parameters`; for others it is
+        exact where the phase is among the eight best of an atom, and elsewhere the eighth, the most it can be.
+        """
+        return self.scores.column(key)
 
 
 def classify(
@@ -100,6 +114,9 @@ def classify(
     prior: Prior = "uniform",
     threshold: float = 0.0,
     phases: Sequence[str] | None = None,
+    order_parameters: Sequence[str] = (),
+    keep_logits: bool | None = None,
+    memory: int | str | None = None,
     device: Device = "auto",
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -123,6 +140,13 @@ def classify(
         Cube root of the volume per atom; 'auto' takes it from the local density.
     prior, threshold, phases
         See `ReadoutSettings`.
+    order_parameters : sequence of str
+        Keys of phases whose logits are wanted for every atom, whatever the size of the frame.
+    keep_logits : bool, optional
+        Keep the logits of all phases; default: where they take no more than 512 MB (240,000 atoms).
+    memory : int or str, optional
+        Bytes that the features of the network may take, or a text such as "2G"; default a quarter of what is free, at
+        most 1 GiB. The answer does not depend on it.
     device : 'auto', 'cpu' or 'cuda'
     progress : callable, optional
         Called with the fraction done.
@@ -145,39 +169,74 @@ def classify(
     settings = ReadoutSettings(prior=prior, threshold=threshold, phases=None if phases is None else tuple(phases))
     frame = make_frame(positions, species, cell, pbc)
     loaded = model if isinstance(model, PhaseModel) else PhaseModel.load(model, device=device)
-    logits = evaluate_logits(
-        frame, loaded, species_spec=species_spec, length_scale=length_scale, progress=progress, cancelled=cancelled
+    wanted = EvaluationSettings(
+        species_spec=species_spec,
+        length_scale=None if length_scale == "auto" else float(length_scale),
+        phases=settings.phases,
+        order_parameters=tuple(order_parameters),
+        keep_logits=keep_logits,
+        memory=memory,
     )
-    return read_out(logits, loaded, settings)
+    return read_out(evaluate_scores(frame, loaded, wanted, progress=progress, cancelled=cancelled), loaded, settings)
 
 
-def evaluate_logits(
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What the network is asked; see `classify`.
+
+    `phases` matters only where not all logits are kept; `length_scale` None is taken from the local density.
+    """
+
+    species_spec: str | None = None
+    length_scale: float | None = None
+    phases: tuple[str, ...] | None = None
+    order_parameters: tuple[str, ...] = ()
+    keep_logits: bool | None = None
+    memory: int | str | None = None
+
+    def keeps_logits(self, n_atoms: int, n_phases: int) -> bool:
+        """Whether all logits of a frame are kept."""
+        return 4 * n_atoms * n_phases <= FULL_BYTES if self.keep_logits is None else self.keep_logits
+
+
+def evaluate_scores(
     frame: Frame,
     model: PhaseModel,
+    settings: EvaluationSettings | None = None,
     *,
-    species_spec: str | None = None,
-    length_scale: float | Literal["auto"] = "auto",
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Return the logits of a frame, (n_atoms, n_phases) float32: the expensive part of `classify`."""
-    scale = None if length_scale == "auto" else float(length_scale)
-    return model.logits(merge_species(frame, species_spec), length_scale=scale, progress=progress, cancelled=cancelled)
+) -> PhaseScores:
+    """Return the scores of a frame: the expensive part of `classify`."""
+    wanted = settings or EvaluationSettings()
+    considered = _columns(model.phases, wanted.phases)
+    for key in wanted.order_parameters:
+        if key not in {phase.key for phase in model.phases}:
+            raise InputError(f"order_parameters: the model was not trained on the phase {key!r}")
+    return model.scores(
+        merge_species(frame, wanted.species_spec),
+        length_scale=wanted.length_scale,
+        full=wanted.keeps_logits(len(frame), len(model.phases)),
+        considered=considered,
+        keys=wanted.order_parameters,
+        memory=wanted.memory,
+        progress=progress,
+        cancelled=cancelled,
+    )
 
 
-def read_out(logits: npt.NDArray[np.float32], model: PhaseModel, settings: ReadoutSettings) -> PhaseResult:
-    """Turn logits into labels, confidence and margin: the cheap part, for changed thresholds and choices."""
+def read_out(scores: PhaseScores, model: PhaseModel, settings: ReadoutSettings) -> PhaseResult:
+    """Turn scores into labels, confidence and margin: the cheap part, for changed thresholds and choices."""
     if not 0.0 <= settings.threshold <= 1.0:
         raise InputError(f"the confidence threshold must lie between 0 and 1, not {settings.threshold}")
-    columns = _columns(model.phases, settings.phases)
-    phases = tuple(model.phases[column] for column in columns)
-    if len(columns) < len(model.phases):
-        logits = logits[:, columns]
-    weights = _weights(settings.prior, phases, logits, model.calibration.temperature)
-    other = next((column for column, phase in enumerate(phases) if phase.id == OTHER_ID), None)
-    column, confidence, margin = label(logits, model.calibration, weights, settings.threshold, other)
-    ids = np.array([phase.id for phase in phases] + [OTHER_ID], dtype=np.int32)
-    return PhaseResult(phase=ids[column], confidence=confidence, margin=margin, logits=logits, phases=phases)
+    if len(scores.phases) == len(model.phases):
+        columns = _columns(model.phases, settings.phases)
+        scores = scores.restricted(columns) if len(columns) < len(model.phases) else scores
+    weights = _weights(settings.prior, scores, model.calibration.temperature)
+    other = next((column for column, phase in enumerate(scores.phases) if phase.id == OTHER_ID), None)
+    column, confidence, margin = scores.labels(model.calibration, weights, settings.threshold, other)
+    ids = np.array([phase.id for phase in scores.phases] + [OTHER_ID], dtype=np.int32)
+    return PhaseResult(phase=ids[column], confidence=confidence, margin=margin, scores=scores)
 
 
 def _columns(phases: Sequence[Phase], wanted: tuple[str, ...] | None) -> list[int]:
@@ -193,16 +252,14 @@ def _columns(phases: Sequence[Phase], wanted: tuple[str, ...] | None) -> list[in
     return [column for column, key in enumerate(keys) if key in wanted or key == "OTHER"]
 
 
-def _weights(
-    prior: Prior, phases: Sequence[Phase], logits: npt.NDArray[np.float32], temperature: float
-) -> npt.NDArray[np.float64] | None:
+def _weights(prior: Prior, scores: PhaseScores, temperature: float) -> npt.NDArray[np.float64] | None:
     if prior == "uniform":
         return None
     if prior == "frame":
-        return frame_prior(logits, temperature)
+        return frame_prior(scores.sample(), temperature)
     if not isinstance(prior, Mapping):
         raise InputError(f"prior must be 'uniform', 'frame' or a mapping of phase keys to weights, not {prior!r}")
-    keys = [phase.key for phase in phases]
+    keys = [phase.key for phase in scores.phases]
     for key, weight in prior.items():
         if key not in keys:
             raise InputError(f"the prior names the phase {key!r}, which is not considered")

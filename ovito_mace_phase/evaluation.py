@@ -1,6 +1,6 @@
-"""One frame through the network and the readout, in a worker thread, with logits kept for the next cheap change.
+"""One frame through the network and the readout, in a worker thread, with scores kept for the next cheap change.
 
-request -> logits (network; or from the cache) -> read_out -> phases, confidence, order parameters
+request -> scores (network; or from the cache) -> read_out -> phases, confidence, order parameters
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from . import model_store
-from .classification import OTHER_ID, PhaseResult, ReadoutSettings, evaluate_logits, read_out
-from .errors import InputError
+from .classification import (
+    OTHER_ID,
+    EvaluationSettings,
+    PhaseResult,
+    ReadoutSettings,
+    evaluate_scores,
+    read_out,
+)
 from .frame import Frame
-from .logit_cache import LogitCache, content_key
-from .phases import Phase
+from .score_cache import ScoreCache, content_key
+from .scores import PhaseScores
 from .worker import Cancelled, Progress, run_in_worker
 
 AUTO_FRACTION = 0.01
@@ -60,7 +66,7 @@ class Evaluation:
     model_name: str
 
 
-def evaluate(request: Request, cache: LogitCache) -> Generator[str | float, None, Evaluation]:
+def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None, Evaluation]:
     """Evaluate a request in one worker thread; yield status texts and fractions done.
 
     Raises
@@ -72,28 +78,29 @@ def evaluate(request: Request, cache: LogitCache) -> Generator[str | float, None
     key = content_key(
         request.frame, request.species_spec, request.length_scale, request.model_file, times, request.device
     )
-    stored = cache.get(key)
+    named = () if request.order_parameters == "auto" else request.order_parameters
+    wanted = EvaluationSettings(
+        species_spec=request.species_spec,
+        length_scale=None if request.length_scale == "auto" else request.length_scale,
+        phases=request.readout.phases,
+        order_parameters=named,
+    )
+    stored = cache.get(key, wanted)
 
-    def work(progress: Progress, cancelled: Cancelled) -> tuple[npt.NDArray[np.float32], Evaluation]:
+    def work(progress: Progress, cancelled: Cancelled) -> tuple[PhaseScores, Evaluation]:
         model = model_store.get_model(request.model_file, request.device)
-        logits = stored
-        if logits is None:
-            logits = evaluate_logits(
-                request.frame,
-                model,
-                species_spec=request.species_spec,
-                length_scale=request.length_scale,
-                progress=progress,
-                cancelled=cancelled,
-            )
-        result = read_out(logits, model, request.readout)
-        keys = request.order_parameters
-        scores = _columns(logits, model.phases, frequent_phases(result) if keys == "auto" else keys)
-        return logits, Evaluation(result=result, order_parameters=scores, model_name=str(model.card.get("name", "")))
+        scores = stored
+        if scores is None:
+            scores = evaluate_scores(request.frame, model, wanted, progress=progress, cancelled=cancelled)
+        result = read_out(scores, model, request.readout)
+        shown = frequent_phases(result) if request.order_parameters == "auto" else named
+        columns = {key: scores.column(key).copy() for key in shown}
+        name = str(model.card.get("name", ""))
+        return scores, Evaluation(result=result, order_parameters=columns, model_name=name)
 
     message = f"Classifying {len(request.frame)} atoms" if stored is None else "Reading phases from stored scores"
-    logits, evaluation = yield from run_in_worker(work, message)
-    cache.put(key, logits)
+    scores, evaluation = yield from run_in_worker(work, message)
+    cache.put(key, wanted, scores)
     return evaluation
 
 
@@ -102,14 +109,3 @@ def frequent_phases(result: PhaseResult) -> tuple[str, ...]:
     names = {phase.key for phase in result.phases if phase.id != OTHER_ID}
     enough = AUTO_FRACTION * len(result.phase)
     return tuple(key for key, count in result.counts().items() if key in names and count >= enough)[:AUTO_MOST]
-
-
-def _columns(
-    logits: npt.NDArray[np.float32], phases: tuple[Phase, ...], keys: tuple[str, ...]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Logits of some phases, whether or not they may be given as answers."""
-    columns = {phase.key: column for column, phase in enumerate(phases)}
-    for key in keys:
-        if key not in columns:
-            raise InputError(f"order_parameters: the model was not trained on the phase {key!r}")
-    return {key: logits[:, columns[key]].copy() for key in keys}

@@ -10,7 +10,7 @@ the embedding of its reference cell alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,11 +60,19 @@ class PhaseHead(nn.Module):
         """Return logits."""
         return self.finish(self.first((features - self.mean) / self.scale))
 
+    def embed(self, hidden: Tensor) -> Tensor:
+        """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric.
+
+        `hidden` (n, n_hidden) is what the first linear layer gives.
+        """
+        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
+        return self.dropout(nn.functional.silu(embedding)) if self.config.kind == "mlp" else embedding
+
     def finish(self, hidden: Tensor) -> Tensor:
         """Return logits of what the first linear layer gives, (n, n_hidden)."""
-        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
+        embedding = self.embed(hidden)
         if self.config.kind == "mlp":
-            return self.last(self.dropout(nn.functional.silu(embedding)))
+            return self.last(embedding)
         anchors = self.anchors.flatten(0, 1)
         squared = (embedding**2).sum(1, keepdim=True) - 2.0 * embedding @ anchors.T + (anchors**2).sum(1)
         return self.bias - 0.5 * squared.reshape(len(hidden), self.config.n_phases, -1).amin(2)
@@ -116,32 +124,50 @@ class FoldedHead:
         bias = head.first.bias.double() + (mean[alike] - mean[every]) @ weight[every]
         self._single = (head.mean[:n_kept].contiguous(), single.to(kind).contiguous(), bias.to(kind))
 
-    def __call__(self, features: Tensor, one_species: bool) -> Tensor:
-        """Return logits (n, n_phases) of features (n, n_blocks, l_max + 2, C); one block of means for one species."""
+    def __call__(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
+        """Return logits (n, n_phases).
+
+        Parameters
+        ----------
+        parts : sequence of (n, width) Tensor
+            Features of each layer, then the means: of neighbours alike and of all, or of all in a frame of one species.
+        n_plain : int
+            Columns of a part that are not powers: 2 C.
+        one_species : bool
+        """
         mean, weight, bias = self._single if one_species else self._several
-        return self._finish(torch.addmm(bias, amplitudes(features).flatten(1) - mean, weight))
+        if torch.is_grad_enabled() or mean.device.type != "cpu":
+            roots = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1)
+            return self._finish(torch.addmm(bias, roots - mean, weight))
+        from .network.kernels import standardise
+
+        features = mean.new_empty(len(parts[0]), len(mean))
+        for place, part in enumerate(parts):
+            standardise(part.numpy(), n_plain, mean.numpy(), features.numpy(), place * part.shape[1])
+        return self._finish(torch.addmm(bias, features, weight))
 
 
-def amplitudes(features: Tensor) -> Tensor:
-    """Apply g: the root of the message powers of l > 0, so that all features scale like amplitudes.
+def amplitudes(features: Tensor, n_plain: int) -> Tensor:
+    """Apply g: the root of all columns from `n_plain` on, the message powers, so that all scale like amplitudes.
 
-    Features are (..., l_max + 2, C): node features, A of l = 0, powers of l = 1 .. l_max. The root has no slope at zero; it is
-    taken as 0 there (in a perfect crystal, where a power vanishes, its gradient by the positions vanishes too).
+    The root has no slope at zero; it is taken as 0 there, since a power that vanishes (in a perfect crystal) is at its
+    least.
     """
-    return _Amplitudes.apply(features)
+    return _Amplitudes.apply(features, n_plain)
 
 
 class _Amplitudes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
+    def forward(ctx: Any, features: Tensor, n_plain: int) -> Tensor:
         out = features.clone()
-        out[..., 2:, :].clamp_(min=0.0).sqrt_()
+        out[:, n_plain:].clamp_(min=0.0).sqrt_()
         ctx.save_for_backward(out)
+        ctx.n_plain = n_plain
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (out,) = ctx.saved_tensors
-        root = out[..., 2:, :]
+        root = out[:, ctx.n_plain :]
         slope = torch.where(root > _SMALLEST_ROOT, 0.5 / root.clamp_min(_SMALLEST_ROOT), 0.0)
-        return torch.cat([gradient[..., :2, :], gradient[..., 2:, :] * slope], dim=-2)
+        return torch.cat([gradient[:, : ctx.n_plain], gradient[:, ctx.n_plain :] * slope], dim=1), None

@@ -11,20 +11,30 @@ a few odd atoms do not move it, and no full box is needed (slabs, clusters, wire
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from .cell_grid import make_grid, nearest_cubes
 from .errors import InputError
 from .frame import FloatArray, Frame
-from .neighbours import neighbour_list
+from .threads import BlockPool
 
 TARGET_VOLUME = 13.0
 """Volume per atom in network units, A^3."""
 N_NEAREST = 14
-_OVERLAP = 0.08  # closer than this times the mean spacing is no atom pair of any solid or molecule
+_OVERLAP = 0.08  # closer than this times the typical spacing is no atom pair of any solid or molecule
+_BLOCK = 4096
 
 
-def local_spacing(frame: Frame) -> FloatArray:
+def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> FloatArray:
     """Return the mean cubed distance of every atom to its nearest neighbours, corrected to k = 14.
+
+    Parameters
+    ----------
+    frame : Frame
+    cancelled : callable, optional
+        Asked between blocks of atoms; True stops with `CancelledError`.
 
     Returns
     -------
@@ -42,23 +52,27 @@ def local_spacing(frame: Frame) -> FloatArray:
         return spacing
     cutoff, limit = _first_cutoff(frame)
     while True:
-        edges = neighbour_list(frame.positions, frame.cell, frame.pbc, cutoff)
-        count = np.diff(edges.offsets)
+        grid = make_grid(frame.positions, frame.cell, frame.pbc, cutoff)
+        total, count = np.zeros(n_atoms), np.zeros(n_atoms, dtype=np.int64)
+        shortest, partner = np.full(n_atoms, np.inf), np.zeros(n_atoms, dtype=np.int64)
+
+        def measure(first: int) -> None:
+            last = min(first + _BLOCK, n_atoms)
+            offsets, neighbour, vectors = grid.pairs(first, last)  # noqa: B023 - used up within this turn of the loop
+            nearest_cubes(offsets, neighbour, vectors, N_NEAREST, first, total, count, shortest, partner)  # noqa: B023
+
+        with BlockPool(cancelled=cancelled) as pool:
+            for _ in pool.map(measure, range(0, n_atoms, _BLOCK)):
+                pass
         if np.mean(count >= N_NEAREST) > 0.95 or cutoff >= limit:
             break
         cutoff = min(cutoff * 1.25, limit)
-    if len(edges.neighbour) == 0:
-        return spacing
-    distance = np.linalg.norm(edges.vectors, axis=1)
-    _check_overlap(distance, edges.offsets, edges.neighbour, n_atoms)
-    centre = np.repeat(np.arange(n_atoms), count)
-    ordered = distance[np.lexsort((distance, centre))]
-    rank = np.arange(len(ordered)) - edges.offsets[centre]
-    near = rank < N_NEAREST
     used = np.minimum(count, N_NEAREST)
-    total = np.bincount(centre[near], weights=ordered[near] ** 3, minlength=n_atoms)
     has = used > 0
-    spacing[has] = total[has] / used[has] * (N_NEAREST + 1) / (used[has] + 1)
+    if has.any():
+        mean = total[has] / used[has]
+        _check_overlap(np.sqrt(shortest), float(np.median(mean)) ** (1.0 / 3.0), partner, grid.order)
+        spacing[grid.order[has]] = mean * (N_NEAREST + 1) / (used[has] + 1)
     return spacing
 
 
@@ -100,13 +114,12 @@ def _first_cutoff(frame: Frame) -> tuple[float, float]:
     return cutoff, limit
 
 
-def _check_overlap(distance: FloatArray, offsets: np.ndarray, neighbour: np.ndarray, n_atoms: int) -> None:
-    shortest = int(np.argmin(distance))
-    typical = float(np.median(distance))
-    if distance[shortest] < _OVERLAP * typical:
-        centre = int(np.searchsorted(offsets, shortest, side="right") - 1)
+def _check_overlap(shortest: FloatArray, typical: float, partner: np.ndarray, order: np.ndarray) -> None:
+    closest = int(np.argmin(shortest))
+    if shortest[closest] < _OVERLAP * typical:
+        one, other = sorted((int(order[closest]), int(order[partner[closest]])))
         raise InputError(
-            f"atoms with index {centre} and {int(neighbour[shortest])} (of {n_atoms}) lie "
-            f"{distance[shortest]:.3g} apart, against a typical distance of {typical:.3g}: "
+            f"atoms with index {one} and {other} (of {len(order)}) lie "
+            f"{shortest[closest]:.3g} apart, against a typical distance of {typical:.3g}: "
             "two atoms at the same place; delete duplicates"
         )

@@ -7,38 +7,30 @@ An atom without neighbours within r_max has no environment to classify: its logi
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from .cell_grid import make_grid
 from .confidence import Calibration
 from .errors import CancelledError, InputError, ModelFileError
-from .frame import Frame, IntArray
+from .frame import Frame
 from .lengths import TARGET_VOLUME, length_factor, local_spacing
-from .neighbours import Edges, neighbour_list
 from .phases import Phase, phase_table
+from .scores import FullScores, PhaseScores, ScoreKeeper
 from .species import assign_carriers
 
 if TYPE_CHECKING:
-    from .head import PhaseHead
-    from .network.fused import FusedNetwork
+    from .engine.evaluator import Evaluator
+    from .engine.sweep import FrameGraph
 
 SHIPPED = Path(__file__).parent / "weights" / "mace_phase"
 Device = Literal["auto", "cpu", "cuda"]
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkInput:
-    """A frame as the network reads it: `edges` in network units, `carrier` (n_atoms,), `factor` from file units."""
-
-    edges: Edges
-    carrier: IntArray
-    factor: float
+_ALONE = -50.0  # logit of every phase but Other for an atom without neighbours
 
 
 class PhaseModel:
@@ -51,10 +43,12 @@ class PhaseModel:
     card : dict
         The model card: architecture, calibration, training record, licences.
     calibration : Calibration
+    evaluator : Evaluator
+        The network on its device.
     """
 
-    def __init__(self, network: FusedNetwork, head: PhaseHead, phases: tuple[Phase, ...], card: dict[str, Any]) -> None:
-        self.network, self.head, self.phases, self.card = network, head, phases, card
+    def __init__(self, evaluator: Evaluator, phases: tuple[Phase, ...], card: dict[str, Any]) -> None:
+        self.evaluator, self.phases, self.card = evaluator, phases, card
         self.calibration = Calibration.from_card(card)
 
     @classmethod
@@ -66,7 +60,7 @@ class PhaseModel:
         path : path, optional
             NAME.safetensors beside NAME.json; default the shipped weights.
         device : 'auto', 'cpu' or 'cuda'
-            Where the head runs ('auto': the GPU if there is one).
+            Where the network runs ('auto': the GPU if there is one).
 
         Raises
         ------
@@ -75,12 +69,13 @@ class PhaseModel:
         InputError
             When CUDA is asked for and not there.
         """
+        from .engine.evaluator import make_evaluator
         from .head import PhaseHead
-        from .network.fused import FusedNetwork
         from .network.weights import NetworkConfig, load_model
 
+        where = _device(device)
         tensors, card = load_model(SHIPPED if path is None else path)
-        head = PhaseHead.from_tensors(tensors, card).to(_device(device))
+        head = PhaseHead.from_tensors(tensors, card)
         table = phase_table()
         try:
             phases = tuple(table.by_key(key) for key in card["phases"])
@@ -94,7 +89,7 @@ class PhaseModel:
                 f"the model card lists {len(phases)} phases but the head has {head.config.n_phases}: "
                 "the card was edited; copy both files again"
             )
-        return cls(FusedNetwork(tensors, NetworkConfig.from_card(card)), head, phases, card)
+        return cls(make_evaluator(tensors, NetworkConfig.from_card(card), head, where), phases, card)
 
     @property
     def name(self) -> str:
@@ -103,20 +98,29 @@ class PhaseModel:
 
     def prepare(
         self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
-    ) -> NetworkInput:
-        """Normalise lengths, put species on carriers and build the edges.
+    ) -> tuple[FrameGraph, float]:
+        """Normalise lengths, put species on carriers and sort the atoms into cells.
 
         Parameters
         ----------
         frame : Frame
         length_scale : float, optional
             Cube root of the volume per atom, in the file's unit; None estimates it from the local density.
+
+        Returns
+        -------
+        graph : FrameGraph
+            In network units.
+        factor : float
+            Network units per unit of the file.
         """
+        from .engine.sweep import FrameGraph
+
         if length_scale is not None and not (np.isfinite(length_scale) and length_scale > 0):
             raise InputError(
                 f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}"
             )
-        spacing = local_spacing(frame)
+        spacing = local_spacing(frame, cancelled)
         factor = length_factor(spacing)
         if length_scale is not None:
             natural, factor = factor, TARGET_VOLUME ** (1.0 / 3.0) / length_scale
@@ -128,52 +132,63 @@ class PhaseModel:
                 )
         if cancelled is not None and cancelled():
             raise CancelledError("stopped by the caller")
-        carrier = assign_carriers(frame, self.network.n_carriers, spacing)
-        edges = neighbour_list(frame.positions * factor, frame.cell * factor, frame.pbc, self.network.config.r_max)
-        return NetworkInput(edges=edges, carrier=carrier, factor=factor)
+        config = self.evaluator.weights.config
+        carrier = assign_carriers(frame, len(config.elements), spacing)
+        grid = make_grid(frame.positions * factor, frame.cell * factor, frame.pbc, config.r_max)
+        return FrameGraph(grid=grid, carrier=carrier[grid.order]), factor
 
-    def logits(
+    def scores(
         self,
         frame: Frame,
         *,
         length_scale: float | None = None,
+        full: bool = True,
+        considered: Sequence[int] | None = None,
+        keys: Sequence[str] = (),
+        memory: int | str | None = None,
         progress: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Return the logits of a frame.
+    ) -> PhaseScores:
+        """Evaluate a frame.
 
         Parameters
         ----------
         frame : Frame
         length_scale : float, optional
             See `prepare`.
+        full, considered, keys
+            What is kept of the logits, see `scores.ScoreKeeper`.
+        memory : int or str, optional
+            See `engine.memory.memory_budget`.
         progress : callable, optional
             Called with the fraction done, from the calling thread.
         cancelled : callable, optional
             Asked between blocks; True raises `CancelledError`.
-
-        Returns
-        -------
-        (n_atoms, n_phases) float32
         """
-        import torch
+        from .engine.run import forward
 
-        from .head import prepare
+        alone = np.array([0.0 if phase.key == "OTHER" else _ALONE for phase in self.phases], dtype=np.float32)
 
-        logits = np.zeros((len(frame), len(self.phases)), dtype=np.float32)
-        if len(frame) == 0:
-            return logits
-        given = self.prepare(frame, length_scale, cancelled)
-        blocks = self.network.feature_blocks(given.edges, given.carrier, progress=progress, cancelled=cancelled)
-        device = self.head.mean.device
-        with torch.inference_mode():
-            for rows, features in blocks:
-                prepare(features, self.network.config.n_channels)
-                logits[rows] = self.head(torch.from_numpy(features).to(device)).cpu().numpy()
-        logits[np.diff(given.edges.offsets) == 0] = np.where(
-            [phase.key == "OTHER" for phase in self.phases], 0.0, -50.0
-        )
-        return logits
+        def evaluate(graph: FrameGraph) -> PhaseScores:
+            keeper = ScoreKeeper(
+                len(frame), self.phases, self.calibration.temperature, full=full, considered=considered, keys=keys
+            )
+
+            def keep(first: int, last: int, logits: npt.NDArray[np.float32], n_neighbours: npt.NDArray[np.int64]) -> None:
+                logits[n_neighbours == 0] = alone
+                keeper.add(graph.grid.order[first:last], logits)
+
+            forward(graph, self.evaluator, keep, memory=memory, progress=progress, cancelled=cancelled)
+            return keeper.result()
+
+        return evaluate(self.prepare(frame, length_scale, cancelled)[0])
+
+    def logits(self, frame: Frame, **settings: Any) -> npt.NDArray[np.float32]:
+        """Return all logits of a frame, (n_atoms, n_phases) float32; `settings` as in `scores`."""
+        found = self.scores(frame, full=True, **settings)
+        if not isinstance(found, FullScores):
+            raise TypeError("all logits were asked for")
+        return found.logits
 
 
 def _device(device: Device) -> str:

@@ -19,8 +19,8 @@ from ovito.traits import FilePath
 from traits.api import Bool, Enum, Float, Range, Str, Union
 
 from .errors import InputError
-from .logit_cache import LogitCache
 from .phases import phase_table
+from .score_cache import ScoreCache
 
 if TYPE_CHECKING:
     from .evaluation import Request
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MacePhaseModifier"]
 
-_CACHE = "MacePhase.logits"
+_CACHE = "MacePhase.scores"
 
 
 class MacePhaseModifier(ModifierInterface):
@@ -186,12 +186,12 @@ def _keys(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(phase_table().by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
 
 
-def _cache_of(data_cache: DataCollection | None) -> LogitCache:
+def _cache_of(data_cache: DataCollection | None) -> ScoreCache:
     """Return the cache that OVITO keeps for this modifier, emptied when an expensive setting or the input changes."""
     if data_cache is None:
-        return LogitCache()
+        return ScoreCache()
     if _CACHE not in data_cache.attributes:
-        data_cache.attributes[_CACHE] = LogitCache()
+        data_cache.attributes[_CACHE] = ScoreCache()
     return data_cache.attributes[_CACHE]
 
 

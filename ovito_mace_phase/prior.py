@@ -16,19 +16,17 @@ import numpy.typing as npt
 from .confidence import posterior
 
 N_STEPS = 30
-_MAX_ATOMS = 20000
 
 
 def frame_prior(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
-    """Return phase weights (n_phases,) that sum to 1; estimated on at most 20,000 atoms taken at equal strides."""
+    """Return phase weights (n_phases,) that sum to 1, of atoms that stand for the frame (`PhaseScores.sample`)."""
     n_phases = logits.shape[1]
     weights = np.full(n_phases, 1.0 / n_phases)
     if len(logits) == 0:
         return weights
-    used = logits[:: max(1, len(logits) // _MAX_ATOMS)]
-    likelihood = posterior(used, temperature).astype(np.float64)
+    likelihood = posterior(logits, temperature).astype(np.float64)
     for _ in range(N_STEPS):
         joint = likelihood * weights
         joint /= joint.sum(axis=1, keepdims=True)
-        weights = (joint.sum(axis=0) + 1e-6) / (len(used) + 1e-6 * n_phases)
+        weights = (joint.sum(axis=0) + 1e-6) / (len(logits) + 1e-6 * n_phases)
     return weights

@@ -10,6 +10,7 @@ from ovito_mace_phase.confidence import Calibration
 from ovito_mace_phase.errors import CancelledError
 from ovito_mace_phase.lengths import local_spacing
 from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.scores import ScoreKeeper
 from ovito_mace_phase.species import assign_carriers
 
 N_CARRIERS = 6
@@ -27,7 +28,12 @@ class FakeModel:
         self.calls = 0
         self.cancelled = False
 
-    def logits(self, frame, *, progress=None, cancelled=None, **_ignored):
+    def scores(self, frame, *, progress=None, cancelled=None, full=True, considered=None, keys=(), **_ignored):
+        keeper = ScoreKeeper(len(frame), self.phases, 1.0, full=full, considered=considered, keys=keys)
+        keeper.add(np.arange(len(frame)), self._logits(frame, progress, cancelled))
+        return keeper.result()
+
+    def _logits(self, frame, progress, cancelled):
         self.calls += 1
         assign_carriers(frame, N_CARRIERS, local_spacing(frame))  # the checks of the real model
         keys = [phase.key for phase in self.phases]

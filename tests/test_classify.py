@@ -7,7 +7,7 @@ import pytest
 from ase.build import bulk
 
 from ovito_mace_phase import PhaseModel, classify, phase_table
-from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
+from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.errors import CancelledError, InputError, ModelFileError
 from ovito_mace_phase.frame import make_frame
 from ovito_mace_phase.training.background import push_apart
@@ -68,19 +68,19 @@ def test_supercell(model, rng):
 def test_settings_of_the_readout(model, rng):
     crystal = rattled(CRYSTALS["FCC"], rng)
     frame = make_frame(crystal.positions, crystal.numbers, crystal.cell[:], True)
-    logits = evaluate_logits(frame, model)
-    plain = read_out(logits, model, ReadoutSettings())
-    strict = read_out(logits, model, ReadoutSettings(threshold=1.0))
+    scores = evaluate_scores(frame, model)
+    plain = read_out(scores, model, ReadoutSettings())
+    strict = read_out(scores, model, ReadoutSettings(threshold=1.0))
     assert (strict.phase[plain.confidence < 1.0] == 0).all()
-    two = read_out(logits, model, ReadoutSettings(phases=("BCC", "HCP")))
+    two = read_out(scores, model, ReadoutSettings(phases=("BCC", "HCP")))
     assert {phase.key for phase in two.phases} == {"OTHER", "BCC", "HCP"}
     assert two.logits.shape[1] == 3
-    never = read_out(logits, model, ReadoutSettings(prior={"FCC": 0.0}))
+    never = read_out(scores, model, ReadoutSettings(prior={"FCC": 0.0}))
     assert "FCC" not in never.counts()
-    framed = read_out(logits, model, ReadoutSettings(prior="frame"))
+    framed = read_out(scores, model, ReadoutSettings(prior="frame"))
     assert framed.fractions()["FCC"] >= plain.fractions()["FCC"]
     np.testing.assert_array_equal(
-        plain.order_parameter("FCC"), logits[:, [phase.key for phase in model.phases].index("FCC")]
+        plain.order_parameter("FCC"), scores.logits[:, [phase.key for phase in model.phases].index("FCC")]
     )
 
 

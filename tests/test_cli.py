@@ -366,7 +366,7 @@ def test_interrupt(tmp_path, capsys, fake, monkeypatch):
     def interrupted(*args, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fake, "logits", interrupted)
+    monkeypatch.setattr(fake, "scores", interrupted)
     out = tmp_path / "out"
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 130
     assert "stopped" in capsys.readouterr().err
@@ -399,7 +399,7 @@ def test_fault_of_the_program(tmp_path, capsys, fake, monkeypatch):
     def broken(*args, **keywords):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied\nsecond line")
 
-    monkeypatch.setattr(fake, "logits", broken)
+    monkeypatch.setattr(fake, "scores", broken)
     path = dump(tmp_path / "cu.dump")
     assert run("classify", path, "-o", tmp_path / "out") == 1
     error = capsys.readouterr().err

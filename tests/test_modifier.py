@@ -95,14 +95,14 @@ def test_input_is_untouched(fake):
 
 
 def test_equals_direct_classify(fake):
-    from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
+    from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
     from ovito_mace_phase.frame import make_frame
 
     positions, cell = fcc(noise=0.05, seed=3)
     cell = cell + np.array([[0, 0, 0], [1.3, 0, 0], [0.4, -0.7, 0]])
     data = pipeline(collection(positions, cell, types=np.arange(256) % 2 + 1), MacePhaseModifier()).compute()
     frame = make_frame(positions, np.arange(256) % 2, cell, True)
-    result = read_out(evaluate_logits(frame, fake), fake, ReadoutSettings())
+    result = read_out(evaluate_scores(frame, fake), fake, ReadoutSettings())
     np.testing.assert_array_equal(data.particles["Phase"], result.phase)
     np.testing.assert_array_equal(data.particles["Confidence"], result.confidence)
     np.testing.assert_array_equal(data.particles["Phase Margin"], result.margin)

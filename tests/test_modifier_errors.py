@@ -150,7 +150,7 @@ def test_fault_of_the_model_keeps_its_type(fake, monkeypatch):
     def broken(*args, **keywords):
         raise ModelFileError("checksum differs")
 
-    monkeypatch.setattr(fake, "logits", broken)
+    monkeypatch.setattr(fake, "scores", broken)
     with pytest.raises(ModelFileError, match="checksum"):
         copper(MacePhaseModifier()).compute()
 

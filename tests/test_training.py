@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from ovito_mace_phase.confidence import Calibration, label, posterior
+from ovito_mace_phase.engine.evaluator import make_evaluator
 from ovito_mace_phase.errors import InputError, ModelFileError
 from ovito_mace_phase.head import HeadConfig, PhaseHead
 from ovito_mace_phase.lengths import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.model import SHIPPED
 from ovito_mace_phase.neighbours import neighbour_list
-from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.network.weights import NetworkConfig, load_model
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.prior import frame_prior
@@ -33,7 +33,7 @@ PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC",
 @pytest.fixture(scope="module")
 def network():
     tensors, card = load_model(SHIPPED)
-    return FusedNetwork(tensors, NetworkConfig.from_card(card))
+    return make_evaluator(tensors, NetworkConfig.from_card(card), None)
 
 
 @pytest.fixture

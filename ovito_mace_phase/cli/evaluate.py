@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ovito_mace_phase.classification import ReadoutSettings, evaluate_logits, read_out
+from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.model import PhaseModel
 from ovito_mace_phase.training.dynamics import Snapshot, read_snapshots
 
@@ -63,14 +63,14 @@ def evaluate_command(model: Path | None, folders: Sequence[Path], output: Path) 
 
 def dynamics_row(model: PhaseModel, snapshot: Snapshot) -> dict[str, Any]:
     """Shares of atoms labelled right by each method; for melts the share that is Other or unsure."""
-    logits = evaluate_logits(snapshot.frame, model)
+    scores = evaluate_scores(snapshot.frame, model)
     row: dict[str, Any] = {
         "name": snapshot.name,
         "phase": snapshot.phase or "melt or glass",
         "n_atoms": len(snapshot.frame),
     }
     for prior in ("uniform", "frame"):
-        result = read_out(logits, model, ReadoutSettings(prior=prior))
+        result = read_out(scores, model, ReadoutSettings(prior=prior))
         if snapshot.phase is None:
             row[prior] = float(np.mean((result.phase == 0) | (result.confidence < 0.5)))
         else:

@@ -1,7 +1,7 @@
-"""Forward pass of a frame of any size; the logits of each block go to a consumer and are forgotten.
+"""Forward pass of a frame of any size; what the head reads of each block goes to a consumer and is forgotten.
 
     for step in schedule:  forward: layer t of a slab, block by block, into the window of layer t
-                           last:    last layer and head of a slab, block by block, to the consumer
+                           last:    last layer and means of a slab, block by block, to the consumer
 
 Exact for any cut into slabs and blocks: every layer of every atom is evaluated once, from all its neighbours.
 """
@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from ovito_mace_phase.cell_grid import CellGrid
-from ovito_mace_phase.network.layers import NetworkWeights, first_layer, later_layer
-from ovito_mace_phase.network.operations import BlockGraph, Operations
+from ovito_mace_phase.network.layers import first_layer, later_layer
+from ovito_mace_phase.network.operations import BlockGraph
 from ovito_mace_phase.threads import BlockPool
 
+from .evaluator import Evaluator
+from .listed import ListedEdges
 from .schedule import Step, most_held, schedule
 from .window import Window
 
@@ -35,13 +37,13 @@ class FrameGraph:
 
     Attributes
     ----------
-    grid : CellGrid
+    grid : CellGrid or ListedEdges
         Cut at r_max, network units.
     carrier : (n_atoms,) int64
         In the sorted order of the grid.
     """
 
-    grid: CellGrid
+    grid: CellGrid | ListedEdges
     carrier: npt.NDArray[np.int64]
 
     @property
@@ -50,45 +52,10 @@ class FrameGraph:
         return np.unique(self.carrier).tolist()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluator:
-    """What the frames are evaluated with.
-
-    Attributes
-    ----------
-    weights : NetworkWeights
-    operations : Operations
-    readout : callable
-        Features (n_centres, n_blocks, l_max + 2, C) and whether the frame has one species -> logits (n_centres, n_phases).
-    device, dtype
-        Where and in which precision features are.
-    block_size : int
-        Atoms of a block.
-    """
-
-    weights: NetworkWeights
-    operations: Operations
-    readout: Callable[[Tensor, bool], Tensor]
-    device: torch.device
-    dtype: torch.dtype
-    block_size: int
-
-    @property
-    def n_values(self) -> int:
-        """Columns of the features of one layer."""
-        return (self.weights.config.l_max + 2) * self.weights.config.n_channels
-
-    def bytes_per_atom(self, *, backward: bool) -> int:
-        """Bytes held for each atom of a slab."""
-        itemsize = torch.finfo(self.dtype).bits // 8
-        layers = self.weights.config.n_layers - 1
-        return layers * (self.n_values + self.weights.config.n_channels) * itemsize * (2 if backward else 1)
-
-
 class Slabs:
     """The cut of a frame: `bounds` (n_slabs + 1,) first atoms; `around(k)` slabs with neighbours of slab k."""
 
-    def __init__(self, grid: CellGrid, most_atoms: int) -> None:
+    def __init__(self, grid: CellGrid | ListedEdges, most_atoms: int) -> None:
         layers = [0]
         for layer in range(1, int(grid.shape[0]) + 1):
             if grid.layers[layer] - grid.layers[layers[-1]] > most_atoms and layer - 1 > layers[-1]:
@@ -106,15 +73,15 @@ class Slabs:
         found = self._grid.layers_around(int(self._layers[slab]), int(self._layers[slab + 1]))
         return np.unique(np.searchsorted(self._layers, found, side="right") - 1).tolist()
 
-    def blocks(self, slab: int, size: int) -> list[tuple[int, int]]:
-        """Return (first, last) of the blocks of a slab, of nearly equal size."""
-        first, last = int(self.bounds[slab]), int(self.bounds[slab + 1])
-        count = -(-(last - first) // size)
+    def blocks(self, slab: int, size: int, stop: int) -> list[tuple[int, int]]:
+        """Return (first, last) of the blocks of a slab, of nearly equal size, up to atom `stop`."""
+        first, last = int(self.bounds[slab]), min(int(self.bounds[slab + 1]), stop)
+        count = max(0, -(-(last - first) // size))
         edges = np.linspace(first, last, count + 1).astype(int).tolist() if count else []
         return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def cut(grid: CellGrid, evaluator: Evaluator, budget: int, *, backward: bool = False) -> Slabs:
+def cut(grid: CellGrid | ListedEdges, evaluator: Evaluator, budget: int, *, backward: bool = False) -> Slabs:
     """Cut a frame into as few slabs as the memory budget (bytes) allows; at least a layer of cells each."""
     atoms = max(1, budget // evaluator.bytes_per_atom(backward=backward))
     return Slabs(grid, len(grid) if len(grid) <= atoms else max(1, atoms // _SPARE_SLOTS))
@@ -131,6 +98,8 @@ class Sweep:
     pool : BlockPool
     progress : callable, optional
         Called with the fraction done.
+    n_wanted : int, optional
+        Evaluate the last layer for the first atoms of the order only; default all.
     """
 
     backward = False
@@ -142,6 +111,7 @@ class Sweep:
         slabs: Slabs,
         pool: BlockPool,
         progress: Callable[[float], None] | None = None,
+        n_wanted: int | None = None,
     ) -> None:
         self.frame, self.evaluator, self.slabs, self.pool, self._progress = frame, evaluator, slabs, pool, progress
         config = evaluator.weights.config
@@ -149,43 +119,43 @@ class Sweep:
         self.present = frame.present
         self.carrier = torch.from_numpy(frame.carrier).to(evaluator.device)
         self.steps: list[Step] = schedule(len(slabs), self.n_layers, slabs.around, backward=self.backward)
-        widths = (evaluator.n_values, config.n_channels)
+        widths = (evaluator.n_values, config.n_channels) * (2 if self.backward else 1)
         self.windows = [
             Window(slabs.bounds, most_held(self.steps, t), widths, evaluator.device, evaluator.dtype)
             for t in range(self.n_layers - 1)
         ]
+        self._n_wanted = len(frame.grid) if n_wanted is None else n_wanted
         self._done = 0.0
-        self._total = len(frame.grid) * (self.n_layers - 1 + _LAST_WEIGHT)
+        self._total = len(frame.grid) * (self.n_layers - 1) + self._n_wanted * _LAST_WEIGHT
 
-    def run(self, consume: Callable[[int, int, Tensor, npt.NDArray[np.int64]], None]) -> None:
+    def run(self, consume: Callable[[int, int, list[Tensor], npt.NDArray[np.int64]], None]) -> None:
         """Evaluate the frame.
 
         Parameters
         ----------
         consume : callable
-            Called with first and last sorted atom of a block, logits (n, n_phases) and number of neighbours (n,), from the
-            threads of the pool, several at once.
+            Called with first and last sorted atom of a block, parts (n, n_values) of the features and number of neighbours
+            (n,), in inference mode, from the threads of the pool, several at once.
         """
 
         def last(block: tuple[int, int]) -> None:
             with torch.inference_mode():
                 graph, neighbour = self._edges(*block)
-                features = self._features(block, graph, neighbour)
-                logits = self.evaluator.readout(features, len(self.present) == 1)
-                consume(*block, logits, np.diff(graph.offsets.cpu().numpy()))
+                parts = self._features(block, graph, neighbour)
+                consume(*block, parts, np.diff(graph.offsets.cpu().numpy()))
 
         for kind, t, slab in self.steps:
             if kind == "forward":
                 self.windows[t].claim(slab)
-                self._each(slab, lambda block, t=t: self._forward(t, block), 1.0)
+                self._each(slab, lambda block, t=t: self._forward(t, block), 1.0, len(self.frame.grid))
             elif kind == "last":
-                self._each(slab, last, _LAST_WEIGHT)
+                self._each(slab, last, _LAST_WEIGHT, self._n_wanted)
             elif kind == "release":
                 self.windows[t].release(slab)
 
-    def _each(self, slab: int, work: Callable[[tuple[int, int]], None], weight: float) -> None:
-        """Work on the blocks of a slab in the pool and report."""
-        blocks = self.slabs.blocks(slab, self.evaluator.block_size)
+    def _each(self, slab: int, work: Callable[[tuple[int, int]], None], weight: float, stop: int) -> None:
+        """Work on the blocks of a slab, up to atom `stop`, in the pool and report."""
+        blocks = self.slabs.blocks(slab, self.evaluator.block_size, stop)
         for (first, last), _ in zip(blocks, self.pool.map(work, blocks), strict=True):
             self._report(weight * (last - first))
 
@@ -240,10 +210,10 @@ class Sweep:
             self.carrier[graph.own],
         )
 
-    def _features(self, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]) -> Tensor:
-        """All that the head reads of a block, (n_centres, n_blocks, l_max + 2, C): layers, then means of the first."""
-        config, r_max = self.evaluator.weights.config, self.evaluator.weights.config.r_max
-        n_means = 1 if len(self.present) == 1 else 2
+    def _features(
+        self, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]
+    ) -> list[Tensor]:
+        """All that the head reads of a block: (n_centres, n_values) of each layer, then of the means of the first."""
         held = [self.windows[t].arrays[0][self._own_rows(t, block)] for t in range(self.n_layers - 1)]
         last = self._later_layer(self.n_layers - 1, block, graph, neighbour).flatten(1)
         averaged = self.evaluator.operations.means(
@@ -251,11 +221,10 @@ class Sweep:
             self.carrier[graph.index],
             self.carrier[graph.own],
             self.windows[0].arrays[0],
-            r_max,
-            n_means,
+            self.evaluator.weights.config.r_max,
+            1 if len(self.present) == 1 else 2,
         )
-        together = torch.cat([*(layer.unsqueeze(1) for layer in (*held, last)), averaged], dim=1)
-        return together.unflatten(2, (config.l_max + 2, config.n_channels))
+        return [*held, last, *(part.contiguous() for part in averaged.unbind(1))]
 
     def _own_rows(self, t: int, block: tuple[int, int]) -> slice:
         """Rows of the atoms of a block in the window of layer t."""

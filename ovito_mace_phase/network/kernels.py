@@ -5,6 +5,7 @@
     contract      B[a, c]       = sum_nu sum_m k_nu[z_a, m, c] prod over i in m of A[i, a, c]
     invariants    P[a, l, c]    = sum_m A[lm, a, c]^2 / (2 l + 1), and A itself for l = 0
     means         m[a, c]       = sum_b w(r_ab) v[b, c] / sum_b w(r_ab),   w = (1 - r^2 / r_max^2)^3, 1 for a itself
+    standardise   x = g(f) - mean: what the head reads
 
 Shapes: `offsets` (n_centres + 1,) int64, `index` (n_edges,) rows of the source, `vectors` (n_edges, 3) float64, `table`
 (n_knots, 2, F) on knots equidistant in scale r / (r + stretch). Messages are (n_lm, n_centres, C), so that every degree l is one contiguous matrix for the linear
@@ -93,15 +94,16 @@ def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
 
 
 @lru_cache(maxsize=8)
-def species_sums(n_functions: int) -> Callable[..., None]:
+def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
     """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, out)`; `species` per edge."""
+    width = n_functions * n_species
 
     @kernel(**COMPILED)
     def run(offsets, species, vectors, table, scale, stretch, r_max, out):
-        n_knots, n_lm, width = table.shape[0], out.shape[0], out.shape[2]
+        n_knots, n_lm = table.shape[0], out.shape[0]
         kind = table.dtype
         sums = np.empty(n_lm * width, dtype=kind)
-        placed = np.zeros((4, width), dtype=kind)
+        placed = np.zeros(4 * width, dtype=kind)
         angle = np.empty((4, 16), dtype=kind)
         spline = np.empty(4, dtype=kind)
         for centre in range(len(offsets) - 1):
@@ -109,7 +111,7 @@ def species_sums(n_functions: int) -> Callable[..., None]:
             first, last = offsets[centre], offsets[centre + 1]
             while first < last:
                 for k in range(4):
-                    place = placed[k]
+                    place = placed[k * width : (k + 1) * width]
                     for c in range(width):
                         place[c] = 0
                     inside = first + k < last
@@ -130,7 +132,8 @@ def species_sums(n_functions: int) -> Callable[..., None]:
                     v0, d0, v1, d1 = table[knot, 0], table[knot, 1], table[knot + 1, 0], table[knot + 1, 1]
                     for q in range(n_functions):
                         target[q] = h0 * v0[q] + h1 * d0[q] + h2 * v1[q] + h3 * d1[q]
-                w0, w1, w2, w3 = placed[0], placed[1], placed[2], placed[3]
+                w0, w1 = placed[:width], placed[width : 2 * width]
+                w2, w3 = placed[2 * width : 3 * width], placed[3 * width :]
                 for lm in range(n_lm):
                     y0, y1, y2, y3 = angle[0, lm], angle[1, lm], angle[2, lm], angle[3, lm]
                     total = sums[lm * width : (lm + 1) * width]
@@ -223,3 +226,37 @@ def means(offsets, index, vectors, own, species, mine, values, r_max, out):
         if split:
             for c in range(n_values):
                 out[k, 0, c] = alike[c] / alike_weight
+
+
+@kernel(**COMPILED)
+def standardise(part, n_plain, mean, out, column):
+    """Write g(part) - mean to the columns of `out` from `column` on; g is the root behind the first `n_plain` values."""
+    n_rows, n_values = part.shape
+    for row in range(n_rows):
+        source, target = part[row], out[row, column : column + n_values]
+        middle = mean[column : column + n_values]
+        for c in range(n_plain):
+            target[c] = source[c] - middle[c]
+        for c in range(n_plain, n_values):
+            target[c] = np.sqrt(max(source[c], source.dtype.type(0))) - middle[c]
+
+
+@kernel(**COMPILED)
+def best_columns(logits, columns, values):
+    """Write the columns and values of the largest logits of each row, best first; as many as `columns` has."""
+    n_rows, n_columns = logits.shape
+    most = columns.shape[1]
+    for row in range(n_rows):
+        held = 0
+        for column in range(n_columns):
+            value = logits[row, column]
+            if held == most and value <= values[row, most - 1]:
+                continue
+            place = min(held, most - 1)
+            while place > 0 and values[row, place - 1] < value:
+                values[row, place] = values[row, place - 1]
+                columns[row, place] = columns[row, place - 1]
+                place -= 1
+            values[row, place] = value
+            columns[row, place] = column
+            held = min(held + 1, most)

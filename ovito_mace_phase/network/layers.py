@@ -87,7 +87,7 @@ def fold(
     for t in range(config.n_layers):
         name = f"layers.{t}"
         coefficients = [
-            torch.einsum("mp,zpc->zmc", tensors[f"basis.{nu}.coefficients"], tensors[f"{name}.product.{nu}"])
+            torch.matmul(tensors[f"basis.{nu}.coefficients"], tensors[f"{name}.product.{nu}"])
             if nu <= config.correlation
             else tensors["embedding"].new_zeros(len(config.elements), 0, config.n_channels)
             for nu in (1, 2, 3)
@@ -176,8 +176,15 @@ def later_layer(
 
 def _message(sums: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """Linear layer of each degree, (n_lm, n_centres, C)."""
-    parts = [sums[d * d : (d + 1) ** 2].flatten(0, 1) @ matrix for d, matrix in enumerate(matrices)]
-    return torch.cat(parts).reshape(sums.shape[0], sums.shape[1], -1)
+    n_lm, n_centres, _ = sums.shape
+    ranges = [slice(d * d, (d + 1) ** 2) for d in range(len(matrices))]
+    if torch.is_grad_enabled():
+        parts = [sums[lm].flatten(0, 1) @ matrix for lm, matrix in zip(ranges, matrices, strict=True)]
+        return torch.cat(parts).reshape(n_lm, n_centres, -1)
+    message = sums.new_empty(n_lm, n_centres, matrices[0].shape[1])
+    for lm, matrix in zip(ranges, matrices, strict=True):
+        torch.mm(sums[lm].flatten(0, 1), matrix, out=message[lm].flatten(0, 1))
+    return message
 
 
 def _rest(ops: Operations, layer: LayerWeights, message: Tensor, mine: Tensor, skipped: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class _SpeciesSums(torch.autograd.Function):
         rank = spline.values.shape[2]
         out = spline.values.new_empty(n_lm, len(offsets) - 1, n_species * rank)
         o, s, v, t = _arrays(offsets, species, vectors, spline.values)
-        kernels.species_sums(rank)(o, s, v, t, *spline.grid, out.numpy())
+        kernels.species_sums(rank, n_species)(o, s, v, t, *spline.grid, out.numpy())
         return out
 
     @staticmethod

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ovito_mace_phase.engine.evaluator import Evaluator
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
-from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.phases import Phase
 
 from .archives import frame_of, read_arrays
@@ -46,7 +46,7 @@ def read_snapshots(folder: Path) -> list[Snapshot]:
 
 
 def dynamics_shard(
-    network: FusedNetwork,
+    network: Evaluator,
     phases: Sequence[Phase],
     snapshots: Sequence[Snapshot],
     law: SampleLaw,

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ovito_mace_phase.convert import select_elements
+from ovito_mace_phase.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.head import HeadConfig, HeadKind
-from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_model
 from ovito_mace_phase.phases import Phase, phase_table
 
@@ -116,12 +116,12 @@ def load_data(sources: Sources, seed: int) -> TrainingData:
     return TrainingData(phases=phases, structures=parts, melts=background, dynamics=snapshots)
 
 
-def carrier_network(backbone: Path) -> tuple[FusedNetwork, dict[str, Any], NetworkConfig, dict[str, Any]]:
+def carrier_network(backbone: Path) -> tuple[Evaluator, dict[str, Any], NetworkConfig, dict[str, Any]]:
     """Read a converted network and keep the rows of the carriers; returns network, float32 tensors, config and card."""
     tensors, card = load_model(backbone)
     tensors, config = select_elements(tensors, NetworkConfig.from_card(card), CARRIERS)
     tensors = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in tensors.items()}
-    return FusedNetwork(tensors, config), tensors, config, card
+    return make_evaluator(tensors, config, None), tensors, config, card
 
 
 def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Progress) -> Path:
@@ -195,7 +195,7 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
 
 
 def make_shards(
-    given: TrainingData, network: FusedNetwork, folder: Path, settings: TrainSettings, progress: Progress
+    given: TrainingData, network: Evaluator, folder: Path, settings: TrainSettings, progress: Progress
 ) -> dict[ShardName, list[Path]]:
     """Make the shards that are not there yet; each is written complete, so that processes may share the work."""
     identity = hashlib.sha256(

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.engine.evaluator import Evaluator
+from ovito_mace_phase.engine.features import features_of
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
-from ovito_mace_phase.head import prepare
 from ovito_mace_phase.neighbours import Edges, neighbour_list
-from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.phases import Phase
 
 from .background import random_packing, shaken_melt, shattered
@@ -118,7 +118,7 @@ class ShardMaker:
 
     Parameters
     ----------
-    network : FusedNetwork
+    network : Evaluator
     phases : sequence of Phase
         Classes; the first must be OTHER.
     structures : sequence of CrystalStructure
@@ -129,7 +129,7 @@ class ShardMaker:
 
     def __init__(
         self,
-        network: FusedNetwork,
+        network: Evaluator,
         phases: Sequence[Phase],
         structures: Sequence[CrystalStructure],
         melts: Sequence[Sequence[Frame]],
@@ -193,12 +193,11 @@ class ShardMaker:
 
 
 def rows_of(
-    network: FusedNetwork, samples: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
+    network: Evaluator, samples: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Return the fields of a shard for some atoms of each sample, all samples in one pass through the network."""
-    edges, carrier, centres = concatenate([sample for sample, _ in samples], network.config.r_max, keep, rng)
-    features = network.features(edges, carrier, centres=np.concatenate(centres))
-    prepare(features, network.config.n_channels)
+    edges, carrier, centres = concatenate([sample for sample, _ in samples], network.weights.config.r_max, keep, rng)
+    features = features_of(network, edges, carrier, np.concatenate(centres))
     sizes = [len(rows) for rows in centres]
     return {
         "features": features.astype(np.float16),

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ovito_mace_phase.network.fused import FusedNetwork
 from scipy.spatial.transform import Rotation
 
 from ovito_mace_phase.errors import CancelledError
 from ovito_mace_phase.model import SHIPPED
 from ovito_mace_phase.neighbours import neighbour_list
 from ovito_mace_phase.network import fused
-from ovito_mace_phase.network.fused import FusedNetwork
 from ovito_mace_phase.network.reference import ReferenceNetwork
 from ovito_mace_phase.network.weights import NetworkConfig, load_model
 from ovito_mace_phase.training.background import push_apart

@@ -1,0 +1,47 @@
+"""Features of chosen atoms, as the first layer of a head reads them: for training a head on a frozen network."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ovito_mace_phase.head import amplitudes
+from ovito_mace_phase.neighbours import Edges
+
+from .evaluator import Evaluator
+from .listed import ListedEdges
+from .run import threads
+from .sweep import FrameGraph, Slabs, Sweep
+
+
+def features_of(
+    evaluator: Evaluator, edges: Edges, carrier: npt.NDArray[np.int64], centres: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return g(f) of `head.py`, (n_centres, n_features) float32.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    edges : Edges
+        All edges shorter than r_max, network units.
+    carrier : (n_atoms,) int64
+    centres : (n_centres,) int64, optional
+        Distinct atoms; default all.
+    """
+    wanted = np.arange(len(carrier)) if centres is None else centres
+    listed = ListedEdges(edges, wanted)
+    n_plain = 2 * evaluator.weights.config.n_channels
+    out: list[npt.NDArray[np.float32] | None] = [None]
+
+    def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64]) -> None:
+        parts = parts if len(parts) == evaluator.weights.config.n_layers + 2 else [*parts, parts[-1]]
+        if out[0] is None:
+            out[0] = np.empty((len(wanted), len(parts) * parts[0].shape[1]), dtype=np.float32)
+        out[0][first:last] = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1).float().cpu().numpy()
+
+    with threads(evaluator, None) as pool:
+        graph = FrameGraph(grid=listed, carrier=carrier[listed.order])
+        Sweep(graph, evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(consume)
+    return np.zeros((0, 0), dtype=np.float32) if out[0] is None else out[0]

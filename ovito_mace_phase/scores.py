@@ -1,0 +1,286 @@
+"""What is kept of the logits of a frame: all of them for a small frame, the best few of each atom for a large one.
+
+    all      (n_atoms, n_phases) float32: any change of prior, threshold and choice of phases is answered exactly
+    compact  the N_BEST largest logits of each atom, logsumexp_c l and logsumexp_c l / T, the logits of every k-th atom (for
+             the prior of the frame), and the columns asked for: some 60 bytes an atom
+
+From compact scores the label and the confidence under a uniform prior are exact. Under another prior the phases that are
+not kept count with the most they can be, so that a confidence is never too high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .confidence import Calibration, label
+from .errors import InputError
+from .phases import Phase
+
+Float32 = npt.NDArray[np.float32]
+Labels = tuple[npt.NDArray[np.int64], Float32, Float32]
+N_BEST = 8
+SAMPLE = 20000
+FULL_BYTES = 512 * 2**20
+"""Frames whose logits take no more than this keep all of them by default."""
+
+
+class PhaseScores(Protocol):
+    """Scores of the atoms of a frame for `phases`."""
+
+    phases: tuple[Phase, ...]
+
+    def __len__(self) -> int:
+        """Return the number of atoms."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+
+    def sample(self) -> Float32:
+        """Return logits of atoms taken at equal strides, at most SAMPLE of them."""
+
+    def column(self, key: str) -> Float32:
+        """Return the logit of one phase, (n_atoms,)."""
+
+    def restricted(self, columns: Sequence[int]) -> PhaseScores:
+        """Return the scores for some of the phases only."""
+
+    def labels(
+        self, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float, other: int | None
+    ) -> Labels:
+        """Return column of the phase, confidence and margin of every atom; see `confidence.label`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullScores:
+    """All logits, (n_atoms, n_phases) float32."""
+
+    phases: tuple[Phase, ...]
+    logits: Float32
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def nbytes(self) -> int:
+        """See `PhaseScores`."""
+        return self.logits.nbytes
+
+    def sample(self) -> Float32:
+        """See `PhaseScores`."""
+        return self.logits[:: stride_of(len(self.logits))]
+
+    def column(self, key: str) -> Float32:
+        """See `PhaseScores`."""
+        return self.logits[:, _place(self.phases, key)]
+
+    def restricted(self, columns: Sequence[int]) -> FullScores:
+        """See `PhaseScores`."""
+        return FullScores(phases=tuple(self.phases[k] for k in columns), logits=self.logits[:, list(columns)])
+
+    def labels(
+        self, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float, other: int | None
+    ) -> Labels:
+        """See `PhaseScores`."""
+        return label(self.logits, calibration, weights, threshold, other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactScores:
+    """The best logits of each atom.
+
+    Attributes
+    ----------
+    phases : tuple of Phase
+    best_columns : (n_atoms, N_BEST) int16
+    best : (n_atoms, N_BEST) float32
+        Largest first.
+    log_density, log_norm : (n_atoms,) float32
+        logsumexp of l, and of l / T.
+    sampled : (n_sampled, n_phases) float32
+    columns : mapping
+        Key -> logits of a phase, (n_atoms,).
+    temperature : float
+        T of `log_norm`.
+    """
+
+    phases: tuple[Phase, ...]
+    best_columns: npt.NDArray[np.int16]
+    best: Float32
+    log_density: Float32
+    log_norm: Float32
+    sampled: Float32
+    temperature: float
+    columns: Mapping[str, Float32] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.best)
+
+    @property
+    def nbytes(self) -> int:
+        """See `PhaseScores`."""
+        arrays = (self.best_columns, self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
+        return sum(array.nbytes for array in arrays)
+
+    def sample(self) -> Float32:
+        """See `PhaseScores`."""
+        return self.sampled
+
+    def column(self, key: str) -> Float32:
+        """Return the logit of a phase; where it was not asked for, and not among the best of an atom, the least of those.
+
+        That is the most it can be there.
+        """
+        if key in self.columns:
+            return self.columns[key]
+        hit = self.best_columns == _place(self.phases, key)
+        return np.where(hit.any(axis=1), np.where(hit, self.best, 0.0).sum(axis=1), self.best[:, -1])
+
+    def restricted(self, columns: Sequence[int]) -> PhaseScores:
+        """See `PhaseScores`; only all phases can be asked for."""
+        if list(columns) != list(range(len(self.phases))):
+            raise InputError(
+                "the scores of this frame were kept for other phases: evaluate it again with the phases to consider"
+            )
+        return self
+
+    def labels(
+        self, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float, other: int | None
+    ) -> Labels:
+        """See `PhaseScores`."""
+        joint = self.best / np.float32(calibration.temperature)
+        norm = self.log_norm
+        if weights is not None:
+            with np.errstate(divide="ignore"):
+                joint = joint + np.log(weights).astype(np.float32)[self.best_columns]
+            norm = np.logaddexp(_log_sum(joint), self._rest(weights, calibration.temperature))
+        place = joint.argmax(axis=1)
+        rows = np.arange(len(place))
+        chosen = self.best_columns[rows, place].astype(np.int64)
+        sure = np.exp(np.minimum(joint[rows, place] - norm, 0.0))
+        margin = self.best[:, 0] - self.best[:, 1] if self.best.shape[1] > 1 else np.full_like(sure, np.inf)
+        reject = -1 if other is None else other
+        doubtful = ((sure < threshold) | (self.log_density < calibration.log_density)) & (chosen != reject)
+        return np.where(doubtful, reject, chosen), np.where(doubtful, 1.0 - sure, sure).astype(np.float32), margin
+
+    def _rest(self, weights: npt.NDArray[np.float64], temperature: float) -> Float32:
+        """Return the log of the most that the phases not kept can weigh."""
+        kept = np.zeros((len(self), 1), dtype=np.float32)
+        kept[:, 0] = _log_sum(self.best / np.float32(temperature))
+        share = -np.expm1(np.minimum(kept[:, 0] - self.log_norm, 0.0))  # of the uniform posterior
+        order = np.argsort(-weights)
+        heaviest = np.full(len(self), -np.inf)
+        unknown = np.ones(len(self), dtype=bool)
+        for column in order[: self.best.shape[1] + 1]:  # one of these is not kept
+            free = unknown & ~(self.best_columns == column).any(axis=1)
+            with np.errstate(divide="ignore"):
+                heaviest[free] = np.log(weights[column])
+            unknown &= ~free
+            if not unknown.any():
+                break
+        with np.errstate(divide="ignore"):
+            return (np.log(share) + self.log_norm + heaviest).astype(np.float32)
+
+
+def stride_of(n_atoms: int) -> int:
+    """Return the stride of the sample."""
+    return max(1, -(-n_atoms // SAMPLE))
+
+
+def _place(phases: Sequence[Phase], key: str) -> int:
+    for place, phase in enumerate(phases):
+        if phase.key == key:
+            return place
+    raise InputError(f"phase {key!r} is not among the {len(phases)} phases considered")
+
+
+def _log_sum(values: Float32) -> Float32:
+    top = values.max(axis=1)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(values - top[:, None]).sum(axis=1))
+
+
+class ScoreKeeper:
+    """Gathers the scores of a frame from logits that come in blocks.
+
+    Parameters
+    ----------
+    n_atoms : int
+    phases : tuple of Phase
+        Columns of the logits that come in.
+    temperature : float
+    full : bool
+        Keep all logits.
+    considered : sequence of int, optional
+        Columns to look at, when not all logits are kept; default all.
+    keys : sequence of str
+        Phases whose logits are kept for every atom.
+    """
+
+    def __init__(
+        self,
+        n_atoms: int,
+        phases: tuple[Phase, ...],
+        temperature: float,
+        *,
+        full: bool,
+        considered: Sequence[int] | None = None,
+        keys: Sequence[str] = (),
+    ) -> None:
+        self._all_phases, self._temperature, self._n_atoms = phases, temperature, n_atoms
+        self._considered = None if considered is None or full else list(considered)
+        self.phases = phases if self._considered is None else tuple(phases[k] for k in self._considered)
+        self._logits = np.zeros((n_atoms, len(phases)), dtype=np.float32) if full else None
+        if full:
+            return
+        n_best = min(N_BEST, len(self.phases))
+        self._stride = stride_of(n_atoms)
+        self._best_columns = np.zeros((n_atoms, n_best), dtype=np.int16)
+        self._best = np.zeros((n_atoms, n_best), dtype=np.float32)
+        self._log_density, self._log_norm = np.zeros((2, n_atoms), dtype=np.float32)
+        self._sampled = np.zeros((-(-n_atoms // self._stride), len(self.phases)), dtype=np.float32)
+        self._columns = {key: np.zeros(n_atoms, dtype=np.float32) for key in keys}
+
+    def add(self, atoms: npt.NDArray[np.int64], logits: Float32) -> None:
+        """Take the logits (n, n_phases) of some atoms; safe from several threads for different atoms."""
+        if self._logits is not None:
+            self._logits[atoms] = logits
+            return
+        import torch
+
+        from .network.kernels import best_columns
+
+        for key, column in self._columns.items():
+            column[atoms] = logits[:, _place(self._all_phases, key)]
+        if self._considered is not None:
+            logits = np.ascontiguousarray(logits[:, self._considered])
+        columns = np.empty((len(atoms), self._best.shape[1]), dtype=np.int16)
+        values = np.empty(columns.shape, dtype=np.float32)
+        best_columns(logits, columns, values)
+        self._best_columns[atoms], self._best[atoms] = columns, values
+        given = torch.from_numpy(logits)
+        self._log_density[atoms] = torch.logsumexp(given, 1).numpy()
+        self._log_norm[atoms] = torch.logsumexp(given / self._temperature, 1).numpy()
+        taken = atoms % self._stride == 0
+        self._sampled[atoms[taken] // self._stride] = logits[taken]
+
+    def result(self) -> PhaseScores:
+        """Return what was kept."""
+        if self._logits is not None:
+            return FullScores(phases=self.phases, logits=self._logits)
+        return CompactScores(
+            phases=self.phases,
+            best_columns=self._best_columns,
+            best=self._best,
+            log_density=self._log_density,
+            log_norm=self._log_norm,
+            sampled=self._sampled,
+            columns=self._columns,
+            temperature=self._temperature,
+        )
