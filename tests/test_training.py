@@ -236,7 +236,7 @@ def test_head_round_trip(kind):
 def test_metric_logit_is_minus_half_the_squared_distance():
     head = PhaseHead(HeadConfig(kind="metric", n_features=4, n_phases=3, n_hidden=8, n_embedding=5, n_anchors=2)).eval()
     x = torch.randn(6, 4)
-    z = head.embed(x)
+    z = head.embed(head.first(x))
     wanted = -0.5 * ((z[:, None, None] - head.anchors[None]) ** 2).sum(-1).amin(-1) + head.bias
     torch.testing.assert_close(head(x), wanted, rtol=1e-4, atol=1e-4)
 
