@@ -136,7 +136,7 @@ class ScoreSweep(Sweep):
         for (first, last), found in zip(blocks, self.pool.map(work, blocks), strict=True):
             _add_edges(found.offsets, found.neighbour, found.d_vectors, first, self.gradient)
             for array, rows, amount in found.additions:
-                array[rows] += amount
+                _add(array, rows, amount)
             self._report(weight * (last - first))
 
     def _last(self, block: tuple[int, int], keep: Keep | None) -> _BlockResult:
@@ -220,6 +220,25 @@ class ScoreSweep(Sweep):
         size = block[1] - block[0]
         index, own = torch.from_numpy(place[size:]).to(device), torch.from_numpy(place[:size]).to(device)
         return atoms, dataclasses.replace(graph, index=index, own=own)
+
+
+def _add(array: Tensor, rows: IntArray | slice, amount: Tensor) -> None:
+    """Add to rows, which are distinct; on the CPU without torch's own threads, which would disturb those of the pool."""
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    if array.device.type == "cpu":
+        _add_rows(array.numpy(), rows, amount.contiguous().numpy())
+    else:
+        array.index_add_(0, torch.from_numpy(rows).to(array.device), amount)
+
+
+@kernel(**COMPILED)
+def _add_rows(array, rows, amount):  # type: ignore[no-untyped-def]
+    """array[rows[k]] += amount[k]."""
+    for k in range(len(rows)):
+        target, source = array[rows[k]], amount[k]
+        for c in range(array.shape[1]):
+            target[c] += source[c]
 
 
 @kernel(**COMPILED)

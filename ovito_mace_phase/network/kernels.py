@@ -147,27 +147,40 @@ def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
     return run
 
 
-@kernel(**COMPILED)
-def contract(message, carrier, linear, pairs, quadratic, triples, cubic, out):
-    """Evaluate the polynomial; coefficients `linear` (Z, 1, C), `quadratic` (Z, M2, C), `cubic` (Z, M3, C)."""
-    n_centres, n_channels = out.shape
-    total = np.empty(n_channels, dtype=out.dtype)
-    for centre in range(n_centres):
-        z = carrier[centre]
-        k0, u0 = linear[z, 0], message[0, centre]
-        for c in range(n_channels):
-            total[c] = k0[c] * u0[c]
-        for m in range(len(pairs)):
-            k, u, v = quadratic[z, m], message[pairs[m, 0], centre], message[pairs[m, 1], centre]
+@lru_cache(maxsize=8)
+def contract(n_channels: int) -> Callable[..., None]:
+    """Return `contract(message, carrier, linear, pairs, quadratic, triples, cubic, out)`.
+
+    Coefficients are `linear` (Z, 1, C), `quadratic` (Z, M2, C) and `cubic` (Z, M3, C).
+    """
+
+    @kernel(**COMPILED)
+    def run(message, carrier, linear, pairs, quadratic, triples, cubic, out):
+        n_lm = message.shape[0]
+        total, a = np.empty(n_channels, dtype=out.dtype), np.empty(n_lm * n_channels, dtype=out.dtype)
+        for centre in range(out.shape[0]):
+            z = carrier[centre]
+            for lm in range(n_lm):
+                part = message[lm, centre]
+                for c in range(n_channels):
+                    a[lm * n_channels + c] = part[c]
+            k = linear[z, 0]
             for c in range(n_channels):
-                total[c] += k[c] * u[c] * v[c]
-        for m in range(len(triples)):
-            k, w = cubic[z, m], message[triples[m, 2], centre]
-            u, v = message[triples[m, 0], centre], message[triples[m, 1], centre]
+                total[c] = k[c] * a[c]
+            for m in range(len(pairs)):
+                i, j = pairs[m, 0] * n_channels, pairs[m, 1] * n_channels
+                k, u, v = quadratic[z, m], a[i : i + n_channels], a[j : j + n_channels]
+                for c in range(n_channels):
+                    total[c] += k[c] * u[c] * v[c]
+            for m in range(len(triples)):
+                i, j, n = triples[m, 0] * n_channels, triples[m, 1] * n_channels, triples[m, 2] * n_channels
+                k, u, v, w = cubic[z, m], a[i : i + n_channels], a[j : j + n_channels], a[n : n + n_channels]
+                for c in range(n_channels):
+                    total[c] += k[c] * u[c] * v[c] * w[c]
             for c in range(n_channels):
-                total[c] += k[c] * u[c] * v[c] * w[c]
-        for c in range(n_channels):
-            out[centre, c] = total[c]
+                out[centre, c] = total[c]
+
+    return run
 
 
 @kernel(**COMPILED)

@@ -117,7 +117,7 @@ class _Contract(torch.autograd.Function):
         ctx.save_for_backward(message, linear, quadratic, cubic, carrier, pairs, triples)
         out = message.new_empty(message.shape[1:])
         a, z, k1, p, k2, t, k3 = _arrays(message, carrier, linear, pairs, quadratic, triples, cubic)
-        kernels.contract(a, z, k1, p, k2, t, k3, out.numpy())
+        kernels.contract(out.shape[1])(a, z, k1, p, k2, t, k3, out.numpy())
         return out
 
     @staticmethod
@@ -128,7 +128,7 @@ class _Contract(torch.autograd.Function):
         d_message = None
         if ctx.needs_input_grad[0]:
             d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
-            kernels_backward.contract(a, z, k1, p, k2, t, k3, g_array, d_message.numpy())
+            kernels_backward.contract(message.shape[2])(a, z, k1, p, k2, t, k3, g_array, d_message.numpy())
         d_coefficients: list[Tensor | None] = [None, None, None]
         if any(ctx.needs_input_grad[1:4]):
             d_coefficients = [torch.zeros_like(k) for k in (linear, quadratic, cubic)]
