@@ -12,7 +12,7 @@ flow through it to every tensor but the radial MLP, whose tables stay as they ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,31 @@ def fold(
         sent=sent,
         expand=expand,
     )
+
+
+def leaves(weights: NetworkWeights) -> list[Tensor]:
+    """Return the tensors that depend on the parameters, in a fixed order."""
+    found = [weights.embedding, weights.sent, *weights.expand]
+    for layer in weights.layers:
+        p = layer.polynomial
+        found += [layer.up, *layer.linear, p.linear, p.quadratic, p.cubic, layer.product, layer.skip]
+    return found
+
+
+def with_leaves(weights: NetworkWeights, tensors: Sequence[Tensor]) -> NetworkWeights:
+    """Return the weights with other tensors in the order of `leaves`."""
+    given = iter(tensors)
+    embedding, sent = next(given), next(given)
+    expand = tuple(next(given) for _ in weights.expand)
+    layers = []
+    for layer in weights.layers:
+        up, linear = next(given), tuple(next(given) for _ in layer.linear)
+        names = ("linear", "quadratic", "cubic")
+        polynomial = replace(layer.polynomial, **{name: next(given) for name in names})
+        layers.append(
+            replace(layer, up=up, linear=linear, polynomial=polynomial, product=next(given), skip=next(given))
+        )
+    return replace(weights, embedding=embedding, sent=sent, expand=expand, layers=tuple(layers))
 
 
 def first_layer(
