@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .errors import InputError
 from .frame import Frame, make_frame
-from .model import Device, PhaseModel
+from .model import Backend, Device, PhaseModel
 from .phases import Phase
 from .prior import frame_prior
 from .scores import FULL_BYTES, FullScores, PhaseScores
@@ -118,6 +118,7 @@ def classify(
     keep_logits: bool | None = None,
     memory: int | str | None = None,
     device: Device = "auto",
+    backend: Backend = "engine",
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> PhaseResult:
@@ -148,6 +149,8 @@ def classify(
         Bytes that the features of the network may take, or a text such as "2G"; default a quarter of what is free, at
         most 1 GiB. The answer does not depend on it.
     device : 'auto', 'cpu' or 'cuda'
+    backend : 'engine' or 'mace'
+        'mace' evaluates the same network by stock mace-torch, to check the engine: small frames only, and slow.
     progress : callable, optional
         Called with the fraction done.
     cancelled : callable, optional
@@ -168,7 +171,7 @@ def classify(
     """
     settings = ReadoutSettings(prior=prior, threshold=threshold, phases=None if phases is None else tuple(phases))
     frame = make_frame(positions, species, cell, pbc)
-    loaded = model if isinstance(model, PhaseModel) else PhaseModel.load(model, device=device)
+    loaded = model if isinstance(model, PhaseModel) else PhaseModel.load(model, device=device, backend=backend)
     wanted = EvaluationSettings(
         species_spec=species_spec,
         length_scale=None if length_scale == "auto" else float(length_scale),
@@ -205,9 +208,10 @@ def evaluate_scores(
     settings: EvaluationSettings | None = None,
     *,
     progress: Callable[[float], None] | None = None,
+    status: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> PhaseScores:
-    """Return the scores of a frame: the expensive part of `classify`."""
+    """Return the scores of a frame: the expensive part of `classify`; `status` gets a text when kernels are compiled."""
     wanted = settings or EvaluationSettings()
     considered = _columns(model.phases, wanted.phases)
     for key in wanted.order_parameters:
@@ -221,6 +225,7 @@ def evaluate_scores(
         keys=wanted.order_parameters,
         memory=wanted.memory,
         progress=progress,
+        status=status,
         cancelled=cancelled,
     )
 

@@ -91,7 +91,9 @@ def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None
         model = model_store.get_model(request.model_file, request.device)
         scores = stored
         if scores is None:
-            scores = evaluate_scores(request.frame, model, wanted, progress=progress, cancelled=cancelled)
+            scores = evaluate_scores(
+                request.frame, model, wanted, progress=progress, status=progress, cancelled=cancelled
+            )
         result = read_out(scores, model, request.readout)
         shown = frequent_phases(result) if request.order_parameters == "auto" else named
         columns = {key: scores.column(key).copy() for key in shown}

@@ -25,10 +25,13 @@ from .species import assign_carriers
 
 if TYPE_CHECKING:
     from .engine.evaluator import Evaluator
+    from .engine.score import Score
     from .engine.sweep import FrameGraph
+    from .mace_backend import MaceBackend
 
 SHIPPED = Path(__file__).parent / "weights" / "mace_phase"
 Device = Literal["auto", "cpu", "cuda"]
+Backend = Literal["engine", "mace"]
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
 _ALONE = -50.0  # logit of every phase but Other for an atom without neighbours
 
@@ -47,12 +50,22 @@ class PhaseModel:
         The network on its device.
     """
 
-    def __init__(self, evaluator: Evaluator, phases: tuple[Phase, ...], card: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        phases: tuple[Phase, ...],
+        card: dict[str, Any],
+        oracle: MaceBackend | None = None,
+    ) -> None:
         self.evaluator, self.phases, self.card = evaluator, phases, card
         self.calibration = Calibration.from_card(card)
+        self._oracle = oracle
+        self._warm: set[tuple[int, bool]] = set()
 
     @classmethod
-    def load(cls, path: str | Path | None = None, *, device: Device = "auto") -> PhaseModel:
+    def load(
+        cls, path: str | Path | None = None, *, device: Device = "auto", backend: Backend = "engine"
+    ) -> PhaseModel:
         """Read a model.
 
         Parameters
@@ -61,6 +74,8 @@ class PhaseModel:
             NAME.safetensors beside NAME.json; default the shipped weights.
         device : 'auto', 'cpu' or 'cuda'
             Where the network runs ('auto': the GPU if there is one).
+        backend : 'engine' or 'mace'
+            'mace' evaluates the network by stock mace-torch on the CPU: an oracle for small frames.
 
         Raises
         ------
@@ -89,7 +104,15 @@ class PhaseModel:
                 f"the model card lists {len(phases)} phases but the head has {head.config.n_phases}: "
                 "the card was edited; copy both files again"
             )
-        return cls(make_evaluator(tensors, NetworkConfig.from_card(card), head, where), phases, card)
+        if backend not in ("engine", "mace"):
+            raise InputError(f"backend must be 'engine' or 'mace', not {backend!r}")
+        config = NetworkConfig.from_card(card)
+        oracle = None
+        if backend == "mace":
+            from .mace_backend import MaceBackend
+
+            oracle = MaceBackend(tensors, config, head)
+        return cls(make_evaluator(tensors, config, head, where), phases, card, oracle)
 
     @property
     def name(self) -> str:
@@ -147,6 +170,7 @@ class PhaseModel:
         keys: Sequence[str] = (),
         memory: int | str | None = None,
         progress: Callable[[float], None] | None = None,
+        status: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> PhaseScores:
         """Evaluate a frame.
@@ -162,26 +186,62 @@ class PhaseModel:
             See `engine.memory.memory_budget`.
         progress : callable, optional
             Called with the fraction done, from the calling thread.
+        status : callable, optional
+            Gets a text when kernels have to be compiled first; called from another thread.
         cancelled : callable, optional
             Asked between blocks; True raises `CancelledError`.
         """
         from .engine.run import forward
 
+        graph, _ = self.prepare(frame, length_scale, cancelled)
+        keeper = ScoreKeeper(
+            len(frame), self.phases, self.calibration.temperature, full=full, considered=considered, keys=keys
+        )
         alone = np.array([0.0 if phase.key == "OTHER" else _ALONE for phase in self.phases], dtype=np.float32)
 
-        def evaluate(graph: FrameGraph) -> PhaseScores:
-            keeper = ScoreKeeper(
-                len(frame), self.phases, self.calibration.temperature, full=full, considered=considered, keys=keys
-            )
+        def keep(first: int, last: int, logits: npt.NDArray[np.float32], n_neighbours: npt.NDArray[np.int64]) -> None:
+            logits[n_neighbours == 0] = alone
+            keeper.add(graph.grid.order[first:last], logits)
 
-            def keep(first: int, last: int, logits: npt.NDArray[np.float32], n_neighbours: npt.NDArray[np.int64]) -> None:
-                logits[n_neighbours == 0] = alone
-                keeper.add(graph.grid.order[first:last], logits)
-
+        if self._oracle is not None:
+            if len(frame):
+                keep(0, len(frame), self._oracle.logits(graph), np.diff(graph.grid.pairs(0, len(frame))[0]))
+        else:
+            self._warm_up(len(graph.present), gradient=False, status=status)
             forward(graph, self.evaluator, keep, memory=memory, progress=progress, cancelled=cancelled)
-            return keeper.result()
+        return keeper.result()
 
-        return evaluate(self.prepare(frame, length_scale, cancelled)[0])
+    def score(
+        self,
+        frame: Frame,
+        *,
+        length_scale: float | None = None,
+        memory: int | str | None = None,
+        progress: Callable[[float], None] | None = None,
+        status: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Score:
+        """Return logP of every atom and the gradient of their sum by the positions, in the length unit of the frame.
+
+        Parameters as in `scores`. Lengths and species are those of the frame as it is: the length factor is not
+        differentiated.
+        """
+        from .engine.score import Score
+        from .engine.score import score as evaluate_score
+
+        graph, factor = self.prepare(frame, length_scale, cancelled)
+        self._warm_up(len(graph.present), gradient=True, status=status)
+        found = evaluate_score(graph, self.evaluator, memory=memory, progress=progress, cancelled=cancelled)
+        return Score(log_density=found.log_density, gradient=found.gradient * factor)
+
+    def _warm_up(self, n_species: int, *, gradient: bool, status: Callable[[str], None] | None) -> None:
+        """Compile what is needed, once; above two species the same kernels serve any number."""
+        from .engine.warm_up import warm_up
+
+        need = (min(n_species, 3), gradient)
+        if n_species and need not in self._warm:
+            warm_up(self.evaluator, need[0], gradient=gradient, status=status)
+            self._warm.add(need)
 
     def logits(self, frame: Frame, **settings: Any) -> npt.NDArray[np.float32]:
         """Return all logits of a frame, (n_atoms, n_phases) float32; `settings` as in `scores`."""

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
-Progress = Callable[[float], None]
+Progress = Callable[[float | str], None]
 Cancelled = Callable[[], bool]
 
 _POLL_SECONDS = 0.01
@@ -29,14 +29,14 @@ def run_in_worker(work: Callable[[Progress, Cancelled], T], message: str) -> Gen
     Parameters
     ----------
     work : callable
-        Gets `progress(fraction)` to report a fraction in [0, 1], and `cancelled()` to ask between blocks.
+        Gets `progress(x)` to report a fraction in [0, 1] or a status text, and `cancelled()` to ask between blocks.
     message : str
         First thing yielded, as status text.
 
     Yields
     ------
     str or float
-        The message, then fractions.
+        The message, then fractions and what texts the work reports.
 
     Returns
     -------
@@ -44,10 +44,10 @@ def run_in_worker(work: Callable[[Progress, Cancelled], T], message: str) -> Gen
         What `work` returned. What it raises is raised here.
     """
     stop = threading.Event()
-    latest = [0.0]
+    latest: list[float | str] = [0.0]
 
-    def progress(fraction: float) -> None:
-        latest[0] = min(1.0, max(0.0, float(fraction)))
+    def progress(report: float | str) -> None:
+        latest[0] = report if isinstance(report, str) else min(1.0, max(0.0, float(report)))
 
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mace-phase")
     try:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import re
 
-import torch
+from typing import TYPE_CHECKING
 
 from ovito_mace_phase.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 VARIABLE = "OVITO_MACE_PHASE_MEMORY"
 DEFAULT_SHARE = 0.25
@@ -24,6 +27,14 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _FALLBACK = 2**31  # free memory where the system does not tell
 
 
+_chosen: list[int] = []
+
+
+def set_memory(amount: int | str | None) -> None:
+    """Set the budget of this process, as in `memory_budget`; None goes back to the default."""
+    _chosen[:] = [] if amount is None else [parse_bytes(amount)]
+
+
 def memory_budget(device: torch.device | str, chosen: int | str | None = None) -> int:
     """Return the bytes that features may take.
 
@@ -32,17 +43,23 @@ def memory_budget(device: torch.device | str, chosen: int | str | None = None) -
     device
         CPU or CUDA.
     chosen : int or str, optional
-        Bytes, or a text such as "500M" or "2G"; default the variable OVITO_MACE_PHASE_MEMORY, else a quarter of what
-        is free, at most 1 GiB.
+        Bytes, or a text such as "500M" or "2G"; default `set_memory`, else the variable OVITO_MACE_PHASE_MEMORY, else
+        a quarter of what is free, on a CPU at most 1 GiB.
 
     Raises
     ------
     InputError
         When the text is no amount of memory.
     """
-    given = os.environ.get(VARIABLE, "").strip() if chosen is None else chosen
-    if given != "":
+    if chosen is not None:
+        return parse_bytes(chosen)
+    if _chosen:
+        return _chosen[0]
+    given = os.environ.get(VARIABLE, "").strip()
+    if given:
         return parse_bytes(given)
+    import torch
+
     if torch.device(device).type == "cuda":
         return int(DEFAULT_SHARE * torch.cuda.mem_get_info(device)[0])
     return min(MOST_BY_DEFAULT, int(DEFAULT_SHARE * free_memory()))

@@ -137,7 +137,7 @@ def training_step(
     *,
     noise_scale: float,
     label_weight: float = 1.0,
-    h: float = 5e-3,
+    h: float = 2e-3,
     pool: BlockPool,
 ) -> StepResult:
     """Add the gradient of the loss to `.grad` of the parameters of `model`.
