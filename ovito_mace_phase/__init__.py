@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .classification import PhaseResult, classify
+    from .engine.memory import set_memory
     from .model import PhaseModel
     from .modifier import MacePhaseModifier
     from .phases import Phase, phase_table
+    from .threads import set_threads
 
 __version__ = "0.1.0"
-__all__ = ["MacePhaseModifier", "Phase", "PhaseModel", "PhaseResult", "classify", "phase_table"]
+__all__ = [
+    "MacePhaseModifier",
+    "Phase",
+    "PhaseModel",
+    "PhaseResult",
+    "classify",
+    "phase_table",
+    "set_memory",
+    "set_threads",
+]
 
 _HOMES = {
     "MacePhaseModifier": "modifier",
@@ -24,6 +35,8 @@ _HOMES = {
     "PhaseResult": "classification",
     "classify": "classification",
     "phase_table": "phases",
+    "set_memory": "engine.memory",
+    "set_threads": "threads",
 }
 
 

@@ -62,27 +62,29 @@ def _empty(config: NetworkConfig, reduced: bool) -> Any:
         raise MissingPackageError(
             "backend='mace' needs mace-torch; install it with `python -m pip install mace-torch`"
         ) from error
-    return ScaleShiftMACE(
-        r_max=config.r_max,
-        num_bessel=config.n_bessel,
-        num_polynomial_cutoff=config.cutoff_p,
-        max_ell=config.l_max,
-        interaction_cls=RealAgnosticResidualInteractionBlock,
-        interaction_cls_first=RealAgnosticResidualInteractionBlock,
-        num_interactions=config.n_layers,
-        num_elements=len(config.elements),
-        hidden_irreps=o3.Irreps(f"{config.n_channels}x0e"),
-        MLP_irreps=o3.Irreps("16x0e"),
-        atomic_energies=np.zeros(len(config.elements)),
-        avg_num_neighbors=config.avg_num_neighbors,
-        atomic_numbers=list(range(1, len(config.elements) + 1)),  # carriers are no elements; repeated ones must differ
-        correlation=config.correlation,
-        gate=torch.nn.functional.silu,
-        radial_MLP=list(config.radial_hidden),
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-        use_reduced_cg=reduced,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript, about itself
+        return ScaleShiftMACE(
+            r_max=config.r_max,
+            num_bessel=config.n_bessel,
+            num_polynomial_cutoff=config.cutoff_p,
+            max_ell=config.l_max,
+            interaction_cls=RealAgnosticResidualInteractionBlock,
+            interaction_cls_first=RealAgnosticResidualInteractionBlock,
+            num_interactions=config.n_layers,
+            num_elements=len(config.elements),
+            hidden_irreps=o3.Irreps(f"{config.n_channels}x0e"),
+            MLP_irreps=o3.Irreps("16x0e"),
+            atomic_energies=np.zeros(len(config.elements)),
+            avg_num_neighbors=config.avg_num_neighbors,
+            atomic_numbers=list(range(1, len(config.elements) + 1)),  # carriers are no elements; repeated ones must differ
+            correlation=config.correlation,
+            gate=torch.nn.functional.silu,
+            radial_MLP=list(config.radial_hidden),
+            atomic_inter_scale=1.0,
+            atomic_inter_shift=0.0,
+            use_reduced_cg=reduced,
+        )
 
 
 def _same_basis(model: Any, tensors: Mapping[str, npt.NDArray[Any]], config: NetworkConfig) -> bool:

@@ -1,0 +1,251 @@
+"""`ovito-mace-phase bench`: how fast, how much memory, how exact, beside mace-torch, PTM and CNA in one process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ovito_mace_phase.benchmark import (
+    FRAMES,
+    Measured,
+    largest,
+    machine,
+    measure,
+    ratio,
+    thermal_frame,
+)
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.frame import Frame
+
+BACKENDS = ("engine", "score", "mace", "mace-forces", "ptm", "cna")
+STOCK_ATOMS = 6000
+"""Stock mace-torch is timed on frames of at most this size: some 100 kB an atom."""
+_SMALL = 250  # atoms of the frame that errors are measured on
+
+
+@click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--sizes", default="4000,20000,100000", show_default=True, metavar="N,N,...", help="Atoms of the frames.")
+@click.option("--frames", default=",".join(FRAMES), show_default=True, metavar="NAMES", help="Which crystals.")
+@click.option(
+    "--backends",
+    default=",".join(BACKENDS),
+    show_default=True,
+    metavar="NAMES",
+    help="engine: classify; score: log-density and gradient; mace: stock forward pass; mace-forces: stock energy and "
+    "forces; ptm, cna: OVITO.",
+)
+@click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Turns that are counted.")
+@click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Of engine and score."
+)
+@click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw atoms per second against atoms.")
+def bench_command(
+    sizes: str,
+    frames: str,
+    backends: str,
+    turns: int,
+    model: Path | None,
+    device: str,
+    threads: int,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Measure atoms per second and memory of one frame after another, and the error against float64.
+
+    Times include everything between positions and labels: length scale, neighbours, network, head. Those of mace-torch
+    leave out its neighbour list. Ratios are medians over turns in which all were called one after the other.
+    """
+    from ovito_mace_phase.threads import n_threads, set_threads
+
+    names, kinds = _names(frames, FRAMES, "--frames"), _names(backends, BACKENDS, "--backends")
+    counts = _sizes(sizes)
+    set_threads(threads)
+    bench = _Bench(model, device)
+    about = machine(("ovito-mace-phase", "torch", "mace-torch", "numba", "numpy", "ovito"))
+    about |= {"threads": str(n_threads()), "device": str(bench.model.evaluator.device), "model": bench.model.name}
+    click.echo("\n".join(f"{key:16s} {value}" for key, value in about.items()))
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        errors = bench.errors(thermal_frame(name, _SMALL))
+        click.echo(
+            f"\n{name}: error against float64 on {errors['n_atoms']} atoms: logits {errors['logits']:.1e}, "
+            f"score {errors['score']:.1e} of the largest"
+        )
+        for count in counts:
+            frame = thermal_frame(name, count)
+            measured = bench.run(frame, kinds, turns)
+            rows += _rows(name, len(frame), measured, errors)
+            _print(len(frame), measured)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        click.echo(f"wrote {json_file}")
+    if plot is not None:
+        from ovito_mace_phase.plots import plot_speed
+
+        plot_speed(plot, rows, about["processor"])
+        click.echo(f"wrote {plot}")
+
+
+class _Bench:
+    """The model, and what each backend does with a frame."""
+
+    def __init__(self, model: Path | None, device: str) -> None:
+        from ovito_mace_phase.model import SHIPPED, PhaseModel
+        from ovito_mace_phase.network.weights import NetworkConfig, load_model
+
+        self.model = PhaseModel.load(model, device=device)  # type: ignore[arg-type]
+        self.tensors, card = load_model(SHIPPED if model is None else model)
+        self.config = NetworkConfig.from_card(card)
+        self.card = card
+        self._oracle: Any = None
+
+    def run(self, frame: Frame, kinds: tuple[str, ...], turns: int) -> dict[str, Measured]:
+        """Measure the backends that can hold the frame."""
+        tasks: dict[str, Callable[[], Any]] = {}
+        for kind in kinds:
+            if kind.startswith("mace") and len(frame) > STOCK_ATOMS:
+                continue
+            tasks[kind] = getattr(self, "_" + kind.replace("-", "_"))(frame)
+        return measure(tasks, turns)
+
+    def errors(self, frame: Frame) -> dict[str, float]:
+        """Compare the engine with plain torch in float64."""
+        from ovito_mace_phase.engine.reference import reference_scores
+        from ovito_mace_phase.head import PhaseHead
+
+        graph, factor = self.model.prepare(frame)
+        carrier = np.empty(len(frame), dtype=np.int64)
+        carrier[graph.grid.order] = graph.carrier
+        head = PhaseHead.from_tensors(self.tensors, self.card)
+        exact = reference_scores(
+            self.tensors, self.config, head, frame.positions * factor, frame.cell * factor, frame.pbc, carrier
+        )
+        logits, score = self.model.logits(frame), self.model.score(frame)
+        return {
+            "n_atoms": len(frame),
+            "logits": largest(logits - exact.logits),
+            "score": largest(score.gradient / factor - exact.gradient) / largest(exact.gradient),
+        }
+
+    def _engine(self, frame: Frame) -> Callable[[], Any]:
+        from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
+
+        return lambda: read_out(evaluate_scores(frame, self.model), self.model, ReadoutSettings())
+
+    def _score(self, frame: Frame) -> Callable[[], Any]:
+        return lambda: self.model.score(frame)
+
+    def _mace_inputs(self, frame: Frame) -> tuple[Any, dict[str, Any]]:
+        import torch
+
+        from ovito_mace_phase.head import PhaseHead
+        from ovito_mace_phase.mace_backend import MaceBackend
+
+        if self._oracle is None:
+            head = PhaseHead.from_tensors(self.tensors, self.card)
+            self._oracle = MaceBackend(self.tensors, self.config, head, torch.float32)
+        return self._oracle.model, self._oracle.inputs(self.model.prepare(frame)[0])
+
+    def _mace(self, frame: Frame) -> Callable[[], Any]:
+        import torch
+
+        network, inputs = self._mace_inputs(frame)
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return network(inputs, compute_force=False)
+
+        return forward
+
+    def _mace_forces(self, frame: Frame) -> Callable[[], Any]:
+        network, inputs = self._mace_inputs(frame)
+        return lambda: network(inputs, compute_force=True)
+
+    def _ptm(self, frame: Frame) -> Callable[[], Any]:
+        from ovito.modifiers import PolyhedralTemplateMatchingModifier
+
+        return _ovito_task(frame, PolyhedralTemplateMatchingModifier)
+
+    def _cna(self, frame: Frame) -> Callable[[], Any]:
+        from ovito.modifiers import CommonNeighborAnalysisModifier
+
+        return _ovito_task(frame, CommonNeighborAnalysisModifier)
+
+
+def _ovito_task(frame: Frame, modifier: Any) -> Callable[[], Any]:
+    """A pipeline with one modifier, evaluated anew in every call."""
+    from ovito.data import DataCollection, Particles, SimulationCell
+    from ovito.pipeline import Pipeline, StaticSource
+
+    data = DataCollection()
+    particles = Particles()
+    particles.create_property("Position", data=frame.positions)
+    data.objects.append(particles)
+    cell = SimulationCell(pbc=tuple(bool(one) for one in frame.pbc))
+    cell[...] = np.column_stack([frame.cell.T, np.zeros(3)])
+    data.objects.append(cell)
+
+    def run() -> Any:
+        pipeline = Pipeline(source=StaticSource(data=data))
+        pipeline.modifiers.append(modifier())
+        return pipeline.compute()
+
+    return run
+
+
+def _rows(name: str, n_atoms: int, measured: dict[str, Measured], errors: dict[str, float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "frame": name,
+            "n_atoms": n_atoms,
+            "backend": kind,
+            "atoms_per_second": n_atoms / one.best,
+            "seconds": list(one.seconds),
+            "peak_bytes": one.peak_bytes,
+            "ratios": {other: ratio(two, one) for other, two in measured.items() if other != kind},
+            "error_logits": errors["logits"] if kind == "engine" else None,
+            "error_score": errors["score"] if kind == "score" else None,
+        }
+        for kind, one in measured.items()
+    ]
+
+
+def _print(n_atoms: int, measured: dict[str, Measured]) -> None:
+    """One line for each backend, with the ratios that matter."""
+    pairs = {"engine": ("mace", "ptm", "cna"), "score": ("mace-forces",)}
+    for kind, one in measured.items():
+        memory = "" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:8.0f} MB"
+        ratios = "   ".join(
+            f"{ratio(measured[other], one):.3g} x {other}" for other in pairs.get(kind, ()) if other in measured
+        )
+        click.echo(f"  {n_atoms:>9,} atoms  {kind:12s} {n_atoms / one.best:>10,.0f} atoms/s {memory}   {ratios}".rstrip())
+    sys.stdout.flush()
+
+
+def _names(text: str, known: Any, option: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option}: there is no {name!r}; choose among {', '.join(known)}")
+    if not names:
+        raise InputError(f"{option}: name at least one of {', '.join(known)}")
+    return names
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        counts = [int(float(part)) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"--sizes must be numbers separated by commas, not {text!r}") from None
+    if not counts or min(counts) < 1:
+        raise InputError(f"--sizes must name at least one positive number of atoms, not {text!r}")
+    return counts
