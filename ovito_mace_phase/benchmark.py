@@ -83,9 +83,7 @@ def measure(tasks: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, Mea
             started = time.perf_counter()
             task()
             seconds[name].append(time.perf_counter() - started)
-    return {
-        name: Measured(seconds=tuple(seconds[name]), peak_bytes=peak_memory(task)) for name, task in tasks.items()
-    }
+    return {name: Measured(seconds=tuple(seconds[name]), peak_bytes=peak_memory(task)) for name, task in tasks.items()}
 
 
 def ratio(slow: Measured, fast: Measured) -> float:

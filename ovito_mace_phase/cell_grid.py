@@ -4,11 +4,12 @@
     edges of a: atoms of the cells within reach, every periodic image counted, |r_b + shift - r_a| < cutoff
 
 The sorted order runs layer by layer along the longest direction, so that the neighbours of a layer of cells are in the
-next layers; and within a layer in strips, so that atoms near each other in the order are near each other in space. Works
-for any cell and any periodicity, also where the cell is smaller than the cutoff. Differences are taken in float64.
+next layers; and within a layer in strips, so that atoms near each other in the order are near each other in space.
+Works for any cell and any periodicity, also where the cell is smaller than the cutoff. Differences are taken in
+float64.
 
-`neighbours.neighbour_list` gives the same edges for a whole frame by a library; this one is for frames whose edges do not
-fit in memory, and five to ten times faster.
+`neighbours.neighbour_list` gives the same edges for a whole frame by a library; this one is for frames whose edges do
+not fit in memory, and five to ten times faster.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -263,8 +264,10 @@ def _find_pairs(positions, box, shape, reach, periodic, start, cutoff, first, la
 
 @kernel(**COMPILED)
 def nearest_cubes(offsets, neighbour, vectors, k, first, total, count, shortest, partner):
-    """Write, for the atoms from `first` on, the sum of the cubed distances to the k nearest neighbours, the number of
-    neighbours, the least squared distance and the neighbour it belongs to.
+    """Measure the neighbourhoods of the atoms from `first` on.
+
+    Writes the sum of the cubed distances to the k nearest neighbours, the number of neighbours, the least squared
+    distance and the neighbour it belongs to.
     """
     near = np.empty(k, dtype=np.float64)
     for centre in range(len(offsets) - 1):

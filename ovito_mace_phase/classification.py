@@ -211,7 +211,10 @@ def evaluate_scores(
     status: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> PhaseScores:
-    """Return the scores of a frame: the expensive part of `classify`; `status` gets a text when kernels are compiled."""
+    """Return the scores of a frame: the expensive part of `classify`.
+
+    `status` gets a text when kernels have to be compiled first.
+    """
     wanted = settings or EvaluationSettings()
     considered = _columns(model.phases, wanted.phases)
     for key in wanted.order_parameters:

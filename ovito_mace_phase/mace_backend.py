@@ -45,7 +45,9 @@ def to_mace(tensors: Mapping[str, npt.NDArray[Any]], config: NetworkConfig, dtyp
             if _same_basis(model, tensors, config):
                 break
         else:
-            raise ModelFileError("this version of mace-torch builds its products from another basis than the model file")
+            raise ModelFileError(
+                "this version of mace-torch builds its products from another basis than the model file"
+            )
         _fill(model, tensors, config)
     finally:
         torch.set_default_dtype(before)
@@ -77,7 +79,9 @@ def _empty(config: NetworkConfig, reduced: bool) -> Any:
             MLP_irreps=o3.Irreps("16x0e"),
             atomic_energies=np.zeros(len(config.elements)),
             avg_num_neighbors=config.avg_num_neighbors,
-            atomic_numbers=list(range(1, len(config.elements) + 1)),  # carriers are no elements; repeated ones must differ
+            atomic_numbers=list(
+                range(1, len(config.elements) + 1)
+            ),  # carriers are no elements; repeated ones must differ
             correlation=config.correlation,
             gate=torch.nn.functional.silu,
             radial_MLP=list(config.radial_hidden),

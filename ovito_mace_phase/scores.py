@@ -1,11 +1,12 @@
 """What is kept of the logits of a frame: all of them for a small frame, the best few of each atom for a large one.
 
     all      (n_atoms, n_phases) float32: any change of prior, threshold and choice of phases is answered exactly
-    compact  the N_BEST largest logits of each atom, logsumexp_c l and logsumexp_c l / T, the logits of every k-th atom (for
+    compact  the N_BEST largest logits of each atom, logsumexp_c l and logsumexp_c l / T, the logits of every k-th
+    atom (for
              the prior of the frame), and the columns asked for: some 60 bytes an atom
 
-From compact scores the label and the confidence under a uniform prior are exact. Under another prior the phases that are
-not kept count with the most they can be, so that a confidence is never too high.
+From compact scores the label and the confidence under a uniform prior are exact. Under another prior the phases that
+are not kept count with the most they can be, so that a confidence is never too high.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ FULL_BYTES = 512 * 2**20
 class PhaseScores(Protocol):
     """Scores of the atoms of a frame for `phases`."""
 
-    phases: tuple[Phase, ...]
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Columns."""
 
     def __len__(self) -> int:
         """Return the number of atoms."""
 
     @property
     def nbytes(self) -> int:
-        """Memory taken."""
+        """Memory taken, bytes."""
 
     def sample(self) -> Float32:
         """Return logits of atoms taken at equal strides, at most SAMPLE of them."""
@@ -124,17 +127,17 @@ class CompactScores:
     @property
     def nbytes(self) -> int:
         """See `PhaseScores`."""
-        arrays = (self.best_columns, self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
-        return sum(array.nbytes for array in arrays)
+        arrays = (self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
+        return self.best_columns.nbytes + sum(array.nbytes for array in arrays)
 
     def sample(self) -> Float32:
         """See `PhaseScores`."""
         return self.sampled
 
     def column(self, key: str) -> Float32:
-        """Return the logit of a phase; where it was not asked for, and not among the best of an atom, the least of those.
+        """Return the logit of a phase.
 
-        That is the most it can be there.
+        Where it was not asked for, and is not among the best of an atom, the least of those: the most it can be there.
         """
         if key in self.columns:
             return self.columns[key]

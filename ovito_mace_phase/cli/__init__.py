@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a fault of the program, 2 input that cannot be used, 130 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -58,6 +59,17 @@ class _LazyGroup(click.Group):
 def group(ctx: click.Context, show_traceback: bool) -> None:
     """Crystal phases of atoms in molecular dynamics, out of hundreds of AFLOW prototypes."""
     ctx.find_root().obj["traceback"] = show_traceback
+    logger = logging.getLogger("ovito_mace_phase.engine")
+    if not logger.handlers:
+        logger.addHandler(_Messages())
+        logger.setLevel(logging.INFO)
+
+
+class _Messages(logging.Handler):
+    """What the engine has to say, as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -43,7 +43,11 @@ _SMALL = 250  # atoms of the frame that errors are measured on
 @click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Turns that are counted.")
 @click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Of engine and score."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Of engine and score.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers.")
@@ -182,7 +186,7 @@ class _Bench:
 
 
 def _ovito_task(frame: Frame, modifier: Any) -> Callable[[], Any]:
-    """A pipeline with one modifier, evaluated anew in every call."""
+    """Return a call that evaluates a new pipeline with one modifier."""
     from ovito.data import DataCollection, Particles, SimulationCell
     from ovito.pipeline import Pipeline, StaticSource
 
@@ -190,7 +194,7 @@ def _ovito_task(frame: Frame, modifier: Any) -> Callable[[], Any]:
     particles = Particles()
     particles.create_property("Position", data=frame.positions)
     data.objects.append(particles)
-    cell = SimulationCell(pbc=tuple(bool(one) for one in frame.pbc))
+    cell = SimulationCell(pbc=(bool(frame.pbc[0]), bool(frame.pbc[1]), bool(frame.pbc[2])))
     cell[...] = np.column_stack([frame.cell.T, np.zeros(3)])
     data.objects.append(cell)
 
@@ -227,7 +231,9 @@ def _print(n_atoms: int, measured: dict[str, Measured]) -> None:
         ratios = "   ".join(
             f"{ratio(measured[other], one):.3g} x {other}" for other in pairs.get(kind, ()) if other in measured
         )
-        click.echo(f"  {n_atoms:>9,} atoms  {kind:12s} {n_atoms / one.best:>10,.0f} atoms/s {memory}   {ratios}".rstrip())
+        click.echo(
+            f"  {n_atoms:>9,} atoms  {kind:12s} {n_atoms / one.best:>10,.0f} atoms/s {memory}   {ratios}".rstrip()
+        )
     sys.stdout.flush()
 
 

@@ -92,6 +92,15 @@ Examples:
     show_default=True,
     help="Where the network runs.",
 )
+@click.option(
+    "--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads of the network.  [default: all cores]"
+)
+@click.option(
+    "--memory",
+    default=None,
+    metavar="SIZE",
+    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of what is free, at most 1G]",
+)
 @click.option("--model", default="", metavar="FILE", help="Model file of your own.  [default: the shipped model]")
 @click.option(
     "--format",
@@ -114,6 +123,8 @@ def classify_command(
     length_scale: str,
     threshold: float,
     device: str,
+    threads: int,
+    memory: str | None,
     model: str,
     file_format: str,
     picture: bool,
@@ -124,6 +135,9 @@ def classify_command(
     every frame), phases.png (bars for one frame, lines over several) and frame.png (the atoms in the colours of their
     phases); with several files the last three are named after each file.
     """
+    from ovito_mace_phase.engine.memory import set_memory
+    from ovito_mace_phase.threads import set_threads
+
     from .files import input_stems, output_folder, parse_frames
 
     for file in files:
@@ -141,6 +155,8 @@ def classify_command(
         "device": device,
         "model_file": model,
     }
+    set_threads(threads)
+    set_memory(memory)
     folder = output_folder(output)
     from .trajectory import Options  # imports OVITO
 

@@ -33,15 +33,16 @@ def features_of(
     wanted = np.arange(len(carrier)) if centres is None else centres
     listed = ListedEdges(edges, wanted)
     n_plain = 2 * evaluator.weights.config.n_channels
-    out: list[npt.NDArray[np.float32] | None] = [None]
+    width = evaluator.n_values
+    out = np.empty((len(wanted), evaluator.n_features), dtype=np.float32)
 
     def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64]) -> None:
-        parts = parts if len(parts) == evaluator.weights.config.n_layers + 2 else [*parts, parts[-1]]
-        if out[0] is None:
-            out[0] = np.empty((len(wanted), len(parts) * parts[0].shape[1]), dtype=np.float32)
-        out[0][first:last] = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1).float().cpu().numpy()
+        found = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1).float().cpu().numpy()
+        out[first:last, : found.shape[1]] = found
+        if found.shape[1] < out.shape[1]:  # one species: the means over neighbours alike and over all are the same
+            out[first:last, found.shape[1] :] = found[:, -width:]
 
     with threads(evaluator, None) as pool:
         graph = FrameGraph(grid=listed, carrier=carrier[listed.order])
         Sweep(graph, evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(consume)
-    return np.zeros((0, 0), dtype=np.float32) if out[0] is None else out[0]
+    return out

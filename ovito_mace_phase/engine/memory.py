@@ -3,14 +3,14 @@
     held  = slabs held at once x atoms of a slab x bytes per atom   <=  budget
     bytes per atom = (features of a layer + what is sent to the next) x itemsize, twice that with gradients
 
-Scratch space of a block, the sorted positions and the results come on top: about 100 bytes per atom and some 10 MB a thread.
+Scratch space of a block, the sorted positions and the results come on top: about 100 bytes per atom and some 10 MB a
+thread.
 """
 
 from __future__ import annotations
 
 import os
 import re
-
 from typing import TYPE_CHECKING
 
 from ovito_mace_phase.errors import InputError
@@ -88,7 +88,7 @@ def free_memory() -> int:
 
 
 def _container_limit() -> int:
-    """What the container may still take, where there is one."""
+    """Return what the container may still take, where there is one."""
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as most:  # noqa: PTH123
             limit = most.read().strip()

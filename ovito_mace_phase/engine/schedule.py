@@ -1,8 +1,9 @@
 """Order of the work on a frame cut into slabs: which slab goes through which layer when, and when it is forgotten.
 
 Layer t of a slab needs layer t - 1 of the slabs around it (its atoms' neighbours); the last layer also the first layer
-around it and all layers of its own atoms. The last layer walks from slab to slab; whatever it needs is made just before, and
-forgotten when nothing needs it any more. So each layer is evaluated once for every atom, and only a few slabs are held.
+around it and all layers of its own atoms. The last layer walks from slab to slab; whatever it needs is made just
+before, and forgotten when nothing needs it any more. So each layer is evaluated once for every atom, and only a few
+slabs are held.
 
 The backward pass of layer t of a slab comes when that of layer t + 1 is done around it, and forgets the slab.
 """

@@ -2,10 +2,10 @@
 
     logP = sum_a logsumexp_c l[a, c],      score = d logP / d r
 
-Forward as in `sweep.py`; then layer by layer backwards. The last layer of a block is evaluated and differentiated at once;
-what it says about the features of the layers below is gathered in a second window, and when a slab has heard from all
-slabs around it, the layer below is evaluated again and differentiated. Nothing of the whole frame is held but positions
-and gradient, and every block keeps what autograd needs only while it is worked on.
+Forward as in `sweep.py`; then layer by layer backwards. The last layer of a block is evaluated and differentiated at
+once; what it says about the features of the layers below is gathered in a second window, and when a slab has heard
+from all slabs around it, the layer below is evaluated again and differentiated. Nothing of the whole frame is held
+but positions and gradient, and every block keeps what autograd needs only while it is worked on.
 
     d logP / d r_b += dL/d v_ab,    d logP / d r_a -= dL/d v_ab          (v_ab = r_b - r_a)
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -122,11 +123,11 @@ class ScoreSweep(Sweep):
                 rows = self.windows[t].claim(slab)
                 for place in (_D_VALUES, _D_SENT):
                     self.windows[t].arrays[place][rows] = 0.0
-                self._each(slab, lambda block, t=t: self._forward(t, block), 1.0, n_atoms)
+                self._each(slab, partial(self._forward, t), 1.0, n_atoms)
             elif kind == "last":
                 self._gather(slab, lambda block: self._last(block, keep), 6.0)
             elif kind == "backward":
-                self._gather(slab, lambda block, t=t: self._backward(t, block), 1.0)
+                self._gather(slab, partial(self._backward, t), 1.0)
             else:
                 self.windows[t].release(slab)
 
@@ -223,7 +224,7 @@ class ScoreSweep(Sweep):
 
 
 def _add(array: Tensor, rows: IntArray | slice, amount: Tensor) -> None:
-    """Add to rows, which are distinct; on the CPU without torch's own threads, which would disturb those of the pool."""
+    """Add to rows, which are distinct; on the CPU without torch's own threads, which would disturb the pool's."""
     if isinstance(rows, slice):
         rows = np.arange(rows.start, rows.stop)
     if array.device.type == "cpu":

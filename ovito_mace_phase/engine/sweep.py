@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +80,7 @@ class Slabs:
         first, last = int(self.bounds[slab]), min(int(self.bounds[slab + 1]), stop)
         count = max(0, -(-(last - first) // size))
         edges = np.linspace(first, last, count + 1).astype(int).tolist() if count else []
-        return list(zip(edges[:-1], edges[1:], strict=True))
+        return list(pairwise(edges))
 
 
 def cut(grid: CellGrid | ListedEdges, evaluator: Evaluator, budget: int, *, backward: bool = False) -> Slabs:
@@ -134,8 +136,8 @@ class Sweep:
         Parameters
         ----------
         consume : callable
-            Called with first and last sorted atom of a block, parts (n, n_values) of the features and number of neighbours
-            (n,), in inference mode, from the threads of the pool, several at once.
+            Called with first and last sorted atom of a block, parts (n, n_values) of the features and number of
+            neighbours (n,), in inference mode, from the threads of the pool, several at once.
         """
 
         def last(block: tuple[int, int]) -> None:
@@ -147,7 +149,7 @@ class Sweep:
         for kind, t, slab in self.steps:
             if kind == "forward":
                 self.windows[t].claim(slab)
-                self._each(slab, lambda block, t=t: self._forward(t, block), 1.0, len(self.frame.grid))
+                self._each(slab, partial(self._forward, t), 1.0, len(self.frame.grid))
             elif kind == "last":
                 self._each(slab, last, _LAST_WEIGHT, self._n_wanted)
             elif kind == "release":
@@ -180,10 +182,7 @@ class Sweep:
         """Layer t (0 is the first) of a block, into its window."""
         with torch.inference_mode():
             graph, neighbour = self._edges(*block)
-            if t == 0:
-                layer = self.first_layer(graph)
-            else:
-                layer = self._later_layer(t, block, graph, neighbour)
+            layer = self.first_layer(graph) if t == 0 else self._later_layer(t, block, graph, neighbour)
             rows = self._own_rows(t, block)
             self.windows[t].arrays[0][rows] = layer.flatten(1)
             torch.mm(layer[:, 0], self.evaluator.weights.layers[t + 1].up, out=self.windows[t].arrays[1][rows])
@@ -191,9 +190,7 @@ class Sweep:
     def first_layer(self, graph: BlockGraph) -> Tensor:
         """Features of the first layer of a block, (n_centres, l_max + 2, C)."""
         neighbours, mine = self.carrier[graph.index], self.carrier[graph.own]
-        return first_layer(
-            self.evaluator.operations, self.evaluator.weights, graph, neighbours, mine, self.present
-        )
+        return first_layer(self.evaluator.operations, self.evaluator.weights, graph, neighbours, mine, self.present)
 
     def _later_layer(
         self, t: int, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]
@@ -210,9 +207,7 @@ class Sweep:
             self.carrier[graph.own],
         )
 
-    def _features(
-        self, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]
-    ) -> list[Tensor]:
+    def _features(self, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]) -> list[Tensor]:
         """All that the head reads of a block: (n_centres, n_values) of each layer, then of the means of the first."""
         held = [self.windows[t].arrays[0][self._own_rows(t, block)] for t in range(self.n_layers - 1)]
         last = self._later_layer(self.n_layers - 1, block, graph, neighbour).flatten(1)
@@ -232,9 +227,9 @@ class Sweep:
         return slice(first, first + block[1] - block[0])
 
     def _in_window(self, t: int, graph: BlockGraph, neighbour: npt.NDArray[np.int64]) -> BlockGraph:
-        """The graph with rows of the window of layer t."""
+        """Return the graph with rows of the window of layer t."""
         device = self.evaluator.device
-        first, count = graph.own[0].item(), len(graph.own)
+        first, count = int(graph.own[0]), len(graph.own)
         own = self._own_rows(t, (first, first + count))
         return dataclasses.replace(
             graph,

@@ -2,13 +2,15 @@
 
     loss = mean_a s^2 |score_a - target_a|^2 / 3 + weight * mean_a -log softmax(l_a)_label,     target = -dr / s^2
 
-The gradient of the first term by the parameters p needs the mixed derivative of logP. With v = d loss / d score held fixed,
+The gradient of the first term by the parameters p needs the mixed derivative of logP. With v = d loss / d score held
+fixed,
 
     d/dp (v . d logP / dr) = [d logP(r + h u) / dp - d logP(r - h u) / dp] c / (2 h),      v = c u,  u of rms length 1
 
-for each sample, to order h^2. So a step is three evaluations: one with its gradient by the positions, two with their gradients
-by the parameters; the cross-entropy is taken as the mean over the latter two, the same to order h^2. Samples are shared out
-among threads; each differentiates by the folded weights, and their sum goes through `layers.fold` once.
+for each sample, to order h^2. So a step is three evaluations: one with its gradient by the positions, two with their
+gradients by the parameters; the cross-entropy is taken as the mean over the latter two, the same to order h^2.
+Samples are shared out among threads; each differentiates by the folded weights, and their sum goes through
+`layers.fold` once.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -110,8 +113,10 @@ class TrainableModel(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the network under their names in a model file."""
-        return {name: self.network[key] if (key := name.replace(".", "_")) in self.network else tensor
-                for name, tensor in self._tensors.items()}
+        return {
+            name: self.network[key] if (key := name.replace(".", "_")) in self.network else tensor
+            for name, tensor in self._tensors.items()
+        }
 
     def fold(self) -> NetworkWeights:
         """Return the weights of the layers, differentiable by the parameters."""
@@ -165,9 +170,7 @@ def training_step(
     def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
         given = _Part(part, model)
         gradient, score_loss = given.score_gradient(weights, noise_scale, n_atoms)
-        found, label_loss = given.parameter_gradient(
-            weights, [*own, *head], gradient, h, label_weight / n_labelled
-        )
+        found, label_loss = given.parameter_gradient(weights, [*own, *head], gradient, h, label_weight / n_labelled)
         return found, np.array([score_loss, label_loss])
 
     for found, loss in pool.map(work, share_out(batch, pool.count)):
@@ -261,7 +264,7 @@ def share_out(batch: Batch, n_parts: int) -> list[Batch]:
     cuts = np.unique(np.searchsorted(edges, np.linspace(0, edges[-1], n_parts + 1)))
     cuts[0], cuts[-1] = 0, n_samples
     parts = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts.tolist()):
         a, b = int(first[low]), int(first[high])
         if a == b:
             continue

@@ -1,4 +1,4 @@
-"""Compiling the kernels a frame needs before the work starts, so that the wait is announced and never looks like a hang."""
+"""Compiling the kernels a frame needs before the work starts, so that the wait is announced and is no hang."""
 
 from __future__ import annotations
 

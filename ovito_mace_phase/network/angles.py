@@ -17,6 +17,7 @@ from ovito_mace_phase.compiling import COMPILED
 S3, S5, S7, S15 = 3.0**0.5, 5.0**0.5, 7.0**0.5, 15.0**0.5
 S105, S42, S70 = 105.0**0.5, 42.0**0.5 / 4.0, 70.0**0.5 / 4.0
 
+
 @numba.njit(**COMPILED, inline="always")
 def harmonics(x, y, z, out):
     """Write the 16 harmonics of a unit vector."""

@@ -8,9 +8,10 @@
     standardise   x = g(f) - mean: what the head reads
 
 Shapes: `offsets` (n_centres + 1,) int64, `index` (n_edges,) rows of the source, `vectors` (n_edges, 3) float64, `table`
-(n_knots, 2, F) on knots equidistant in scale r / (r + stretch). Messages are (n_lm, n_centres, C), so that every degree l is one contiguous matrix for the linear
-layer. Nothing of size n_edges x channels is ever in memory. Edges are taken four at a time, which saves loads and stores of
-the sums. The number of channels is a constant of the compiled code (a third faster than a variable one).
+(n_knots, 2, F) on knots equidistant in scale r / (r + stretch). Messages are (n_lm, n_centres, C), so that every
+degree l is one contiguous matrix for the linear layer. Nothing of size n_edges x channels is ever in memory. Edges
+are taken four at a time, which saves loads and stores of the sums. The number of channels is a constant of the
+compiled code (a third faster than a variable one).
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -243,7 +244,7 @@ def means(offsets, index, vectors, own, species, mine, values, r_max, out):
 
 @kernel(**COMPILED)
 def standardise(part, n_plain, mean, out, column):
-    """Write g(part) - mean to the columns of `out` from `column` on; g is the root behind the first `n_plain` values."""
+    """Write g(part) - mean to the columns of `out` from `column` on; g is the root behind `n_plain` values."""
     n_rows, n_values = part.shape
     for row in range(n_rows):
         source, target = part[row], out[row, column : column + n_values]

@@ -6,7 +6,8 @@
     contract      product rule, for messages and coefficients
     means         dL/d v[b] = (w / W) G,   dL/dw = G . (v[b] - m) / W
 
-`G` is the derivative by the result. Results are added to arrays that belong to the block at hand, so a block needs no lock.
+`G` is the derivative by the result. Results are added to arrays that belong to the block at hand, so a block needs no
+lock.
 """
 # mypy: disable-error-code="no-untyped-def"
 

@@ -5,8 +5,8 @@
     first layer: W_up h is one row per species, looked up; with one or two species present the sums are taken over 64
                  radial functions per species and expanded to channels together with W_l (`tables.factored`)
 
-`fold` turns the tensors of a model file into what the layers multiply with. It is made of torch operations, so gradients
-flow through it to every tensor but the radial MLP, whose tables stay as they are.
+`fold` turns the tensors of a model file into what the layers multiply with. It is made of torch operations, so
+gradients flow through it to every tensor but the radial MLP, whose tables stay as they are.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ class NetworkWeights:
     expand: tuple[Tensor, ...]  # per degree (n_carriers, rank, C): sums of phi_q Y_lm -> messages of the first layer
 
 
-def fold(
-    tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTables
-) -> NetworkWeights:
+def fold(tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTables) -> NetworkWeights:
     """Return the weights of the layers as functions of the tensors of a model file."""
     layers = []
     for t in range(config.n_layers):
@@ -115,7 +113,8 @@ def fold(
         )
     sent = tensors["embedding"] @ layers[0].up
     expand = tuple(
-        (tables.expansion[:, degree] * sent.unsqueeze(1)) @ layers[0].linear[degree] for degree in range(config.l_max + 1)
+        (tables.expansion[:, degree] * sent.unsqueeze(1)) @ layers[0].linear[degree]
+        for degree in range(config.l_max + 1)
     )
     return NetworkWeights(
         config=config,
@@ -153,7 +152,12 @@ def with_leaves(weights: NetworkWeights, tensors: Sequence[Tensor]) -> NetworkWe
 
 
 def first_layer(
-    ops: Operations, weights: NetworkWeights, graph: BlockGraph, neighbours: Tensor, mine: Tensor, present: Sequence[int]
+    ops: Operations,
+    weights: NetworkWeights,
+    graph: BlockGraph,
+    neighbours: Tensor,
+    mine: Tensor,
+    present: Sequence[int],
 ) -> Tensor:
     """Return node features and message invariants of layer 1, (n_centres, l_max + 2, C).
 
@@ -229,9 +233,7 @@ def _by_carrier(node: Tensor, matrices: Tensor, carrier: Tensor) -> Tensor:
     return out
 
 
-def as_torch(
-    tensors: Mapping[str, np.ndarray], device: torch.device | str, dtype: torch.dtype
-) -> dict[str, Tensor]:
+def as_torch(tensors: Mapping[str, np.ndarray], device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the network's tensors (not those of a head) on a device; index arrays stay whole numbers."""
     out: dict[str, Any] = {}
     for name, array in tensors.items():

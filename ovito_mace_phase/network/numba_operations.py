@@ -47,7 +47,7 @@ class NumbaOperations:
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    """The memory of the tensors as arrays, in one layout so that each kernel is compiled once per precision."""
+    """Return the memory of the tensors, in one layout, so that each kernel is compiled once per precision."""
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
@@ -129,10 +129,10 @@ class _Contract(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
             kernels_backward.contract(message.shape[2])(a, z, k1, p, k2, t, k3, g_array, d_message.numpy())
-        d_coefficients: list[Tensor | None] = [None, None, None]
-        if any(ctx.needs_input_grad[1:4]):
-            d_coefficients = [torch.zeros_like(k) for k in (linear, quadratic, cubic)]
-            kernels_backward.contract_coefficients(a, z, p, t, g_array, *(d.numpy() for d in d_coefficients))
+        if not any(ctx.needs_input_grad[1:4]):
+            return d_message, None, None, None, None, None, None
+        d_coefficients = [torch.zeros_like(k) for k in (linear, quadratic, cubic)]
+        kernels_backward.contract_coefficients(a, z, p, t, g_array, *(d.numpy() for d in d_coefficients))
         return d_message, *d_coefficients, None, None, None
 
 

@@ -6,8 +6,9 @@ neighbours are, so that the part of the table in use stays in the cache. With t 
 
     R(r) = h00(t) v_k + h10(t) d_k + h01(t) v_{k+1} + h11(t) d_{k+1},      t = scale x - k
 
-a cubic Hermite spline whose values v and slopes d (by t) are those of the MLP itself. The slope of the spline is used as
-the slope of R, so that the score is the gradient of what is evaluated. There are as many knots as `TOLERANCE` asks for.
+a cubic Hermite spline whose values v and slopes d (by t) are those of the MLP itself. The slope of the spline is used
+as the slope of R, so that the score is the gradient of what is evaluated. There are as many knots as `TOLERANCE` asks
+for.
 
 The last hidden layer of the MLP has 64 units, so that all L x C functions are combinations of 64:
 
@@ -89,8 +90,8 @@ def hermite_table(radial: Radial, r_max: float, tolerance: float = TOLERANCE) ->
         if table.error <= tolerance:
             return table
     raise ModelFileError(
-        f"the radial functions of this model cannot be tabulated: the error on {n_knots} knots is {table.error:.1e} of "
-        f"their largest value, wanted {tolerance:.0e}; the model file is damaged, or was trained with a broken radial MLP"
+        f"the radial functions of this model cannot be tabulated: the error on {n_knots} knots is {table.error:.1e} "
+        f"of their largest value, wanted {tolerance:.0e}; the model file is damaged, or its radial MLP is broken"
     )
 
 

@@ -1,4 +1,4 @@
-"""The operations in plain torch, for any device and precision: neighbours padded to one number, sums as batched products.
+"""The operations in plain torch, for any device and precision: neighbours padded, sums as batched products.
 
     A[lm, a, c] = sum_k Y[a, k, lm] w[a, k, c],     w = R_lc(r) source[index, c],   k = 1 .. most neighbours of a centre
 
