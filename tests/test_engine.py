@@ -28,9 +28,9 @@ from ovito_mace_phase.engine.score import score
 from ovito_mace_phase.engine.sweep import cut
 from ovito_mace_phase.errors import CancelledError, InputError
 from ovito_mace_phase.mace_backend import MaceBackend
+from ovito_mace_phase.neighbours import neighbour_list
 from ovito_mace_phase.network.operations import BlockGraph
 from ovito_mace_phase.network.reference import ReferenceNetwork
-from ovito_mace_phase.neighbours import neighbour_list
 
 PBC = [(True, True, True), (True, False, True), (False, False, False)]
 
@@ -191,7 +191,10 @@ def test_features_of_some_atoms(rng):
 
 def test_isolated_atoms_and_no_atoms(rng):
     far = dataclasses.replace(
-        random_frame(rng), positions=np.array([[0.0, 0, 0], [50, 0, 0]]), pbc=np.zeros(3, bool), carrier=np.array([0, 1])
+        random_frame(rng),
+        positions=np.array([[0.0, 0, 0], [50, 0, 0]]),
+        pbc=np.zeros(3, bool),
+        carrier=np.array([0, 1]),
     )
     found = score(far.graph(), evaluator())
     assert np.isfinite(found.log_density).all()
@@ -224,11 +227,12 @@ def test_cancel_in_mid_frame_leaves_nothing_running(rng, task):
         asked.append(1)
         return len(asked) > 10
 
+    tasks = {
+        "forward": lambda: logits_of(frame, used, cancelled=cancelled),
+        "score": lambda: score(frame.graph(), used, cancelled=cancelled),
+    }
     with pytest.raises(CancelledError):
-        if task == "forward":
-            logits_of(frame, used, cancelled=cancelled)
-        else:
-            score(frame.graph(), used, cancelled=cancelled)
+        tasks[task]()
     assert len(asked) < 20
     assert set(threading.enumerate()) == before
 

@@ -7,12 +7,13 @@ them, and nothing of size edges x channels exists in either pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from . import kernels, kernels_backward
 from .operations import BlockGraph, Polynomial, Spline
@@ -51,6 +52,21 @@ def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
+def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a backward pass that cannot be differentiated again; a graph through it would lack terms in silence."""
+
+    @wraps(backward)
+    def guarded(ctx: Any, *gradients: Tensor) -> Any:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError(
+                "these operations have first derivatives only; take the gradient without create_graph=True "
+                "(engine/training.py shows how score matching does without second derivatives)"
+            )
+        return backward(ctx, *gradients)
+
+    return guarded
+
+
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, source: Tensor, offsets: Tensor, index: Tensor, spline: Spline) -> Tensor:
@@ -65,7 +81,7 @@ class _Convolve(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_first_order
     def backward(ctx: Any, g: Tensor):
         vectors, source, offsets, index = ctx.saved_tensors
         spline = ctx.spline
@@ -91,7 +107,7 @@ class _SpeciesSums(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_first_order
     def backward(ctx: Any, g: Tensor):
         vectors, offsets, species = ctx.saved_tensors
         spline = ctx.spline
@@ -121,7 +137,7 @@ class _Contract(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_first_order
     def backward(ctx: Any, g: Tensor):
         message, linear, quadratic, cubic, carrier, pairs, triples = ctx.saved_tensors
         a, z, k1, p, k2, t, k3, g_array = _arrays(message, carrier, linear, pairs, quadratic, triples, cubic, g)
@@ -146,7 +162,7 @@ class _Invariants(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_first_order
     def backward(ctx: Any, g: Tensor):
         (message,) = ctx.saved_tensors
         d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
@@ -176,7 +192,7 @@ class _Means(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_first_order
     def backward(ctx: Any, g: Tensor):
         vectors, values, offsets, index, own, species, mine, out = ctx.saved_tensors
         d_vectors, d_values = torch.empty_like(vectors), torch.zeros_like(values)

@@ -1,0 +1,118 @@
+"""What is kept of the logits: compact scores answer as full ones do, and say when they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ovito_mace_phase.classification import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.confidence import Calibration
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.frame import make_frame
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.score_cache import ScoreCache, content_key
+from ovito_mace_phase.scores import N_BEST, SAMPLE, ScoreKeeper, stride_of
+
+PHASES = tuple(phase_table())[:60]
+CALIBRATION = Calibration(temperature=1.7)
+
+
+def kept(logits, *, full, keys=(), considered=None, blocks=3, rng=None):
+    keeper = ScoreKeeper(len(logits), PHASES, 1.7, full=full, keys=keys, considered=considered)
+    order = np.arange(len(logits)) if rng is None else rng.permutation(len(logits))
+    for rows in np.array_split(order, blocks):
+        keeper.add(rows, logits[rows].copy())
+    return keeper.result()
+
+
+@pytest.fixture
+def logits(rng):
+    return rng.normal(0, 4, (500, len(PHASES))).astype(np.float32)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6])
+def test_uniform_prior_is_exact(logits, rng, threshold):
+    full, compact = kept(logits, full=True), kept(logits, full=False, rng=rng)
+    a, b = (scores.labels(CALIBRATION, None, threshold, 0) for scores in (full, compact))
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a[2], b[2], atol=1e-5)
+    assert compact.nbytes - compact.sampled.nbytes < full.nbytes / 2
+
+
+def test_other_priors_are_never_too_sure(logits, rng):
+    weights = rng.dirichlet(np.full(len(PHASES), 0.2))
+    full, compact = kept(logits, full=True), kept(logits, full=False)
+    a, b = (scores.labels(CALIBRATION, weights, 0.0, 0) for scores in (full, compact))
+    assert (b[1] <= a[1] + 1e-5).all()
+    sure = b[1] > 0.5  # more than all others together, so it must be the best
+    assert sure.any()
+    np.testing.assert_array_equal(a[0][sure], b[0][sure])
+
+
+def test_columns(logits):
+    compact = kept(logits, full=False, keys=("FCC",))
+    fcc, hcp = (next(k for k, phase in enumerate(PHASES) if phase.key == key) for key in ("FCC", "HCP"))
+    np.testing.assert_array_equal(compact.column("FCC"), logits[:, fcc])
+    eighth = np.sort(logits, axis=1)[:, -N_BEST]
+    np.testing.assert_array_equal(compact.column("HCP"), np.maximum(logits[:, hcp], eighth))
+    with pytest.raises(InputError, match="NONSENSE"):
+        compact.column("NONSENSE")
+
+
+def test_only_some_phases(logits):
+    considered = [0, 3, 5, 7]
+    compact = kept(logits, full=False, considered=considered)
+    full = kept(logits, full=True).restricted(considered)
+    assert compact.phases == full.phases
+    np.testing.assert_array_equal(
+        compact.labels(CALIBRATION, None, 0.0, 0)[0], full.labels(CALIBRATION, None, 0.0, 0)[0]
+    )
+    with pytest.raises(InputError, match="kept for other phases"):
+        compact.restricted([0, 1])
+
+
+def test_sample_for_the_prior(rng):
+    n_atoms = 2 * SAMPLE + 5
+    logits = rng.normal(size=(n_atoms, len(PHASES))).astype(np.float32)
+    full, compact = kept(logits, full=True), kept(logits, full=False, rng=rng)
+    np.testing.assert_array_equal(full.sample(), compact.sample())
+    assert len(full.sample()) <= SAMPLE
+    assert stride_of(1) == 1
+
+
+def test_cache_asks_again_when_compact_scores_do_not_answer(logits):
+    frame = make_frame(np.zeros((1, 3)), None, None, None)
+    key, cache = content_key(frame), ScoreCache()
+    compact = kept(logits, full=False, keys=("FCC",))
+    plain = EvaluationSettings(order_parameters=("FCC",))
+    cache.put(key, plain, compact)
+    assert cache.get(key, plain) is compact
+    assert cache.get(key, EvaluationSettings()) is compact
+    assert cache.get(key, EvaluationSettings(order_parameters=("HCP",))) is None
+    assert cache.get(key, EvaluationSettings(phases=("FCC",))) is None
+    full = kept(logits, full=True)
+    cache.put(key, plain, full)
+    assert cache.get(key, EvaluationSettings(phases=("FCC",), order_parameters=("HCP",))) is full
+
+
+def test_compact_scores_of_the_shipped_model(rng):
+    from ase.build import bulk
+
+    from ovito_mace_phase import PhaseModel
+
+    crystal = bulk("Cu", cubic=True) * (4, 4, 4)
+    crystal.positions += rng.normal(0, 0.15, crystal.positions.shape)
+    frame, model = make_frame(crystal.positions, None, crystal.cell[:], True), PhaseModel.load()
+    results = {}
+    for full in (True, False):
+        wanted = EvaluationSettings(keep_logits=full, order_parameters=("HCP",))
+        scores = evaluate_scores(frame, model, wanted)
+        for prior in ("uniform", "frame"):
+            results[full, prior] = read_out(scores, model, ReadoutSettings(prior=prior))
+    for prior in ("uniform", "frame"):
+        a, b = results[True, prior], results[False, prior]
+        np.testing.assert_array_equal(a.phase, b.phase)
+        np.testing.assert_array_equal(a.order_parameter("HCP"), b.order_parameter("HCP"))
+    with pytest.raises(InputError, match="were not kept"):
+        _ = results[False, "uniform"].logits
