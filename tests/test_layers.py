@@ -14,7 +14,7 @@ import ovito_mace_phase
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
 OVITO_FILES = {"modifier.py", "ovito_input.py", "ovito_output.py"}
-MACE_FILES = {"convert.py", "network/from_mace.py"}
+MACE_FILES = {"convert.py", "network/from_mace.py", "mace_backend.py"}
 
 
 def imported_packages(path: Path) -> set[str]:

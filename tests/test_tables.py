@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from engine_tools import shipped
 
 from ovito_mace_phase.errors import ModelFileError
@@ -52,3 +53,18 @@ def test_rough_functions_are_refused(rng):
 
     with pytest.raises(ModelFileError, match="cannot be tabulated"):
         tables.hermite_table(rough, 6.0)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_radial_functions_equal_those_of_the_reference(layer, rng):
+    from ovito_mace_phase.network.radial import bessel_basis, radial_mlp
+
+    tensors, config, _ = shipped()
+    r = torch.from_numpy(rng.uniform(0.5, 6.3, 200)).requires_grad_()
+    weights = [torch.as_tensor(tensors[f"layers.{layer}.radial.{k}"]).double() for k in range(4)]
+    wanted = radial_mlp(bessel_basis(r, config.r_max, config.n_bessel, config.cutoff_p), weights, config.n_channels)
+    value, slope = tables.radial_functions(tensors, config, layer)(r.detach().numpy())
+    assert np.abs(value - wanted.flatten(1).detach().numpy()).max() < 1e-11 * np.abs(value).max()
+    mix = rng.normal(size=value.shape[1])
+    (exact,) = torch.autograd.grad((wanted.flatten(1) @ torch.from_numpy(mix)).sum(), r)
+    np.testing.assert_allclose(slope @ mix, exact.numpy(), atol=1e-10 * np.abs(slope @ mix).max())

@@ -43,27 +43,42 @@ Radial = Callable[[npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], npt.
 
 
 def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, layer: int) -> Radial:
-    """Return `radial(r) -> (values, derivatives)` of one layer, each (n, (l_max + 1) C) float64, from the exact MLP."""
-    import torch
+    """Return `radial(r) -> (values, derivatives)` of one layer, each (n, (l_max + 1) C) float64, from the exact MLP.
 
-    from .radial import bessel_basis, radial_mlp
-
+    The functions of `radial.py` with their derivatives written out: torch's forward derivatives are not safe when two
+    threads load models at once.
+    """
     weights = [
-        torch.as_tensor(tensors[f"layers.{layer}.radial.{k}"], dtype=torch.float64)
-        for k in range(len(config.radial_hidden) + 1)
+        np.asarray(tensors[f"layers.{layer}.radial.{k}"], dtype=np.float64) for k in range(len(config.radial_hidden) + 1)
     ]
 
-    def exact(r: torch.Tensor) -> torch.Tensor:
-        return radial_mlp(
-            bessel_basis(r, config.r_max, config.n_bessel, config.cutoff_p), weights, config.n_channels
-        ).flatten(1)
-
     def radial(r: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        distance = torch.as_tensor(r, dtype=torch.float64)
-        value, slope = torch.func.jvp(exact, (distance,), (torch.ones_like(distance),))[:2]
-        return value.numpy(), slope.numpy()
+        value, slope = _bessel(r, config)
+        for k, weight in enumerate(weights):
+            value, slope = value @ weight, slope @ weight
+            if k + 1 < len(weights):
+                gate = 0.5 * (1.0 + np.tanh(0.5 * value))  # logistic function
+                value, slope = value * gate, slope * gate * (1.0 + value * (1.0 - gate))
+        return value, slope
 
     return radial
+
+
+def _bessel(
+    r: npt.NDArray[np.float64], config: NetworkConfig
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the Bessel functions times the cutoff of `radial.py` and their derivatives, (n, n_bessel) each."""
+    frequency = np.arange(1, config.n_bessel + 1) * np.pi / config.r_max
+    r = r[:, None]
+    wave = np.sin(frequency * r) / r
+    d_wave = (frequency * np.cos(frequency * r) - wave) / r
+    x, p = r / config.r_max, float(config.cutoff_p)
+    inside = x < 1.0
+    cutoff = 1.0 - x**p * ((p + 1) * (p + 2) / 2 - p * (p + 2) * x + p * (p + 1) / 2 * x * x)
+    d_cutoff = -p * (p + 1) * (p + 2) / 2 * x ** (p - 1) * (1.0 - x) ** 2 / config.r_max
+    cutoff, d_cutoff = np.where(inside, cutoff, 0.0), np.where(inside, d_cutoff, 0.0)
+    scale = np.sqrt(2.0 / config.r_max)
+    return scale * wave * cutoff, scale * (d_wave * cutoff + wave * d_cutoff)
 
 
 @dataclass(frozen=True, kw_only=True)
