@@ -34,15 +34,24 @@ _SAMPLING = 0.002  # s between two looks at the memory in use
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One task on one frame: seconds of every turn, and the memory it took above what was in use before (bytes)."""
+    """One task on a frame of `n_atoms`: seconds of every turn, and the memory it took above what was in use (bytes)."""
 
+    n_atoms: int
     seconds: tuple[float, ...]
     peak_bytes: int | None
 
     @property
-    def best(self) -> float:
-        """Seconds of the fastest turn."""
-        return min(self.seconds)
+    def rate(self) -> float:
+        """Atoms per second in the fastest turn."""
+        return self.n_atoms / min(self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Something to time: a call that works on `n_atoms`."""
+
+    n_atoms: int
+    call: Callable[[], Any]
 
 
 def thermal_frame(name: str, n_atoms: int, seed: int = 0) -> Frame:
@@ -73,22 +82,25 @@ def thermal_frame(name: str, n_atoms: int, seed: int = 0) -> Frame:
     return make_frame(positions, species, cell * repeat[:, None], True)
 
 
-def measure(tasks: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, Measured]:
+def measure(tasks: Mapping[str, Task], turns: int) -> dict[str, Measured]:
     """Call every task once to warm up and then once a turn; memory is watched in a turn of its own."""
     for task in tasks.values():
-        task()
+        task.call()
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(turns):
         for name, task in tasks.items():
             started = time.perf_counter()
-            task()
+            task.call()
             seconds[name].append(time.perf_counter() - started)
-    return {name: Measured(seconds=tuple(seconds[name]), peak_bytes=peak_memory(task)) for name, task in tasks.items()}
+    return {
+        name: Measured(n_atoms=task.n_atoms, seconds=tuple(seconds[name]), peak_bytes=peak_memory(task.call))
+        for name, task in tasks.items()
+    }
 
 
 def ratio(slow: Measured, fast: Measured) -> float:
-    """Return how many times faster `fast` is: the median over turns."""
-    return float(np.median(np.array(slow.seconds) / np.array(fast.seconds)))
+    """Return how many times more atoms per second `fast` works on: the median over turns."""
+    return float(np.median(np.array(slow.seconds) / np.array(fast.seconds)) * fast.n_atoms / slow.n_atoms)
 
 
 def peak_memory(task: Callable[[], Any]) -> int | None:

@@ -156,9 +156,10 @@ def plot_speed(path: Path, rows: Sequence[Mapping[str, Any]], subtitle: str) -> 
     for axes, name in zip(panels, frames, strict=True):
         for kind in dict.fromkeys(row["backend"] for row in rows):
             mine = [row for row in rows if row["frame"] == name and row["backend"] == kind]
+            sizes = sorted({row["n_atoms"] for row in mine})
             axes.plot(
-                [row["n_atoms"] for row in mine],
-                [row["atoms_per_second"] for row in mine],
+                sizes,
+                [max(row["atoms_per_second"] for row in mine if row["n_atoms"] == size) for size in sizes],
                 "o-",
                 color=_SPEED_COLORS.get(kind),
                 label=_SPEED_NAMES.get(kind, kind),

@@ -61,10 +61,11 @@ class PhaseScores(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FullScores:
-    """All logits, (n_atoms, n_phases) float32."""
+    """All logits, (n_atoms, n_phases) float32, and what answers for a uniform prior at once."""
 
     phases: tuple[Phase, ...]
     logits: Float32
+    summary: CompactScores | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -72,7 +73,7 @@ class FullScores:
     @property
     def nbytes(self) -> int:
         """See `PhaseScores`."""
-        return self.logits.nbytes
+        return self.logits.nbytes + (0 if self.summary is None else self.summary.nbytes)
 
     def sample(self) -> Float32:
         """See `PhaseScores`."""
@@ -90,6 +91,8 @@ class FullScores:
         self, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float, other: int | None
     ) -> Labels:
         """See `PhaseScores`."""
+        if weights is None and self.summary is not None:
+            return self.summary.labels(calibration, None, threshold, other)
         return label(self.logits, calibration, weights, threshold, other)
 
 
@@ -240,25 +243,20 @@ class ScoreKeeper:
         self._considered = None if considered is None or full else list(considered)
         self.phases = phases if self._considered is None else tuple(phases[k] for k in self._considered)
         self._logits = np.zeros((n_atoms, len(phases)), dtype=np.float32) if full else None
-        if full:
-            return
         n_best = min(N_BEST, len(self.phases))
-        self._stride = stride_of(n_atoms)
+        self._stride = n_atoms + 1 if full else stride_of(n_atoms)
         self._best_columns = np.zeros((n_atoms, n_best), dtype=np.int16)
         self._best = np.zeros((n_atoms, n_best), dtype=np.float32)
         self._log_density, self._log_norm = np.zeros((2, n_atoms), dtype=np.float32)
         self._sampled = np.zeros((-(-n_atoms // self._stride), len(self.phases)), dtype=np.float32)
-        self._columns = {key: np.zeros(n_atoms, dtype=np.float32) for key in keys}
+        self._columns = {} if full else {key: np.zeros(n_atoms, dtype=np.float32) for key in keys}
 
     def add(self, atoms: npt.NDArray[np.int64], logits: Float32) -> None:
         """Take the logits (n, n_phases) of some atoms; safe from several threads for different atoms."""
+        from .network.kernels import best_columns, log_sums
+
         if self._logits is not None:
             self._logits[atoms] = logits
-            return
-        import torch
-
-        from .network.kernels import best_columns
-
         for key, column in self._columns.items():
             column[atoms] = logits[:, _place(self._all_phases, key)]
         if self._considered is not None:
@@ -267,17 +265,15 @@ class ScoreKeeper:
         values = np.empty(columns.shape, dtype=np.float32)
         best_columns(logits, columns, values)
         self._best_columns[atoms], self._best[atoms] = columns, values
-        given = torch.from_numpy(logits)
-        self._log_density[atoms] = torch.logsumexp(given, 1).numpy()
-        self._log_norm[atoms] = torch.logsumexp(given / self._temperature, 1).numpy()
+        density, norm = np.empty((2, len(atoms)), dtype=np.float32)
+        log_sums(logits, 1.0 / self._temperature, density, norm)
+        self._log_density[atoms], self._log_norm[atoms] = density, norm
         taken = atoms % self._stride == 0
         self._sampled[atoms[taken] // self._stride] = logits[taken]
 
     def result(self) -> PhaseScores:
         """Return what was kept."""
-        if self._logits is not None:
-            return FullScores(phases=self.phases, logits=self._logits)
-        return CompactScores(
+        summary = CompactScores(
             phases=self.phases,
             best_columns=self._best_columns,
             best=self._best,
@@ -287,3 +283,6 @@ class ScoreKeeper:
             columns=self._columns,
             temperature=self._temperature,
         )
+        if self._logits is None:
+            return summary
+        return FullScores(phases=self.phases, logits=self._logits, summary=summary)

@@ -75,7 +75,7 @@ def test_peak_memory_sees_what_a_call_takes():
 
 
 def test_ratio_is_taken_within_turns():
-    slow = benchmark.Measured(seconds=(2.0, 20.0, 4.0), peak_bytes=None)
-    fast = benchmark.Measured(seconds=(1.0, 10.0, 1.0), peak_bytes=None)
-    assert benchmark.ratio(slow, fast) == 2.0
-    assert fast.best == 1.0
+    slow = benchmark.Measured(n_atoms=5, seconds=(2.0, 20.0, 4.0), peak_bytes=None)
+    fast = benchmark.Measured(n_atoms=10, seconds=(1.0, 10.0, 1.0), peak_bytes=None)
+    assert benchmark.ratio(slow, fast) == 4.0
+    assert fast.rate == 10.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from ovito_mace_phase.classification import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
-from ovito_mace_phase.confidence import Calibration
+from ovito_mace_phase.confidence import Calibration, label
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import make_frame
+from ovito_mace_phase.network.kernels import log_sums
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.score_cache import ScoreCache, content_key
 from ovito_mace_phase.scores import N_BEST, SAMPLE, ScoreKeeper, stride_of
@@ -33,11 +35,24 @@ def logits(rng):
 @pytest.mark.parametrize("threshold", [0.0, 0.6])
 def test_uniform_prior_is_exact(logits, rng, threshold):
     full, compact = kept(logits, full=True), kept(logits, full=False, rng=rng)
-    a, b = (scores.labels(CALIBRATION, None, threshold, 0) for scores in (full, compact))
+    a = label(logits, CALIBRATION, None, threshold, 0)  # without any short cut
+    for b in (full.labels(CALIBRATION, None, threshold, 0), compact.labels(CALIBRATION, None, threshold, 0)):
+        same_labels(a, b)
+    assert compact.nbytes - compact.sampled.nbytes < full.logits.nbytes / 2
+
+
+def same_labels(a, b):
     np.testing.assert_array_equal(a[0], b[0])
     np.testing.assert_allclose(a[1], b[1], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(a[2], b[2], atol=1e-5)
-    assert compact.nbytes - compact.sampled.nbytes < full.nbytes / 2
+
+
+def test_log_sums(rng):
+    logits = (rng.normal(0, 1, (300, 77)) * rng.uniform(0, 60, (300, 1))).astype(np.float32)
+    density, norm = np.empty((2, 300), dtype=np.float32)
+    log_sums(logits, 0.4, density, norm)
+    np.testing.assert_allclose(density, logsumexp(logits.astype(float), axis=1), rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(norm, logsumexp(0.4 * logits.astype(float), axis=1), rtol=1e-6, atol=2e-6)
 
 
 def test_other_priors_are_never_too_sure(logits, rng):

@@ -274,3 +274,44 @@ def best_columns(logits, columns, values):
             values[row, place] = value
             columns[row, place] = column
             held = min(held + 1, most)
+
+
+@kernel(**COMPILED)
+def log_sums(logits, inverse_temperature, log_density, log_norm):
+    """Write logsumexp of each row of logits (n, n_phases) float32, and of the logits times `inverse_temperature`.
+
+    exp(x) = 2^k exp(f), k the whole number next to x / ln 2, |f| <= ln 2 / 2, by its series to f^7: vectorised, unlike
+    the library's exp, and exact to float32.
+    """
+    n_rows, n_columns = logits.shape
+    bits = np.empty(n_columns, dtype=np.int32)
+    powers = bits.view(np.float32)
+    inverse_ln2, ln2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
+    for row in range(n_rows):
+        source = logits[row]
+        top = source[0]
+        for c in range(n_columns):
+            top = max(top, source[c])
+        for turn in range(2):
+            scale = np.float32(inverse_temperature) if turn else np.float32(1.0)
+            for c in range(n_columns):
+                whole = np.floor(max((source[c] - top) * scale, np.float32(-80.0)) * inverse_ln2 + np.float32(0.5))
+                bits[c] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+            total = np.float32(0.0)
+            for c in range(n_columns):
+                x = max((source[c] - top) * scale, np.float32(-80.0))
+                f = x - np.floor(x * inverse_ln2 + np.float32(0.5)) * ln2
+                series = np.float32(1 / 5040)
+                series = series * f + np.float32(1 / 720)
+                series = series * f + np.float32(1 / 120)
+                series = series * f + np.float32(1 / 24)
+                series = series * f + np.float32(1 / 6)
+                series = series * f + np.float32(0.5)
+                series = series * f + np.float32(1.0)
+                series = series * f + np.float32(1.0)
+                total += series * powers[c]
+            value = top * scale + np.float32(np.log(total))
+            if turn:
+                log_norm[row] = value
+            else:
+                log_density[row] = value

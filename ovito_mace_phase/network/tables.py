@@ -49,7 +49,8 @@ def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, l
     threads load models at once.
     """
     weights = [
-        np.asarray(tensors[f"layers.{layer}.radial.{k}"], dtype=np.float64) for k in range(len(config.radial_hidden) + 1)
+        np.asarray(tensors[f"layers.{layer}.radial.{k}"], dtype=np.float64)
+        for k in range(len(config.radial_hidden) + 1)
     ]
 
     def radial(r: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
