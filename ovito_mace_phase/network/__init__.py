@@ -7,7 +7,10 @@
     harmonics.py    direction -> real spherical harmonics up to l = 3
     contraction.py  messages -> invariant products of up to three of them
     reference.py    the network in plain torch: slow, readable, any precision; what every kernel is tested against
-    tables.py, kernels.py, fused.py   the same on the CPU at speed: splines of the radial functions, fused numba loops
+    tables.py       radial functions as splines
+    layers.py       the layers on a block of atoms, differentiable, at speed, out of
+    operations.py   operations with one signature: numba_operations.py (kernels.py, kernels_backward.py, angles.py) on the
+                    CPU, torch_operations.py anywhere
 
 Only `weights`, `from_mace` and `elements` can be imported without torch.
 """
