@@ -258,6 +258,35 @@ def test_cheap_parameters_use_stored_logits(fake):
     assert fake.calls == 3
 
 
+def test_large_frames_keep_the_best_scores_only(fake, monkeypatch):
+    """As above 240,000 atoms: what can be answered at once is, what cannot is evaluated again."""
+    import ovito_mace_phase.classification as classification
+
+    modifier = MacePhaseModifier()
+    line = copper(modifier)
+    full = line.compute()
+    auto = [name for name in full.particles.keys() if name.startswith("OP_")]  # noqa: SIM118 - not a dict
+    monkeypatch.setattr(classification, "FULL_BYTES", 0)
+    modifier = MacePhaseModifier()
+    line = copper(modifier)
+    compact = line.compute()
+    assert fake.calls == 2
+    for name in ("Phase", "Confidence", "Phase Margin", *auto):
+        np.testing.assert_allclose(compact.particles[name][...], full.particles[name][...], rtol=1e-5)
+    modifier.confidence_threshold, modifier.prior = 0.9, "frame"
+    line.compute()
+    assert fake.calls == 2
+    modifier.order_parameters = "BCC"
+    np.testing.assert_array_equal(line.compute().particles["OP_BCC"][...], -1.0)
+    assert fake.calls == 3
+    modifier.phases = "FCC,BCC"
+    assert "MacePhase.counts.HCP" not in line.compute().attributes
+    assert fake.calls == 4
+    modifier.confidence_threshold = 0.2
+    line.compute()
+    assert fake.calls == 4
+
+
 def test_selection_and_positions_are_part_of_the_key(fake):
     select = ExpressionSelectionModifier(expression="Position.Z < 5")
     line = copper(select, MacePhaseModifier(only_selected=True))

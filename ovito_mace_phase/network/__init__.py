@@ -9,8 +9,8 @@
     reference.py    the network in plain torch: slow, readable, any precision; what every kernel is tested against
     tables.py       radial functions as splines
     layers.py       the layers on a block of atoms, differentiable, at speed, out of
-    operations.py   operations with one signature: numba_operations.py (kernels.py, kernels_backward.py, angles.py) on the
-                    CPU, torch_operations.py anywhere
+    operations.py   operations with one signature: numba_operations.py (kernels.py, kernels_backward.py, angles.py) on
+                    the CPU, torch_operations.py anywhere
 
 Only `weights`, `from_mace` and `elements` can be imported without torch.
 """
