@@ -10,6 +10,7 @@ Source of the pair search: G. Fraux et al., vesin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,22 @@ def neighbour_list(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cut
         raise InputError(f"atom {atom} has position {positions[atom]}: positions must be finite numbers")
     box = complete_cell(positions, np.asarray(cell, dtype=np.float64).reshape(3, 3), pbc, cutoff)
     return _search(positions, box, pbc, cutoff)
+
+
+def side_by_side(parts: Sequence[Edges]) -> Edges:
+    """Put the edges of several frames into one list, atoms numbered on; without shifts."""
+    offsets, neighbour, n_atoms, n_edges = [np.zeros(1, dtype=np.int64)], [], 0, 0
+    for edges in parts:
+        offsets.append(edges.offsets[1:] + n_edges)
+        neighbour.append(edges.neighbour + n_atoms)
+        n_atoms += edges.n_atoms
+        n_edges += edges.n_edges
+    return Edges(
+        offsets=np.concatenate(offsets),
+        neighbour=np.concatenate(neighbour),
+        vectors=np.concatenate([edges.vectors for edges in parts]),
+        shifts=None,
+    )
 
 
 def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:

@@ -132,6 +132,7 @@ def _view() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArr
 _SPEED_COLORS = {
     "engine": "#1f77b4",
     "score": "#17becf",
+    "training": "#9467bd",
     "mace": "#d62728",
     "mace-forces": "#ff9896",
     "ptm": "#2ca02c",
@@ -140,6 +141,7 @@ _SPEED_COLORS = {
 _SPEED_NAMES = {
     "engine": "this package, classify",
     "score": "this package, score",
+    "training": "this package, training step",
     "mace": "mace-torch, forward",
     "mace-forces": "mace-torch, energy + forces",
     "ptm": "OVITO PTM",

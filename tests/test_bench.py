@@ -21,14 +21,14 @@ def run(*arguments):
 @pytest.mark.slow
 def test_all_backends(tmp_path, capsys):
     numbers, picture = tmp_path / "speed.json", tmp_path / "speed.png"
-    options = ("--sizes", "200", "--frames", "nacl", "--turns", 1, "--json", numbers, "--plot", picture)
+    options = ("--sizes", "260", "--frames", "nacl", "--turns", 1, "--json", numbers, "--plot", picture)
     assert run(*options) == 0
     text = capsys.readouterr().out
     assert "x mace" in text
     assert "error against float64" in text
     found = json.loads(numbers.read_text())
     kinds = {row["backend"] for row in found["rows"]}
-    assert kinds == {"engine", "score", "mace", "mace-forces", "ptm", "cna"}
+    assert kinds == {"engine", "score", "training", "mace", "mace-forces", "ptm", "cna"}
     assert len(found["rows"]) == len(kinds)
     for row in found["rows"]:
         assert row["atoms_per_second"] > 0

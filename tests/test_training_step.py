@@ -12,7 +12,7 @@ from torch import nn
 
 from ovito_mace_phase.engine.training import Batch, TrainableModel, share_out, training_step
 from ovito_mace_phase.head import PhaseHead
-from ovito_mace_phase.neighbours import Edges, neighbour_list
+from ovito_mace_phase.neighbours import neighbour_list, side_by_side
 from ovito_mace_phase.network.reference import ReferenceNetwork, edge_indices, edge_vectors
 from ovito_mace_phase.threads import BlockPool
 
@@ -29,22 +29,12 @@ def trainable(dtype):
 
 def batch_of(frames, rng):
     """Frames side by side, every third atom without a label."""
-    offsets, neighbour, vectors, n_atoms, n_edges = [np.zeros(1, dtype=np.int64)], [], [], 0, 0
-    for frame in frames:
-        edges = neighbour_list(frame.positions, frame.cell, frame.pbc, 6.05)
-        offsets.append(edges.offsets[1:] + n_edges)
-        neighbour.append(edges.neighbour + n_atoms)
-        vectors.append(edges.vectors)
-        n_atoms, n_edges = n_atoms + len(frame.positions), n_edges + edges.n_edges
+    edges = side_by_side([neighbour_list(frame.positions, frame.cell, frame.pbc, 6.05) for frame in frames])
+    n_atoms = edges.n_atoms
     label = rng.integers(0, 20, n_atoms)
     label[::3] = -1
     return Batch(
-        edges=Edges(
-            offsets=np.concatenate(offsets),
-            neighbour=np.concatenate(neighbour),
-            vectors=np.concatenate(vectors),
-            shifts=None,
-        ),
+        edges=edges,
         carrier=np.concatenate([frame.carrier for frame in frames]),
         label=label,
         displacement=rng.normal(0, 0.1, (n_atoms, 3)),

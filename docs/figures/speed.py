@@ -2,7 +2,7 @@
 
     ovito-mace-phase bench --frames cu --sizes 20000,4000,1000 --json a.json
     ovito-mace-phase bench --frames cu,nacl,ice --sizes 100000 --backends engine,score,ptm,cna --turns 2 --json b.json
-    ovito-mace-phase bench --frames nacl,ice --sizes 4000 --turns 2 --json c.json
+    ovito-mace-phase bench --frames nacl,ice --sizes 1000 --json c.json
     python docs/figures/speed.py a.json b.json c.json
 
 Without arguments it draws speed.json again.

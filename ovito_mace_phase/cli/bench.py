@@ -24,7 +24,7 @@ from ovito_mace_phase.benchmark import (
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
 
-BACKENDS = ("engine", "score", "mace", "mace-forces", "ptm", "cna")
+BACKENDS = ("engine", "score", "training", "mace", "mace-forces", "ptm", "cna")
 STOCK_ATOMS = 4000
 """Stock mace-torch takes 1.3 to 2 MB an atom: beside a larger frame it is timed on one of about this size."""
 _SMALL = 250  # atoms of the frame that errors are measured on
@@ -38,8 +38,8 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     default=",".join(BACKENDS),
     show_default=True,
     metavar="NAMES",
-    help="engine: classify; score: log-density and gradient; mace: stock forward pass; mace-forces: stock energy and "
-    "forces; ptm, cna: OVITO.",
+    help="engine: classify; score: log-density and gradient; training: a step of the whole model; mace: stock forward "
+    "pass; mace-forces: stock energy and forces; ptm, cna: OVITO.",
 )
 @click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Turns that are counted.")
 @click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
@@ -115,11 +115,14 @@ class _Bench:
         self._oracle: Any = None
 
     def run(self, frame: Frame, small: Frame, kinds: tuple[str, ...], turns: int) -> dict[str, Measured]:
-        """Measure the backends, mace-torch on the small frame."""
+        """Measure the backends, mace-torch and training on the small frame."""
         tasks = {}
         for kind in kinds:
-            given = small if kind.startswith("mace") else frame
-            tasks[kind] = Task(n_atoms=len(given), call=getattr(self, "_" + kind.replace("-", "_"))(given))
+            if kind == "training" and len(small) < _sample_size():
+                continue
+            given = small if kind.startswith("mace") or kind == "training" else frame
+            n_atoms = len(given) - len(given) % _sample_size() if kind == "training" else len(given)
+            tasks[kind] = Task(n_atoms=n_atoms, call=getattr(self, "_" + kind.replace("-", "_"))(given))
         return measure(tasks, turns)
 
     def errors(self, frame: Frame) -> dict[str, float]:
@@ -148,6 +151,33 @@ class _Bench:
 
     def _score(self, frame: Frame) -> Callable[[], Any]:
         return lambda: self.model.score(frame)
+
+    def _training(self, frame: Frame) -> Callable[[], Any]:
+        """Return a training step on the frame, cut into samples of some 250 atoms that are put side by side."""
+        from ovito_mace_phase.engine.training import Batch, TrainableModel, training_step
+        from ovito_mace_phase.head import PhaseHead
+        from ovito_mace_phase.neighbours import neighbour_list, side_by_side
+        from ovito_mace_phase.threads import BlockPool
+
+        sample = thermal_frame("cu", _SMALL)
+        count = len(frame) // len(sample)
+        edges = neighbour_list(sample.positions, sample.cell, sample.pbc, self.config.r_max + 0.1)
+        n_atoms = count * len(sample)
+        batch = Batch(
+            edges=side_by_side([edges] * count),
+            carrier=np.arange(n_atoms) % 2,
+            label=np.ones(n_atoms, dtype=np.int64),
+            displacement=np.random.default_rng(0).normal(0.0, 0.1, (n_atoms, 3)),
+            sample=np.repeat(np.arange(count), len(sample)),
+        )
+        head = PhaseHead.from_tensors(self.tensors, self.card).requires_grad_(True)
+        model = TrainableModel(self.tensors, self.config, head)
+
+        def step() -> None:
+            with BlockPool() as pool:
+                training_step(model, batch, noise_scale=0.15, pool=pool)
+
+        return step
 
     def _mace_inputs(self, frame: Frame) -> tuple[Any, dict[str, Any]]:
         import torch
@@ -184,6 +214,11 @@ class _Bench:
         from ovito.modifiers import CommonNeighborAnalysisModifier
 
         return _ovito_task(frame, CommonNeighborAnalysisModifier)
+
+
+def _sample_size() -> int:
+    """Return the atoms of a sample of `training`."""
+    return len(thermal_frame("cu", _SMALL))
 
 
 def _ovito_task(frame: Frame, modifier: Any) -> Callable[[], Any]:

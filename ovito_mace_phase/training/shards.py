@@ -20,7 +20,7 @@ from ovito_mace_phase.engine.evaluator import Evaluator
 from ovito_mace_phase.engine.features import features_of
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
-from ovito_mace_phase.neighbours import Edges, neighbour_list
+from ovito_mace_phase.neighbours import Edges, neighbour_list, side_by_side
 from ovito_mace_phase.phases import Phase
 
 from .background import random_packing, shaken_melt, shattered
@@ -219,25 +219,14 @@ def concatenate(
     centres : list of (at most keep,) int64
         Rows chosen of each frame.
     """
-    offsets, neighbour, vectors, centres = [np.zeros(1, dtype=np.int64)], [], [], []
-    n_atoms = n_edges = 0
+    parts, centres, n_atoms = [], [], 0
     for sample in samples:
         frame = sample.frame
-        edges = neighbour_list(frame.positions, frame.cell, frame.pbc, r_max)
-        offsets.append(edges.offsets[1:] + n_edges)
-        neighbour.append(edges.neighbour + n_atoms)
-        vectors.append(edges.vectors)
+        parts.append(neighbour_list(frame.positions, frame.cell, frame.pbc, r_max))
         chosen = np.sort(rng.choice(len(frame), size=min(keep, len(frame)), replace=False))
         centres.append(chosen + n_atoms)
         n_atoms += len(frame)
-        n_edges += len(edges.neighbour)
-    whole = Edges(
-        offsets=np.concatenate(offsets),
-        neighbour=np.concatenate(neighbour),
-        vectors=np.concatenate(vectors),
-        shifts=None,
-    )
-    return whole, np.concatenate([sample.carrier for sample in samples]), centres
+    return side_by_side(parts), np.concatenate([sample.carrier for sample in samples]), centres
 
 
 def random_alloy(structure: CrystalStructure, rng: np.random.Generator) -> CrystalStructure:
