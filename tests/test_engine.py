@@ -97,6 +97,18 @@ def test_any_cut_into_slabs_and_blocks_gives_the_same(rng, repeat, pbc):
     assert len(cut(grid, evaluator(), 1 << 40)) == 1
 
 
+def test_blocks_fill_the_threads(rng):
+    slabs = cut(crystal(rng, (5, 5, 2)).graph().grid, evaluator(), 1 << 40)  # 200 atoms
+    for size, n_threads, count in [(512, 1, 1), (512, 2, 2), (60, 3, 6), (512, 100, 1), (1, 4, 200)]:
+        blocks = slabs.blocks(0, size, 200, n_threads)
+        assert len(blocks) == count
+        assert [blocks[0][0], *(last for _, last in blocks)] == [*(first for first, _ in blocks), 200]
+        sizes = [last - first for first, last in blocks]
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= size
+    assert slabs.blocks(0, 512, 0, 4) == []
+
+
 def test_three_layers_in_slabs(rng):
     """More layers than the shipped network has: the last one repeated."""
     tensors, config, _ = shipped()
@@ -277,7 +289,7 @@ def test_out_of_memory_halves_the_blocks(rng, monkeypatch):
     tight = dataclasses.replace(evaluator(), operations=Tight())
     monkeypatch.setattr(engine_run, "_SMALLEST_BLOCK", 8)
     np.testing.assert_allclose(logits_of(frame, tight), wanted, atol=3e-4)
-    assert max(sizes) > 60
+    assert max(sizes) > 30
     assert sizes[-1] <= 30
     monkeypatch.setattr(engine_run, "_SMALLEST_BLOCK", 64)
     with pytest.raises(InputError, match="no room for blocks"):

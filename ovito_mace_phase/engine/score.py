@@ -133,7 +133,7 @@ class ScoreSweep(Sweep):
 
     def _gather(self, slab: int, work: Callable[[tuple[int, int]], _BlockResult], weight: float) -> None:
         """Add up what the blocks of a slab leave, in their order, so that sums do not depend on the threads."""
-        blocks = self.slabs.blocks(slab, self.evaluator.block_size, len(self.frame.grid))
+        blocks = self.slabs.blocks(slab, self.evaluator.block_size, len(self.frame.grid), self.pool.count)
         for (first, last), found in zip(blocks, self.pool.map(work, blocks), strict=True):
             _add_edges(found.offsets, found.neighbour, found.d_vectors, first, self.gradient)
             for array, rows, amount in found.additions:

@@ -30,6 +30,7 @@ from .schedule import Step, most_held, schedule
 from .window import Window
 
 _LAST_WEIGHT = 3.0  # of the last layer and the head in the progress, by time
+_TINY = 16  # atoms
 _SPARE_SLOTS = 5  # slabs held at once, by `schedule`, in a periodic frame and two layers
 
 
@@ -75,10 +76,15 @@ class Slabs:
         found = self._grid.layers_around(int(self._layers[slab]), int(self._layers[slab + 1]))
         return np.unique(np.searchsorted(self._layers, found, side="right") - 1).tolist()
 
-    def blocks(self, slab: int, size: int, stop: int) -> list[tuple[int, int]]:
-        """Return (first, last) of the blocks of a slab, of nearly equal size, up to atom `stop`."""
+    def blocks(self, slab: int, size: int, stop: int, n_threads: int = 1) -> list[tuple[int, int]]:
+        """Return (first, last) of the blocks of a slab, of nearly equal size, up to atom `stop`.
+
+        As many as fill the threads evenly, unless that makes them tiny.
+        """
         first, last = int(self.bounds[slab]), min(int(self.bounds[slab + 1]), stop)
         count = max(0, -(-(last - first) // size))
+        if last - first >= _TINY * n_threads:
+            count = -(-count // n_threads) * n_threads
         edges = np.linspace(first, last, count + 1).astype(int).tolist() if count else []
         return list(pairwise(edges))
 
@@ -157,7 +163,7 @@ class Sweep:
 
     def _each(self, slab: int, work: Callable[[tuple[int, int]], None], weight: float, stop: int) -> None:
         """Work on the blocks of a slab, up to atom `stop`, in the pool and report."""
-        blocks = self.slabs.blocks(slab, self.evaluator.block_size, stop)
+        blocks = self.slabs.blocks(slab, self.evaluator.block_size, stop, self.pool.count)
         for (first, last), _ in zip(blocks, self.pool.map(work, blocks), strict=True):
             self._report(weight * (last - first))
 
