@@ -11,4 +11,6 @@
     warm_up.py      kernels are compiled before the work starts, and that is said
     features.py, listed.py   features of chosen atoms of many small frames, to train a head on
     reference.py    plain torch, float64: what all of this is measured against
+
+Arrays are in the sorted order of the grid throughout.
 """
