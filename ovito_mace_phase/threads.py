@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TypeVar
 
 from .errors import CancelledError, InputError
@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 VARIABLE = "OVITO_MACE_PHASE_THREADS"
 _chosen: list[int] = []
+_starting = threading.Lock()
 
 
 def set_threads(count: int) -> None:
@@ -74,6 +75,12 @@ class BlockPool:
     def __enter__(self) -> BlockPool:
         import torch
 
+        with _starting:  # another pool that starts now must not take its workers' number for torch's own
+            self._start(torch)
+        return self
+
+    def _start(self, torch: ModuleType) -> None:
+        """Start all threads, each with one core for matrix products."""
         before = torch.get_num_threads()
         meeting = threading.Barrier(self.count + 1)
 
@@ -87,7 +94,6 @@ class BlockPool:
         torch.set_num_threads(before)  # the number for threads of others
         for future in started:
             future.result()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

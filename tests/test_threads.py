@@ -101,3 +101,23 @@ def test_budget(monkeypatch):
     set_memory("1M")
     assert memory.memory_budget("cpu") == 2**20
     assert memory.memory_budget("cpu", "2M") == 2**21
+
+
+def test_pools_that_start_at_once_leave_torch_as_it_was():
+    before = torch.get_num_threads()
+
+    def work():
+        for _ in range(20):
+            with BlockPool(3) as pool:
+                list(pool.map(lambda k: k, range(6)))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    seen = []
+    late = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    late.start()
+    late.join()
+    assert seen == [before]
