@@ -2,8 +2,7 @@
 
     all      (n_atoms, n_phases) float32: any change of prior, threshold and choice of phases is answered exactly
     compact  the N_BEST largest logits of each atom, logsumexp_c l and logsumexp_c l / T, the logits of every k-th
-    atom (for
-             the prior of the frame), and the columns asked for: some 60 bytes an atom
+             atom (for the prior of the frame), and the columns asked for: some 60 bytes an atom
 
 From compact scores the label and the confidence under a uniform prior are exact. Under another prior the phases that
 are not kept count with the most they can be, so that a confidence is never too high.
@@ -111,8 +110,6 @@ class CompactScores:
     sampled : (n_sampled, n_phases) float32
     columns : mapping
         Key -> logits of a phase, (n_atoms,).
-    temperature : float
-        T of `log_norm`.
     """
 
     phases: tuple[Phase, ...]
@@ -121,7 +118,6 @@ class CompactScores:
     log_density: Float32
     log_norm: Float32
     sampled: Float32
-    temperature: float
     columns: Mapping[str, Float32] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -176,9 +172,8 @@ class CompactScores:
 
     def _rest(self, weights: npt.NDArray[np.float64], temperature: float) -> Float32:
         """Return the log of the most that the phases not kept can weigh."""
-        kept = np.zeros((len(self), 1), dtype=np.float32)
-        kept[:, 0] = _log_sum(self.best / np.float32(temperature))
-        share = -np.expm1(np.minimum(kept[:, 0] - self.log_norm, 0.0))  # of the uniform posterior
+        kept = _log_sum(self.best / np.float32(temperature))
+        share = -np.expm1(np.minimum(kept - self.log_norm, 0.0))  # of the uniform posterior
         order = np.argsort(-weights)
         heaviest = np.full(len(self), -np.inf)
         unknown = np.ones(len(self), dtype=bool)
@@ -239,7 +234,7 @@ class ScoreKeeper:
         considered: Sequence[int] | None = None,
         keys: Sequence[str] = (),
     ) -> None:
-        self._all_phases, self._temperature, self._n_atoms = phases, temperature, n_atoms
+        self._all_phases, self._temperature = phases, temperature
         self._considered = None if considered is None or full else list(considered)
         self.phases = phases if self._considered is None else tuple(phases[k] for k in self._considered)
         self._logits = np.zeros((n_atoms, len(phases)), dtype=np.float32) if full else None
@@ -281,7 +276,6 @@ class ScoreKeeper:
             log_norm=self._log_norm,
             sampled=self._sampled,
             columns=self._columns,
-            temperature=self._temperature,
         )
         if self._logits is None:
             return summary

@@ -29,7 +29,6 @@ from ovito_mace_phase.engine.sweep import cut
 from ovito_mace_phase.errors import CancelledError, InputError
 from ovito_mace_phase.mace_backend import MaceBackend
 from ovito_mace_phase.neighbours import neighbour_list
-from ovito_mace_phase.network.operations import BlockGraph
 from ovito_mace_phase.network.reference import ReferenceNetwork
 
 PBC = [(True, True, True), (True, False, True), (False, False, False)]
@@ -304,8 +303,3 @@ def test_backend_mace_gives_the_same_answer(rng):
     np.testing.assert_allclose(ours.logits, theirs.logits, atol=LOGITS_FLOAT32)
     with pytest.raises(InputError, match="backend must be"):
         classify(*given, backend="tensorflow")
-
-
-def test_block_graph_is_plain_data():
-    """Kernels never see more of a block than these arrays."""
-    assert {field.name for field in dataclasses.fields(BlockGraph)} == {"offsets", "index", "vectors", "own"}

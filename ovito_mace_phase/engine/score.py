@@ -29,12 +29,11 @@ from ovito_mace_phase.network.operations import BlockGraph
 
 from .evaluator import Evaluator
 from .memory import memory_budget
-from .run import threads, with_smaller_blocks
+from .run import Keep, threads, with_smaller_blocks
 from .sweep import FrameGraph, Sweep, cut
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Keep = Callable[[int, int, npt.NDArray[np.float32], IntArray], None]
 _D_VALUES, _D_SENT = 2, 3  # arrays of a window: values, what is sent, and the derivatives by both
 
 
