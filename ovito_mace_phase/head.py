@@ -1,6 +1,6 @@
 """Phase head: features of an atom -> one logit per phase.
 
-    x = (g(f) - mean) / scale,   g the identity on node features and sqrt on message powers
+    x = (g(f) - mean) / scale,   g the identity on node features and sqrt(f + floor) on message powers
     mlp:     l = W_3 silu(W_2 silu(W_1 x))
     metric:  z = W_2 silu(W_1 x),   l_c = -min_k |z - m_ck|^2 / 2 + b_c        (k = 1 .. n_anchors)
 
@@ -45,6 +45,7 @@ class PhaseHead(nn.Module):
         super().__init__()
         self.config = config
         self.mean = nn.Buffer(torch.zeros(config.n_features))
+        self.floor = nn.Buffer(torch.zeros(config.n_features))
         self.scale = nn.Buffer(torch.ones(config.n_features))
         n_out = config.n_hidden if config.kind == "mlp" else config.n_embedding
         self.first = nn.Linear(config.n_features, config.n_hidden)
@@ -59,6 +60,11 @@ class PhaseHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits."""
         return self.finish(self.first((features - self.mean) / self.scale))
+
+    def roots(self, parts: Sequence[Tensor], n_plain: int) -> Tensor:
+        """Return g(f), (n, n_features), of blocks of features (n, width); powers from column `n_plain` of each."""
+        floors = self.floor.unflatten(0, (len(parts), -1))[:, n_plain:]
+        return torch.cat([amplitudes(part, n_plain, floor) for part, floor in zip(parts, floors, strict=True)], dim=1)
 
     def embed(self, hidden: Tensor) -> Tensor:
         """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric.
@@ -88,7 +94,8 @@ class PhaseHead(nn.Module):
         """Build the head a model file describes; raises ModelFileError when it holds none or another shape."""
         try:
             head = cls(HeadConfig(**card["head"]))
-            state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict()}
+            state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict() if name != "floor"}
+            state["floor"] = torch.as_tensor(tensors.get("head.floor", np.zeros(head.config.n_features, np.float32)))
             head.load_state_dict(state)
         except (KeyError, TypeError, RuntimeError) as error:
             raise ModelFileError(
@@ -105,6 +112,8 @@ class FoldedHead:
 
         (m - mean_1) W_1 + (m - mean_2) W_2 = (m - mean_1) (W_1 + W_2) + (mean_1 - mean_2) W_2
 
+    Both blocks of means must have the same floor.
+
     Parameters
     ----------
     head : PhaseHead
@@ -114,7 +123,7 @@ class FoldedHead:
 
     def __init__(self, head: PhaseHead, width: int) -> None:
         self._finish = head.finish
-        kind = head.mean.dtype
+        kind, self._floor = head.mean.dtype, head.floor
         mean, weight = head.mean.double(), (head.first.weight.double() / head.scale.double()).T
         self._several = (head.mean, weight.to(kind).contiguous(), head.first.bias)
         n_kept = len(mean) - width
@@ -137,37 +146,42 @@ class FoldedHead:
         """
         mean, weight, bias = self._single if one_species else self._several
         if torch.is_grad_enabled() or mean.device.type != "cpu":
-            roots = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1)
+            floors = self._floor.unflatten(0, (-1, parts[0].shape[1]))[: len(parts), n_plain:]
+            roots = torch.cat(
+                [amplitudes(part, n_plain, floor) for part, floor in zip(parts, floors, strict=True)], dim=1
+            )
             return self._finish(torch.addmm(bias, roots - mean, weight))
         from .network.kernels import standardise
 
         features = mean.new_empty(len(parts[0]), len(mean))
         for place, part in enumerate(parts):
-            standardise(part.numpy(), n_plain, mean.numpy(), features.numpy(), place * part.shape[1])
+            standardise(
+                part.numpy(), n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
+            )
         return self._finish(torch.addmm(bias, features, weight))
 
 
-def amplitudes(features: Tensor, n_plain: int) -> Tensor:
-    """Apply g: the root of all columns from `n_plain` on, the message powers, so that all scale like amplitudes.
+def amplitudes(features: Tensor, n_plain: int, floor: Tensor | None = None) -> Tensor:
+    """Apply g: sqrt(f + floor) on all columns from `n_plain` on, the message powers, so that all scale like amplitudes.
 
-    The root has no slope at zero; it is taken as 0 there, since a power that vanishes (in a perfect crystal) is at its
-    least.
+    `floor` (n_columns - n_plain,) makes g smooth where a power vanishes, as many do in a perfect crystal. Without it
+    the root has no slope there; it is taken as 0, since such a power is at its least.
     """
-    return _Amplitudes.apply(features, n_plain)
+    return _Amplitudes.apply(features, n_plain, features.new_zeros(()) if floor is None else floor)
 
 
 class _Amplitudes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, n_plain: int) -> Tensor:
+    def forward(ctx: Any, features: Tensor, n_plain: int, floor: Tensor) -> Tensor:
         out = features.clone()
-        out[:, n_plain:].clamp_(min=0.0).sqrt_()
+        out[:, n_plain:].clamp_(min=0.0).add_(floor).sqrt_()
         ctx.save_for_backward(out)
         ctx.n_plain = n_plain
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (out,) = ctx.saved_tensors
         root = out[:, ctx.n_plain :]
         slope = torch.where(root > _SMALLEST_ROOT, 0.5 / root.clamp_min(_SMALLEST_ROOT), 0.0)
-        return torch.cat([gradient[:, : ctx.n_plain], gradient[:, ctx.n_plain :] * slope], dim=1), None
+        return torch.cat([gradient[:, : ctx.n_plain], gradient[:, ctx.n_plain :] * slope], dim=1), None, None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .errors import MissingPackageError, ModelFileError
-from .head import PhaseHead, amplitudes
+from .head import PhaseHead
 from .network.from_mace import symmetric_polynomial
 from .network.weights import NetworkConfig
 
@@ -215,7 +215,7 @@ class MaceBackend:
         means = self._means(layers[0], graph, data)
         n_plain = 2 * self.config.n_channels
         with torch.no_grad():
-            logits = self._head(torch.cat([amplitudes(part, n_plain) for part in (*layers, *means)], dim=1))
+            logits = self._head(self._head.roots([*layers, *means], n_plain))
         return logits.float().numpy()
 
     def _means(self, values: Tensor, graph: FrameGraph, data: Mapping[str, Tensor]) -> list[Tensor]:

@@ -1,11 +1,11 @@
-"""Make crystals of known phase at 0.3, 0.6 and 0.9 of their melting temperature: frames to test a classifier on.
+"""Make crystals of known phase at 0.3, 0.6, 0.9 and 1.0 of their melting temperature: frames to test a classifier on.
 
     python sample_dumps/make_hot.py [NAME ...] -o DIR
     python sample_dumps/make_hot.py --training -o DIR     other materials, for training
 
-Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase (the key in the phase table) and
-T_over_Tm. The displacement of every atom from its site is followed, and a crystal that did not last is reported and
-left out.
+Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase (the key in the phase table), T_over_Tm
+and displacement (n_atoms, 3), A: position minus site, the sites being those of the ideal crystal in the present cell,
+mean removed. A crystal that did not last is reported and left out.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ import logging
 from pathlib import Path
 
 import click
+import numpy as np
+from ase import Atoms
 from lammps_md import Simulation
 from make_melts import save
 from materials import MATERIALS, Material
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("Cu", "Al", "Fe", "W", "Mg", "Ti", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN")
-_TRAINING_NAMES = ("Ni", "Ag", "Au", "Pd", "Pt", "V", "Ta", "Co", "Zr", "KCl", "CuZr", "CdTe")
-_FRACTIONS = (0.3, 0.6, 0.9)
+_NAMES = ("Cu", "Al", "Fe", "W", "Mg", "Ti", "Ti-beta", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN")
+_TRAINING_NAMES = (
+    *("Ni", "Ag", "Au", "Pd", "Pt", "V", "Ta", "Co", "Zr", "Zr-beta", "KCl", "CuZr", "CoAl", "CdTe", "C"),
+)
+_FRACTIONS = (0.3, 0.6, 0.9, 1.0)
 _FIRST_SEED = 30250
 
 
 def hot_frames(material: Material, seed: int, output: Path) -> None:
     """Write two snapshots, 4 ps apart, at each temperature."""
     for number, fraction in enumerate(_FRACTIONS):
+        if fraction < material.coldest:
+            continue
         temperature = fraction * material.melting
         atoms = material.atoms()
         with Simulation(atoms, material.potential, seed=seed + number, timestep=material.timestep) as simulation:
@@ -40,7 +46,9 @@ def hot_frames(material: Material, seed: int, output: Path) -> None:
                 name = f"hot_{material.name}_{fraction:.1f}Tm_{snapshot}"
                 frame = simulation.snapshot()
                 spacing = (frame.get_volume() / len(frame)) ** (1 / 3)
-                if msd > 0.15 * spacing**2:
+                displacement = from_sites(frame, atoms)
+                far = float((displacement**2).sum(axis=1).mean())
+                if max(msd / 2, far) > 0.08 * spacing**2:
                     _LOG.warning("%s: the atoms left their sites (MSD %.3f A^2), not written", name, msd)
                     continue
                 save(
@@ -51,8 +59,18 @@ def hot_frames(material: Material, seed: int, output: Path) -> None:
                     temperature=temperature,
                     seed=seed + number,
                     msd=msd,
+                    displacement=displacement,
                 )
                 _LOG.info("%s: %d atoms, %.0f K, MSD %.3f A^2", name, len(frame), temperature, msd)
+
+
+def from_sites(frame: Atoms, ideal: Atoms) -> np.ndarray:
+    """Return position minus site (n_atoms, 3), A; the sites are those of `ideal`, stretched to the cell of `frame`."""
+    fractional = frame.get_scaled_positions() - ideal.get_scaled_positions()
+    for _ in range(3):  # the mean of wrapped differences is not the wrapped mean
+        fractional -= np.round(fractional)
+        fractional -= fractional.mean(axis=0)
+    return fractional @ np.array(frame.cell)
 
 
 @click.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import crystals
 from ase import Atoms
@@ -24,7 +26,8 @@ class Material:
 
     `melting` is the melting temperature in K: that of the potential where it is published, else that of the
     experiment or, for potentials far from the experiment, the highest temperature the crystal was seen to bear.
-    `atoms` builds a block of some 500 atoms; `phase` is its key in the phase table.
+    `atoms` builds a block of some 500 atoms; `phase` is its key in the phase table; below `coldest` times the melting
+    temperature the crystal does not last.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Material:
     atoms: Callable[[], Atoms]
     melting: float
     timestep: float = 0.002
+    coldest: float = 0.0
 
 
 def _eam(style: str, file: str, elements: tuple[str, ...], citation: str) -> Potential:
@@ -269,5 +273,35 @@ _TRAINING = (
         melting=1300,
     ),
 )
-"""Materials whose hot crystals train; those above test."""
-MATERIALS: dict[str, Material] = {material.name: material for material in (*_ALL, *_TRAINING)}
+_BY_NAME = {material.name: material for material in (*_ALL, *_TRAINING)}
+
+
+def _variant(name: str, parent: str, **changes: Any) -> Material:
+    return dataclasses.replace(_BY_NAME[parent], name=name, **changes)
+
+
+_VARIANTS = (
+    _variant(
+        "Ti-beta", "Ti", phase="BCC", atoms=lambda: crystals.cubic(("Ti",), "bcc", 3.28, (6, 6, 7)), coldest=0.7
+    ),
+    _variant(
+        "Zr-beta", "Zr", phase="BCC", atoms=lambda: crystals.cubic(("Zr",), "bcc", 3.57, (6, 6, 7)), coldest=0.7
+    ),
+    _variant(
+        "CoAl",
+        "NiAl",
+        potential=_eam("eam/alloy", "CoAl.eam.alloy", ("Co", "Al"), "Vailhe, Farkas, J. Mater. Res. 12, 2559 (1997)"),
+        atoms=lambda: crystals.cubic(("Co", "Al"), "cesiumchloride", 2.86, (6, 6, 7)),
+        melting=1600,
+    ),
+    _variant(
+        "C",
+        "SiC",
+        phase="CUBIC_DIAMOND",
+        potential=Potential(style="tersoff", file="SiC.tersoff", elements=("C",), citation=_TERSOFF_CITATION),
+        atoms=lambda: crystals.cubic(("C",), "diamond", 3.57, (4, 4, 4)),
+        melting=4500,
+    ),
+)
+"""Materials whose hot crystals train; those of `_ALL` and Ti-beta test."""
+MATERIALS: dict[str, Material] = _BY_NAME | {material.name: material for material in _VARIANTS}

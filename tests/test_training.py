@@ -23,7 +23,8 @@ from ovito_mace_phase.training.fit import FitSettings, fit_head
 from ovito_mace_phase.training.noise import correlated, white
 from ovito_mace_phase.training.sampler import SampleLaw, draw, supercell
 from ovito_mace_phase.training.scores import expected_calibration_error
-from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker, random_alloy
+from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker
+from ovito_mace_phase.training.source import random_alloy
 from ovito_mace_phase.training.structures import cell_rows, load_labelled, part_of, reference_structures, split
 from ovito_mace_phase.training.whitening import fit_whitening, fold
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.model import PhaseModel
-from ovito_mace_phase.training.dynamics import Snapshot, read_snapshots
+from ovito_mace_phase.training.snapshots import Snapshot, read_snapshots
 
 _PTM_NAMES = {
     "FCC": "FCC",

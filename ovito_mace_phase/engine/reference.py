@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ovito_mace_phase.head import PhaseHead, amplitudes
+from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.neighbours import neighbour_list
 from ovito_mace_phase.network.reference import ReferenceNetwork, edge_indices, edge_vectors
 from ovito_mace_phase.network.weights import NetworkConfig
@@ -58,7 +58,7 @@ def reference_scores(
         total = layers[0].index_add(0, centre, part * layers[0][neighbour])
         means.append(total / torch.ones(len(positions), 1, dtype=torch.float64).index_add(0, centre, part))
     n_plain = 2 * config.n_channels
-    logits = exact(torch.cat([amplitudes(part, n_plain) for part in (*layers, *means)], dim=1))
+    logits = exact(exact.roots([*layers, *means], n_plain))
     density = torch.logsumexp(logits, 1)
     (gradient,) = torch.autograd.grad(density.sum(), r)
     return ReferenceScores(

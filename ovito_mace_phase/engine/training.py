@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ovito_mace_phase.head import PhaseHead, amplitudes
+from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.neighbours import Edges
 from ovito_mace_phase.network.layers import (
     NetworkWeights,
@@ -58,7 +58,7 @@ class Batch:
     label : (n_atoms,) int64
         Column of the phase; -1 for atoms without a label.
     displacement : (n_atoms, 3) float64
-        dr, noisy minus clean position.
+        dr, noisy minus clean position; NaN for atoms without a clean position, which the score loss leaves out.
     sample : (n_atoms,) int64
         Ascending from 0.
     """
@@ -133,7 +133,7 @@ class TrainableModel(nn.Module):
             layers.append(later_layer(ops, weights, t, graph, source, node, carrier))
         flat = [layer.flatten(1) for layer in layers]
         averaged = ops.means(graph, species, carrier, flat[0], self.config.r_max, 2).unbind(1)
-        return self.head(torch.cat([amplitudes(part, 2 * channels) for part in (*flat, *averaged)], dim=1))
+        return self.head(self.head.roots([*flat, *averaged], 2 * channels))
 
 
 def training_step(
@@ -142,6 +142,8 @@ def training_step(
     *,
     noise_scale: float,
     label_weight: float = 1.0,
+    score_weight: float = 1.0,
+    largest_error: float = np.inf,
     h: float = 2e-3,
     pool: BlockPool,
 ) -> StepResult:
@@ -155,6 +157,11 @@ def training_step(
         s, network units.
     label_weight : float
         Of the cross-entropy.
+    score_weight : float
+        Of the score loss; 0 leaves its evaluation out.
+    largest_error : float
+        Atoms whose score is farther off than this add linearly to the loss, not quadratically (Huber): of a step's
+        atoms a few may sit where the density is cut off sharply.
     h : float
         Step of the central difference, rms over the atoms of a sample, network units.
     pool : BlockPool
@@ -163,13 +170,17 @@ def training_step(
     own = [leaf.detach().requires_grad_() for leaf in leaves(folded)]
     weights = with_leaves(folded, own)
     head = [parameter for parameter in model.head.parameters() if parameter.requires_grad]
-    n_atoms, n_labelled = len(batch.carrier), max(1, int(np.count_nonzero(batch.label >= 0)))
+    n_moved = max(1, int(np.isfinite(batch.displacement[:, 0]).sum()))
+    n_labelled = max(1, int(np.count_nonzero(batch.label >= 0)))
     total: list[Tensor] = [torch.zeros_like(tensor) for tensor in (*own, *head)]
     losses = np.zeros(2)
 
     def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
         given = _Part(part, model)
-        gradient, score_loss = given.score_gradient(weights, noise_scale, n_atoms)
+        gradient, score_loss = np.zeros((len(part.carrier), 3)), 0.0
+        if score_weight:
+            gradient, score_loss = given.score_gradient(weights, noise_scale, n_moved, largest_error)
+            gradient *= score_weight
         found, label_loss = given.parameter_gradient(weights, [*own, *head], gradient, h, label_weight / n_labelled)
         return found, np.array([score_loss, label_loss])
 
@@ -202,7 +213,7 @@ class _Part:
         self.centre = torch.from_numpy(batch.edges.centre).to(device)
 
     def score_gradient(
-        self, weights: NetworkWeights, noise_scale: float, n_atoms: int
+        self, weights: NetworkWeights, noise_scale: float, n_moved: int, largest: float
     ) -> tuple[npt.NDArray[np.float64], float]:
         """Return v = d loss / d score, (n_atoms of the part, 3), and the score loss."""
         fixed = with_leaves(weights, [leaf.detach() for leaf in leaves(weights)])
@@ -215,9 +226,12 @@ class _Part:
         score.index_add_(0, self.graph.index, d_vectors)
         score.index_add_(0, self.centre, -d_vectors)
         target = -torch.from_numpy(self.batch.displacement).to(score) / noise_scale**2
-        error = score - target
-        scale = noise_scale**2 / (3.0 * n_atoms)
-        return (2.0 * scale * error).cpu().numpy(), scale * float(error.square().sum())
+        error = torch.where(torch.isfinite(target), score - target, 0.0)
+        scale = noise_scale**2 / (3.0 * n_moved)
+        length = error.norm(dim=1, keepdim=True)
+        near = length.clamp_max(largest)
+        loss = scale * float((near * (2.0 * length - near)).sum())
+        return (2.0 * scale * error * near / length.clamp_min(1e-30)).cpu().numpy(), loss
 
     def parameter_gradient(
         self,

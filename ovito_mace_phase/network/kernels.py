@@ -243,16 +243,16 @@ def means(offsets, index, vectors, own, species, mine, values, r_max, out):
 
 
 @kernel(**COMPILED)
-def standardise(part, n_plain, mean, out, column):
+def standardise(part, n_plain, mean, floor, out, column):
     """Write g(part) - mean to the columns of `out` from `column` on; g is the root behind `n_plain` values."""
     n_rows, n_values = part.shape
     for row in range(n_rows):
         source, target = part[row], out[row, column : column + n_values]
-        middle = mean[column : column + n_values]
+        middle, least = mean[column : column + n_values], floor[column : column + n_values]
         for c in range(n_plain):
             target[c] = source[c] - middle[c]
         for c in range(n_plain, n_values):
-            target[c] = np.sqrt(max(source[c], source.dtype.type(0))) - middle[c]
+            target[c] = np.sqrt(max(source[c], source.dtype.type(0)) + least[c]) - middle[c]
 
 
 @kernel(**COMPILED)

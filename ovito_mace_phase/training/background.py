@@ -35,15 +35,18 @@ def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
     return melts
 
 
-def shaken_melt(frames: Sequence[Frame], rng: np.random.Generator) -> Frame:
-    """Return one of the snapshots, strained and shaken a little, so that no environment is seen twice."""
+def shaken_melt(frames: Sequence[Frame], rng: np.random.Generator) -> tuple[Frame, FloatArray]:
+    """Return one of the snapshots, strained and shaken a little, so that no environment is seen twice.
+
+    Also the displacements (n_atoms, 3) by which it was shaken.
+    """
     frame = frames[int(rng.integers(len(frames)))]
     unit = length_factor(local_spacing(frame))
     strain = rng.uniform(-0.04, 0.04, (3, 3))
     cell = frame.cell @ (np.eye(3) + 0.5 * (strain + strain.T))
     positions = frame.positions @ (np.eye(3) + 0.5 * (strain + strain.T))
-    positions += rng.normal(0.0, rng.uniform(0.0, 0.2) / unit, positions.shape)
-    return dataclasses.replace(frame, positions=positions, cell=cell)
+    displacement = rng.normal(0.0, rng.uniform(0.0, 0.2) / unit, positions.shape)
+    return dataclasses.replace(frame, positions=positions + displacement, cell=cell), displacement
 
 
 def random_packing(rng: np.random.Generator, n_species: int) -> Frame:

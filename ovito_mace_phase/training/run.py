@@ -28,11 +28,12 @@ from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_mod
 from ovito_mace_phase.phases import Phase, phase_table
 
 from .background import load_melts
-from .dynamics import Snapshot, dynamics_shard, read_snapshots
+from .dynamics import dynamics_shard
 from .fit import FitSettings, calibrate, fit_head
 from .ices import ice_structures
 from .scores import part_scores
 from .shards import Shard, ShardLaw, ShardMaker
+from .snapshots import Snapshot, read_snapshots
 from .structures import CrystalStructure, Part, load_labelled, part_of, reference_structures, split
 from .whitening import Whitening, fit_whitening, fold
 

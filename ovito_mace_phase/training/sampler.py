@@ -65,11 +65,22 @@ class SampleLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A frame in network units with its carriers and noise amplitude."""
+    """A frame in network units with its carriers and noise.
+
+    Attributes
+    ----------
+    frame : Frame
+    carrier : (n_atoms,) int64
+    sigma : float
+        Amplitude of the noise; NaN where it is not known.
+    displacement : (n_atoms, 3) float64
+        Noisy minus clean position, network units; NaN where there is no clean position.
+    """
 
     frame: Frame
     carrier: npt.NDArray[np.int64]
     sigma: float
+    displacement: npt.NDArray[np.float64]
 
 
 def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.random.Generator) -> Sample:
@@ -80,13 +91,14 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
     low, high = law.hot if rng.uniform() < law.hot_share else law.sigma
     sigma = float(rng.uniform(low, high))
     positions = fractional @ cell
-    positions += (correlated if rng.uniform() < law.correlated else white)(positions, cell, sigma, rng)
+    displacement = (correlated if rng.uniform() < law.correlated else white)(positions, cell, sigma, rng)
+    positions += displacement
     pbc = np.ones(3, dtype=bool)
     if rng.uniform() < law.surfaces:
         pbc[rng.integers(3)] = False
     if rng.uniform() < law.vacancies:
         kept = rng.permutation(len(species))[: int(len(species) * (1.0 - rng.uniform(0.01, 0.04)))]
-        positions, species = positions[kept], species[kept]
+        positions, species, displacement = positions[kept], species[kept], displacement[kept]
     frame = Frame(
         positions=positions,
         species=species,
@@ -94,11 +106,18 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
         cell=cell,
         pbc=pbc,
     )
-    return to_network_units(frame, law, n_carriers, sigma, rng)
+    return to_network_units(frame, law, n_carriers, sigma, rng, displacement)
 
 
-def to_network_units(frame: Frame, law: SampleLaw, n_carriers: int, sigma: float, rng: np.random.Generator) -> Sample:
-    """Normalise lengths as at use, apply the jitter, put species on carriers."""
+def to_network_units(
+    frame: Frame,
+    law: SampleLaw,
+    n_carriers: int,
+    sigma: float,
+    rng: np.random.Generator,
+    displacement: npt.NDArray[np.float64] | None = None,
+) -> Sample:
+    """Normalise lengths as at use, apply the jitter, put species on carriers; None: no clean positions."""
     spacing = local_spacing(frame)
     factor = length_factor(spacing) * (1.0 + rng.uniform(-law.jitter, law.jitter))
     if law.any_carriers < 0:
@@ -113,7 +132,8 @@ def to_network_units(frame: Frame, law: SampleLaw, n_carriers: int, sigma: float
         cell=frame.cell * factor,
         pbc=frame.pbc,
     )
-    return Sample(frame=scaled, carrier=carrier, sigma=sigma)
+    moved = np.full(frame.positions.shape, np.nan) if displacement is None else displacement * factor
+    return Sample(frame=scaled, carrier=carrier, sigma=sigma, displacement=moved)
 
 
 def supercell(

@@ -7,7 +7,6 @@ from (seed, number of the shard), so a shard can be made again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,48 +17,14 @@ import numpy.typing as npt
 
 from ovito_mace_phase.engine.evaluator import Evaluator
 from ovito_mace_phase.engine.features import features_of
-from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.neighbours import Edges, neighbour_list, side_by_side
 from ovito_mace_phase.phases import Phase
 
-from .background import random_packing, shaken_melt, shattered
-from .sampler import Sample, SampleLaw, draw, supercell, to_network_units
+from .sampler import Sample, SampleLaw
+from .source import BACKGROUND, SampleSource
 from .structures import CrystalStructure
 
-COMMON = (
-    "FCC",
-    "HCP",
-    "BCC",
-    "CUBIC_DIAMOND",
-    "HEX_DIAMOND",
-    "SC",
-    "ROCKSALT",
-    "CSCL",
-    "ZINCBLENDE",
-    "WURTZITE",
-    "FLUORITE",
-    "L1_2",
-    "L1_0",
-    "OMEGA",
-    "DHCP",
-    "ICE_IH",
-    "ICE_IC",
-    "ALPHA_QUARTZ",
-    "PEROVSKITE",
-    "SPINEL",
-    "RUTILE",
-    "HEUSLER_L2_1",
-    "D0_3",
-    "LAVES_C15",
-    "LAVES_C14",
-    "A15",
-    "CORUNDUM",
-    "BETA_SN",
-    "D0_19",
-    "D0_22",
-)
-ALLOY_PARENTS = ("FCC", "BCC", "HCP")
 _BATCH = 24
 
 
@@ -134,62 +99,25 @@ class ShardMaker:
         structures: Sequence[CrystalStructure],
         melts: Sequence[Sequence[Frame]],
     ) -> None:
-        self.network, self.phases, self.melts = network, phases, melts
-        self._systems: dict[int, list[list[CrystalStructure]]] = {}
-        by_system: dict[tuple[int, str], list[CrystalStructure]] = {}
-        for structure in structures:
-            by_system.setdefault((structure.phase, structure.system), []).append(structure)
-        for (phase, _), group in by_system.items():
-            self._systems.setdefault(phase, []).append(group)
+        self.network = network
+        self.source = SampleSource(phases, structures, melts, network.n_carriers)
 
     def make(self, law: ShardLaw, seed: int, number: int, progress: Callable[[float], None] | None = None) -> Shard:
         """Draw shard `number` of the sequence that `seed` defines."""
         rng = np.random.default_rng([seed, number])
-        jobs = [phase for phase in self._systems for _ in range(self._count(phase, law))] + [-1] * law.background
+        jobs = [phase for phase in self.source.present for _ in range(self._count(phase, law))]
+        jobs += [BACKGROUND] * law.background
         order = rng.permutation(len(jobs))
         parts = []
         for start in range(0, len(jobs), _BATCH):
-            samples = [self._valid_sample(jobs[k], law, rng) for k in order[start : start + _BATCH]]
+            samples = [self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in order[start : start + _BATCH]]
             parts.append(rows_of(self.network, samples, law.keep, rng, start))
             if progress is not None:
                 progress(min(start + _BATCH, len(jobs)) / len(jobs))
         return Shard(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def _count(self, phase: int, law: ShardLaw) -> int:
-        return law.per_phase * (law.surplus if self.phases[phase].key in COMMON else 1)
-
-    def _valid_sample(self, phase: int, law: ShardLaw, rng: np.random.Generator) -> tuple[Sample, int]:
-        """One sample in which noise has put no two atoms in one place."""
-        for _ in range(20):
-            with contextlib.suppress(InputError):
-                return self._sample(phase, law, rng)
-        raise InputError(
-            f"twenty samples of {self.phases[phase].key} in a row had atoms at the same place; check its structures"
-        )
-
-    def _sample(self, phase: int, law: ShardLaw, rng: np.random.Generator) -> tuple[Sample, int]:
-        """One sample and its class."""
-        n_carriers = self.network.n_carriers
-        if phase < 0:
-            return self._background(law, rng), 0
-        systems = self._systems[phase]
-        group = systems[rng.integers(len(systems))]
-        structure = group[rng.integers(len(group))]
-        if self.phases[phase].key in ALLOY_PARENTS and rng.uniform() < law.alloy_share:
-            structure = random_alloy(structure, rng)
-        return draw(structure, law.sample, n_carriers, rng), phase
-
-    def _background(self, law: ShardLaw, rng: np.random.Generator) -> Sample:
-        kind = rng.uniform()
-        if self.melts and kind < 0.55:
-            frame = shaken_melt(self.melts[int(rng.integers(len(self.melts)))], rng)
-        elif kind < 0.75:
-            frame = random_packing(rng, int(rng.integers(1, 5)))
-        else:
-            systems = self._systems[int(rng.choice(list(self._systems)))]
-            group = systems[int(rng.integers(len(systems)))]
-            frame = shattered(group[int(rng.integers(len(group)))], rng)
-        return to_network_units(frame, law.sample, self.network.n_carriers, np.inf, rng)
+        return law.per_phase * (law.surplus if self.source.is_common(phase) else 1)
 
 
 def rows_of(
@@ -227,15 +155,6 @@ def concatenate(
         centres.append(chosen + n_atoms)
         n_atoms += len(frame)
     return side_by_side(parts), np.concatenate([sample.carrier for sample in samples]), centres
-
-
-def random_alloy(structure: CrystalStructure, rng: np.random.Generator) -> CrystalStructure:
-    """Put two to four species at random on the sites of a supercell; the label stays the parent lattice."""
-    cell, fractional, species = supercell(structure)
-    share = rng.dirichlet(np.ones(rng.integers(2, 5)) * 2.0)
-    return dataclasses.replace(
-        structure, cell=cell, fractional=fractional, species=rng.choice(len(share), size=len(species), p=share)
-    )
 
 
 def batches(

@@ -52,11 +52,16 @@ def fit_whitening(shards: Sequence[Path]) -> Whitening:
     stride = max(1, sum(map(len, loaded)) // _ROWS)
     rows = torch.from_numpy(np.concatenate([features[::stride] for features in loaded]).astype(np.float32))
     mean, scale = rows.mean(0), rows.std(0) + 1e-4
+    return Whitening(mean=mean, scale=scale, matrix=whiten(rows, mean, scale, N_DIRECTIONS))
+
+
+def whiten(rows: Tensor, mean: Tensor, scale: Tensor, n_directions: int) -> Tensor:
+    """Return `matrix` of the whitening of rows (n, n_features), with the directions of the largest variance."""
     standard = (rows - mean) / scale
     covariance = (standard.T @ standard / len(rows)).double()
     values, vectors = torch.linalg.eigh(covariance)
-    values, vectors = values.flip(0)[:N_DIRECTIONS], vectors.flip(1)[:, :N_DIRECTIONS]
-    return Whitening(mean=mean, scale=scale, matrix=(vectors / torch.sqrt(values + _PINNING)).float())
+    values, vectors = values.flip(0)[:n_directions].clamp_min(0.0), vectors.flip(1)[:, :n_directions]
+    return (vectors / torch.sqrt(values + _PINNING)).float()
 
 
 def fold(head: PhaseHead, whitening: Whitening) -> PhaseHead:
