@@ -5,24 +5,30 @@ classify = make_frame -> evaluate_scores (expensive) -> read_out (cheap: prior, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
 from .frame import Frame, make_frame
-from .model import Backend, Device, PhaseModel
+from .model import Backend, Device, PhaseModel, Units
 from .phases import Phase
 from .prior import frame_prior
 from .scores import FULL_BYTES, FullScores, PhaseScores
 from .species import merge_species
 
+if TYPE_CHECKING:
+    from .denoising import Denoised
+
 Prior = Literal["uniform", "frame"] | Mapping[str, float]
 OTHER_ID = 0
+FORWARD_SHARE = 0.05
+"""About what one evaluation takes of the time of denoising in eight steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +65,18 @@ class PhaseResult:
         Best minus second-best logit.
     scores : PhaseScores
         What was kept of the logits, of the phases that were considered.
+    denoised : Denoised or None
+        With denoising: the final positions, to which all of the above belongs.
+    before : PhaseResult or None
+        With denoising: the result of the frame as given.
     """
 
     phase: npt.NDArray[np.int32]
     confidence: npt.NDArray[np.float32]
     margin: npt.NDArray[np.float32]
     scores: PhaseScores
+    denoised: Denoised | None = None
+    before: PhaseResult | None = None
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -114,6 +126,7 @@ def classify(
     prior: Prior = "uniform",
     threshold: float = 0.0,
     phases: Sequence[str] | None = None,
+    denoise_steps: int = 0,
     order_parameters: Sequence[str] = (),
     keep_logits: bool | None = None,
     memory: int | str | None = None,
@@ -141,6 +154,9 @@ def classify(
         Cube root of the volume per atom; 'auto' takes it from the local density.
     prior, threshold, phases
         See `ReadoutSettings`.
+    denoise_steps : int
+        Take the thermal noise off first, in at most so many steps (`denoising.denoise`; 8 is a good number); the result
+        then belongs to the final positions, and that of the frame as given is in `before`. 0: no denoising.
     order_parameters : sequence of str
         Keys of phases whose logits are wanted for every atom, whatever the size of the frame.
     keep_logits : bool, optional
@@ -180,7 +196,12 @@ def classify(
         keep_logits=keep_logits,
         memory=memory,
     )
-    return read_out(evaluate_scores(frame, loaded, wanted, progress=progress, cancelled=cancelled), loaded, settings)
+    first, second = in_parts(progress, FORWARD_SHARE if denoise_steps else 1.0)
+    result = read_out(evaluate_scores(frame, loaded, wanted, progress=first, cancelled=cancelled), loaded, settings)
+    if not denoise_steps:
+        return result
+    scores, denoised = denoised_scores(frame, loaded, wanted, denoise_steps, progress=second, cancelled=cancelled)
+    return dataclasses.replace(read_out(scores, loaded, settings), denoised=denoised, before=result)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +228,14 @@ def evaluate_scores(
     model: PhaseModel,
     settings: EvaluationSettings | None = None,
     *,
+    units: Units | None = None,
     progress: Callable[[float], None] | None = None,
     status: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> PhaseScores:
     """Return the scores of a frame: the expensive part of `classify`.
 
-    `status` gets a text when kernels have to be compiled first.
+    `units` are those of another frame of these atoms; `status` gets a text when kernels have to be compiled first.
     """
     wanted = settings or EvaluationSettings()
     considered = _columns(model.phases, wanted.phases)
@@ -223,6 +245,7 @@ def evaluate_scores(
     return model.scores(
         merge_species(frame, wanted.species_spec),
         length_scale=wanted.length_scale,
+        units=units,
         full=wanted.keeps_logits(len(frame), len(model.phases)),
         considered=considered,
         keys=wanted.order_parameters,
@@ -231,6 +254,46 @@ def evaluate_scores(
         status=status,
         cancelled=cancelled,
     )
+
+
+def denoised_scores(
+    frame: Frame,
+    model: PhaseModel,
+    settings: EvaluationSettings,
+    steps: int,
+    *,
+    progress: Callable[[float], None] | None = None,
+    status: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[PhaseScores, Denoised]:
+    """Denoise a frame and return the scores at its final positions, and the way there."""
+    from .denoising import denoise
+
+    first, second = in_parts(progress, 1.0 - FORWARD_SHARE)
+    denoised = denoise(
+        merge_species(frame, settings.species_spec),
+        model,
+        steps=steps,
+        length_scale=settings.length_scale,
+        memory=settings.memory,
+        progress=first,
+        status=status,
+        cancelled=cancelled,
+    )
+    moved = dataclasses.replace(frame, positions=denoised.frame.positions)
+    scores = evaluate_scores(
+        moved, model, settings, units=denoised.units, progress=second, status=status, cancelled=cancelled
+    )
+    return scores, denoised
+
+
+def in_parts(
+    progress: Callable[[float], None] | None, first: float
+) -> tuple[Callable[[float], None] | None, Callable[[float], None] | None]:
+    """Return the progress of two parts of a task, of which the first takes the share `first`."""
+    if progress is None:
+        return None, None
+    return lambda done: progress(first * done), lambda done: progress(first + (1.0 - first) * done)
 
 
 def read_out(scores: PhaseScores, model: PhaseModel, settings: ReadoutSettings) -> PhaseResult:

@@ -5,6 +5,7 @@ request -> scores (network; or from the cache) -> read_out -> phases, confidence
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,18 +15,24 @@ import numpy.typing as npt
 
 from . import model_store
 from .classification import (
+    FORWARD_SHARE,
     OTHER_ID,
     EvaluationSettings,
     PhaseResult,
     ReadoutSettings,
+    denoised_scores,
     evaluate_scores,
+    in_parts,
     read_out,
 )
+from .denoising import Denoised
+from .distances import distances
 from .frame import Frame
 from .score_cache import ScoreCache, content_key
 from .scores import PhaseScores
 from .worker import Cancelled, Progress, run_in_worker
 
+_Scores = tuple[PhaseScores, Denoised | None]
 AUTO_FRACTION = 0.01
 AUTO_MOST = 8
 
@@ -44,6 +51,10 @@ class Request:
     model_file, device : str
         See `model_store.get_model`.
     readout : ReadoutSettings
+    denoise_steps : int
+        0: no denoising.
+    distances : bool
+        Also give the distance to the ideal crystal for every order parameter.
     order_parameters : tuple of str or 'auto'
         Keys; 'auto' takes the phases of at least 1 % of the atoms, at most 8.
     """
@@ -55,14 +66,17 @@ class Request:
     device: str
     readout: ReadoutSettings
     order_parameters: tuple[str, ...] | Literal["auto"]
+    denoise_steps: int = 0
+    distances: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The answer: `order_parameters` are logits by key, each (n_atoms,) float32."""
+    """The answer: `order_parameters` are logits by key, `distances` lengths by key, each (n_atoms,) float32."""
 
     result: PhaseResult
     order_parameters: dict[str, npt.NDArray[np.float32]]
+    distances: dict[str, npt.NDArray[np.float32]]
     model_name: str
 
 
@@ -85,24 +99,49 @@ def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None
         phases=request.readout.phases,
         order_parameters=named,
     )
+    after_key = f"{key} after {request.denoise_steps} steps"
     stored = cache.get(key, wanted)
+    stored_after = cache.get(after_key, wanted) if request.denoise_steps else None
 
-    def work(progress: Progress, cancelled: Cancelled) -> tuple[PhaseScores, Evaluation]:
+    def work(progress: Progress, cancelled: Cancelled) -> tuple[_Scores, _Scores | None, Evaluation]:
         model = model_store.get_model(request.model_file, request.device)
-        scores = stored
-        if scores is None:
-            scores = evaluate_scores(
-                request.frame, model, wanted, progress=progress, status=progress, cancelled=cancelled
+        first, second = in_parts(progress, FORWARD_SHARE if request.denoise_steps else 1.0)
+        before = stored
+        if before is None:
+            scores = evaluate_scores(request.frame, model, wanted, progress=first, status=progress, cancelled=cancelled)
+            before = scores, None
+        result = read_out(before[0], model, request.readout)
+        after = stored_after
+        if request.denoise_steps and after is None:
+            after = denoised_scores(
+                request.frame,
+                model,
+                wanted,
+                request.denoise_steps,
+                progress=second,
+                status=progress,
+                cancelled=cancelled,
             )
-        result = read_out(scores, model, request.readout)
+        if after is not None:
+            result = dataclasses.replace(read_out(after[0], model, request.readout), denoised=after[1], before=result)
         shown = frequent_phases(result) if request.order_parameters == "auto" else named
-        columns = {key: scores.column(key).copy() for key in shown}
-        name = str(model.card.get("name", ""))
-        return scores, Evaluation(result=result, order_parameters=columns, model_name=name)
+        columns = {key: (after or before)[0].column(key).copy() for key in shown}
+        evaluation = Evaluation(
+            result=result,
+            order_parameters=columns,
+            distances=distances(columns, model, request.frame, wanted.length_scale) if request.distances else {},
+            model_name=str(model.card.get("name", "")),
+        )
+        return before, after, evaluation
 
-    message = f"Classifying {len(request.frame)} atoms" if stored is None else "Reading phases from stored scores"
-    scores, evaluation = yield from run_in_worker(work, message)
-    cache.put(key, wanted, scores)
+    n_atoms = len(request.frame)
+    message = f"Denoising {n_atoms} atoms" if request.denoise_steps else f"Classifying {n_atoms} atoms"
+    if stored is not None and (stored_after is not None or not request.denoise_steps):
+        message = "Reading phases from stored scores"
+    before, after, evaluation = yield from run_in_worker(work, message)
+    cache.put(key, wanted, *before)
+    if after is not None:
+        cache.put(after_key, wanted, *after)
     return evaluation
 
 

@@ -8,6 +8,7 @@ An atom without neighbours within r_max has no environment to classify: its logi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +35,21 @@ Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
 _ALONE = -50.0  # logit of every phase but Other for an atom without neighbours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """What turns a frame into what the network sees; kept while the atoms of a frame are moved.
+
+    Attributes
+    ----------
+    factor : float
+        Network units per unit of the file.
+    carrier : (n_atoms,) int64
+    """
+
+    factor: float
+    carrier: npt.NDArray[np.int64]
 
 
 class PhaseModel:
@@ -119,26 +135,34 @@ class PhaseModel:
         """Name of the model, for the record."""
         return str(self.card.get("name", "unnamed"))
 
-    def prepare(
+    @property
+    def noise_scale(self) -> float:
+        """The scale s of the density, network units: a step r + s^2 score takes the noise off (`denoising`).
+
+        Raises
+        ------
+        InputError
+            For a model that was trained for labels alone: its logP is no density.
+        """
+        scale = self.card.get("noise_scale")
+        if not isinstance(scale, int | float) or not 0.0 < scale < 10.0:
+            raise InputError(
+                f"the model {self.name!r} was trained for labels alone (its card has no noise_scale), so it cannot "
+                "denoise; use the shipped model, or train one end to end (docs/training.md)"
+            )
+        return float(scale)
+
+    def units(
         self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
-    ) -> tuple[FrameGraph, float]:
-        """Normalise lengths, put species on carriers and sort the atoms into cells.
+    ) -> Units:
+        """Normalise lengths and put species on carriers.
 
         Parameters
         ----------
         frame : Frame
         length_scale : float, optional
             Cube root of the volume per atom, in the file's unit; None estimates it from the local density.
-
-        Returns
-        -------
-        graph : FrameGraph
-            In network units.
-        factor : float
-            Network units per unit of the file.
         """
-        from .engine.sweep import FrameGraph
-
         if length_scale is not None and not (np.isfinite(length_scale) and length_scale > 0):
             raise InputError(
                 f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}"
@@ -155,16 +179,31 @@ class PhaseModel:
                 )
         if cancelled is not None and cancelled():
             raise CancelledError("stopped by the caller")
-        config = self.evaluator.weights.config
-        carrier = assign_carriers(frame, len(config.elements), spacing)
-        grid = make_grid(frame.positions * factor, frame.cell * factor, frame.pbc, config.r_max)
-        return FrameGraph(grid=grid, carrier=carrier[grid.order]), factor
+        return Units(
+            factor=factor, carrier=assign_carriers(frame, len(self.evaluator.weights.config.elements), spacing)
+        )
+
+    def graph(self, frame: Frame, units: Units) -> FrameGraph:
+        """Sort the atoms of a frame into cells, in network units."""
+        from .engine.sweep import FrameGraph
+
+        r_max = self.evaluator.weights.config.r_max
+        grid = make_grid(frame.positions * units.factor, frame.cell * units.factor, frame.pbc, r_max)
+        return FrameGraph(grid=grid, carrier=units.carrier[grid.order])
+
+    def prepare(
+        self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> tuple[FrameGraph, float]:
+        """Return the frame in network units and the length factor, see `units`."""
+        units = self.units(frame, length_scale, cancelled)
+        return self.graph(frame, units), units.factor
 
     def scores(
         self,
         frame: Frame,
         *,
         length_scale: float | None = None,
+        units: Units | None = None,
         full: bool = True,
         considered: Sequence[int] | None = None,
         keys: Sequence[str] = (),
@@ -179,7 +218,9 @@ class PhaseModel:
         ----------
         frame : Frame
         length_scale : float, optional
-            See `prepare`.
+            See `units`.
+        units : Units, optional
+            In place of those of this frame.
         full, considered, keys
             What is kept of the logits, see `scores.ScoreKeeper`.
         memory : int or str, optional
@@ -193,7 +234,7 @@ class PhaseModel:
         """
         from .engine.run import forward
 
-        graph, _ = self.prepare(frame, length_scale, cancelled)
+        graph = self.graph(frame, units or self.units(frame, length_scale, cancelled))
         keeper = ScoreKeeper(
             len(frame), self.phases, self.calibration.temperature, full=full, considered=considered, keys=keys
         )
@@ -216,6 +257,7 @@ class PhaseModel:
         frame: Frame,
         *,
         length_scale: float | None = None,
+        units: Units | None = None,
         memory: int | str | None = None,
         progress: Callable[[float], None] | None = None,
         status: Callable[[str], None] | None = None,
@@ -229,10 +271,11 @@ class PhaseModel:
         from .engine.score import Score
         from .engine.score import score as evaluate_score
 
-        graph, factor = self.prepare(frame, length_scale, cancelled)
+        chosen = units or self.units(frame, length_scale, cancelled)
+        graph = self.graph(frame, chosen)
         self._warm_up(len(graph.present), gradient=True, status=status)
         found = evaluate_score(graph, self.evaluator, memory=memory, progress=progress, cancelled=cancelled)
-        return Score(log_density=found.log_density, gradient=found.gradient * factor)
+        return Score(log_density=found.log_density, gradient=found.gradient * chosen.factor)
 
     def _warm_up(self, n_species: int, *, gradient: bool, status: Callable[[str], None] | None) -> None:
         """Compile what is needed, once; above two species the same kernels serve any number."""

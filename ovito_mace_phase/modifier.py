@@ -29,14 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["MacePhaseModifier"]
 
 _CACHE = "MacePhase.scores"
+MOST_STEPS = 1000  # of denoising
 
 
 class MacePhaseModifier(ModifierInterface):
     """Give every atom its crystal phase, out of hundreds of AFLOW prototypes, with a confidence.
 
-    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`.
+    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`. With
+    `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with `distances`
+    `Distance_<KEY>`.
     Global: attributes `MacePhase.counts.<KEY>`, `MacePhase.fractions.<KEY>`, settings and `MacePhase.warnings`; and
-    the bar chart `mace-phase`.
+    the bar chart `mace-phase`; with denoising the table `mace-denoising` of its steps.
 
     Parameters
     ----------
@@ -71,8 +74,19 @@ class MacePhaseModifier(ModifierInterface):
     )
     """Atoms less sure than this become Other."""
 
+    denoise_steps = Range(0, MOST_STEPS, 0, label="Denoising steps (0: off)", ovito_group="Denoising")
+    """Take the thermal noise off in at most so many steps, 8 for example; phases then belong to the final positions."""
+
+    apply_to_positions = Bool(
+        False, label="Move particles to denoised positions", ovito_group="Denoising", ovito_invalidate_cache=False
+    )
+    """Modifiers further down see the denoised positions; otherwise only `Denoised Position` is written."""
+
     order_parameters = Str("auto", label="Order parameters", ovito_group="Output", ovito_invalidate_cache=False)
     """"auto": phases of at least 1 % of the atoms, at most 8; "none"; or keys separated by commas."""
+
+    distances = Bool(False, label="Distances to the phases", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write `Distance_<KEY>` beside every order parameter: rms displacement from the ideal crystal."""
 
     color_by_type = Bool(True, label="Color particles by phase", ovito_group="Output", ovito_invalidate_cache=False)
     """Write the colour of each atom's phase."""
@@ -117,7 +131,7 @@ class MacePhaseModifier(ModifierInterface):
         yield "Reading atoms"
         from .evaluation import evaluate
         from .ovito_input import read_atoms
-        from .ovito_output import write_result, write_settings
+        from .ovito_output import write_denoised, write_result, write_settings
 
         phases, operators = _keys(self.phases), self._order_parameter_keys()
         atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
@@ -125,6 +139,7 @@ class MacePhaseModifier(ModifierInterface):
         yield "Writing phases"
         listed = phases + (operators if operators != "auto" else ())
         write_result(data, atoms, done, listed=listed, color_by_type=self.color_by_type)
+        write_denoised(data, atoms, done, apply_to_positions=self.apply_to_positions)
         write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
         for note in atoms.notes:
             _tell(note)
@@ -156,6 +171,8 @@ class MacePhaseModifier(ModifierInterface):
             device=self.device,
             readout=ReadoutSettings(prior=self.prior, threshold=self.confidence_threshold, phases=phases or None),
             order_parameters=operators,
+            denoise_steps=self.denoise_steps,
+            distances=self.distances,
         )
 
     def _settings(self) -> dict[str, str | float | int]:
@@ -166,6 +183,7 @@ class MacePhaseModifier(ModifierInterface):
             "settings.prior": self.prior,
             "settings.confidence_threshold": self.confidence_threshold,
             "settings.only_selected": int(self.only_selected),
+            "settings.denoise_steps": self.denoise_steps,
         }
 
     def get_pipeline_short_info(self, *args: Any, **kwargs: Any) -> str:

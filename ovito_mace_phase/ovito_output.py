@@ -14,6 +14,7 @@ from .phases import Phase, phase_table
 
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
+STEPS_TABLE = "mace-denoising"
 
 
 def type_name(phase: Phase) -> str:
@@ -47,10 +48,42 @@ def write_result(
     particles.create_property("Phase Margin", data=_spread(done.result.margin, atoms, np.float32(0)))
     for key, scores in done.order_parameters.items():
         particles.create_property(f"OP_{key}", data=_spread(scores, atoms, np.float32(np.nan)))
+    for key, lengths in done.distances.items():
+        particles.create_property(f"Distance_{key}", data=_spread(lengths, atoms, np.float32(np.nan)))
     if color_by_type:
         particles.create_property("Color", data=_colors(phase, shown))
     _write_counts(data, phase, shown)
     data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
+
+
+def write_denoised(data: DataCollection, atoms: AtomsIn, done: Evaluation, *, apply_to_positions: bool) -> None:
+    """Write denoised positions, displacements, the phases before and the table of steps, if there was denoising.
+
+    Atoms that were not chosen stay where they are. With `apply_to_positions` the particles are moved.
+    """
+    denoised, before = done.result.denoised, done.result.before
+    if denoised is None or before is None:
+        return
+    particles = data.particles_
+    displacement = np.zeros((atoms.n_atoms, 3))
+    displacement[slice(None) if atoms.chosen is None else atoms.chosen] = denoised.displacement
+    places = np.asarray(particles.positions, dtype=np.float64) + displacement
+    particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
+    particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
+    phase = _spread(before.phase, atoms, np.int32(0))
+    _set_types(particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, ()))
+    if apply_to_positions:
+        particles.positions_[:] = places
+    steps = denoised.steps
+    table = data.tables.create(identifier=STEPS_TABLE, title="Denoising", plot_mode=DataTable.PlotMode.Line)
+    table.x = table.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
+    table.y = table.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
+    table.create_property("Rms step", data=np.array([step.rms for step in steps]))
+    table.create_property("Step size", data=np.array([step.size for step in steps]))
+    rms = float(np.sqrt((denoised.displacement**2).sum(axis=1).mean())) if len(denoised.displacement) else 0.0
+    data.attributes[f"{PREFIX}.denoising.steps"] = max(0, len(steps) - 1)
+    data.attributes[f"{PREFIX}.denoising.converged"] = int(denoised.converged)
+    data.attributes[f"{PREFIX}.denoising.rms_displacement"] = rms
 
 
 def write_settings(data: DataCollection, settings: Mapping[str, str | float | int], warnings: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from .scores import FULL_BYTES, FullScores, PhaseScores
 
 if TYPE_CHECKING:
     from .classification import EvaluationSettings
+    from .denoising import Denoised
 
 MAX_BYTES = FULL_BYTES + 2**20
 
@@ -32,29 +33,33 @@ class ScoreCache:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[EvaluationSettings, PhaseScores]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[EvaluationSettings, PhaseScores, Denoised | None]] = OrderedDict()
 
-    def get(self, key: str, wanted: EvaluationSettings) -> PhaseScores | None:
-        """Return the scores stored under `key`, or None if there are none that answer what is wanted."""
+    def get(self, key: str, wanted: EvaluationSettings) -> tuple[PhaseScores, Denoised | None] | None:
+        """Return what is stored under `key`, or None if it does not answer what is wanted."""
         if key not in self._entries:
             return None
-        asked, scores = self._entries[key]
+        asked, scores, denoised = self._entries[key]
         if not isinstance(scores, FullScores):
             same = asked.phases == wanted.phases
             if not same or not set(wanted.order_parameters) <= set(asked.order_parameters):
                 return None
         self._entries.move_to_end(key)
-        return scores
+        return scores, denoised
 
-    def put(self, key: str, wanted: EvaluationSettings, scores: PhaseScores) -> None:
-        """Keep `scores`, dropping the oldest entries that no longer fit."""
-        if scores.nbytes > self.max_bytes:
+    def put(self, key: str, wanted: EvaluationSettings, scores: PhaseScores, denoised: Denoised | None = None) -> None:
+        """Keep `scores` and the way to the positions they belong to, dropping the oldest entries that no longer fit."""
+        if _size(scores, denoised) > self.max_bytes:
             return
         if key not in self._entries or self._entries[key][1] is not scores:
-            self._entries[key] = (wanted, scores)
+            self._entries[key] = (wanted, scores, denoised)
         self._entries.move_to_end(key)
-        while sum(entry.nbytes for _, entry in self._entries.values()) > self.max_bytes:
+        while sum(_size(*entry[1:]) for entry in self._entries.values()) > self.max_bytes:
             self._entries.popitem(last=False)
+
+
+def _size(scores: PhaseScores, denoised: Denoised | None) -> int:
+    return scores.nbytes + (0 if denoised is None else 2 * denoised.displacement.nbytes)
 
 
 def content_key(frame: Frame, *settings: Any) -> str:

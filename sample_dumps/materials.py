@@ -281,12 +281,8 @@ def _variant(name: str, parent: str, **changes: Any) -> Material:
 
 
 _VARIANTS = (
-    _variant(
-        "Ti-beta", "Ti", phase="BCC", atoms=lambda: crystals.cubic(("Ti",), "bcc", 3.28, (6, 6, 7)), coldest=0.7
-    ),
-    _variant(
-        "Zr-beta", "Zr", phase="BCC", atoms=lambda: crystals.cubic(("Zr",), "bcc", 3.57, (6, 6, 7)), coldest=0.7
-    ),
+    _variant("Ti-beta", "Ti", phase="BCC", atoms=lambda: crystals.cubic(("Ti",), "bcc", 3.28, (6, 6, 7)), coldest=0.7),
+    _variant("Zr-beta", "Zr", phase="BCC", atoms=lambda: crystals.cubic(("Zr",), "bcc", 3.57, (6, 6, 7)), coldest=0.7),
     _variant(
         "CoAl",
         "NiAl",

@@ -16,6 +16,7 @@ EPILOG = """\b
 Examples:
   ovito-mace-phase classify dump.lammpstrj.gz
   ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
+  ovito-mace-phase classify hot.dump --denoise 8 --denoised-positions
   ovito-mace-phase classify ice.dump --select 'ParticleType=="O"'
   ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --ops FCC,HCP
 """
@@ -71,6 +72,17 @@ Examples:
     help="frame: estimate the phase fractions of the frame first; stray atoms join the phases around them.",
 )
 @click.option(
+    "--denoise",
+    type=click.IntRange(0, 1000),
+    default=0,
+    metavar="STEPS",
+    help="Take the thermal noise off first, in at most so many steps (8 is a good number).  [default: 0, off]",
+)
+@click.option(
+    "--denoised-positions", is_flag=True, help="With --denoise: write the denoised positions as the positions."
+)
+@click.option("--distances", is_flag=True, help="Write the distance to the ideal crystal beside order parameters.")
+@click.option(
     "--length-scale",
     default="auto",
     show_default=True,
@@ -120,6 +132,9 @@ def classify_command(
     phases: str,
     ops: str,
     prior: str,
+    denoise: int,
+    denoised_positions: bool,
+    distances: bool,
     length_scale: str,
     threshold: float,
     device: str,
@@ -144,6 +159,8 @@ def classify_command(
         _check_input(file)
     parse_frames(frames, 10**9)
     _check_keys(phases)
+    if denoised_positions and not denoise:
+        raise InputError("--denoised-positions needs --denoise STEPS, for example --denoise 8")
     _check_keys("" if ops.strip().lower() in ("auto", "none") else ops)
     settings = {
         "species": species,
@@ -151,6 +168,9 @@ def classify_command(
         "order_parameters": ops,
         "prior": prior,
         "confidence_threshold": threshold,
+        "denoise_steps": denoise,
+        "apply_to_positions": denoised_positions,
+        "distances": distances,
         "length_scale": _number(length_scale),
         "device": device,
         "model_file": model,

@@ -177,7 +177,9 @@ def _keep_order_parameters(modifier: MacePhaseModifier, data: DataCollection) ->
 
 def _columns(data: DataCollection) -> list[str]:
     first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
-    last = [name for name in data.particles.keys() if name.startswith("OP_")]  # noqa: SIM118
+    last = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118
+    if "Phase Before Denoising" in data.particles:
+        last += ["Phase Before Denoising", *(f"Denoising Displacement.{axis}" for axis in "XYZ")]
     return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
 
 

@@ -29,8 +29,8 @@ from ovito_mace_phase.engine.evaluator import make_evaluator
 from ovito_mace_phase.engine.training import Batch, TrainableModel, training_step
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.head import PhaseHead
-from ovito_mace_phase.network.weights import NetworkConfig
 from ovito_mace_phase.neighbours import neighbour_list, side_by_side
+from ovito_mace_phase.network.weights import NetworkConfig
 from ovito_mace_phase.threads import BlockPool
 
 from .sampler import Sample, SampleLaw
@@ -297,7 +297,9 @@ class EndToEnd:
             return
         state = torch.load(path, map_location=self.model.device, weights_only=True)
         if state["identity"] != self._identity():
-            raise InputError(f"the checkpoint {path} belongs to a run with other settings; choose another output folder")
+            raise InputError(
+                f"the checkpoint {path} belongs to a run with other settings; choose another output folder"
+            )
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
             self._core.copy_(state["core"])

@@ -110,7 +110,9 @@ class ShardMaker:
         order = rng.permutation(len(jobs))
         parts = []
         for start in range(0, len(jobs), _BATCH):
-            samples = [self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in order[start : start + _BATCH]]
+            samples = [
+                self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in order[start : start + _BATCH]
+            ]
             parts.append(rows_of(self.network, samples, law.keep, rng, start))
             if progress is not None:
                 progress(min(start + _BATCH, len(jobs)) / len(jobs))
