@@ -171,7 +171,7 @@ class MacePhaseModifier(ModifierInterface):
             device=self.device,
             readout=ReadoutSettings(prior=self.prior, threshold=self.confidence_threshold, phases=phases or None),
             order_parameters=operators,
-            denoise_steps=self.denoise_steps,
+            denoise_steps=int(self.denoise_steps),
             distances=self.distances,
         )
 

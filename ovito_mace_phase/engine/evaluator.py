@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ovito_mace_phase.head import FoldedHead, PhaseHead
 from ovito_mace_phase.network.layers import NetworkWeights, RadialTables, as_torch, fold
@@ -27,8 +26,8 @@ class Evaluator:
     ----------
     weights : NetworkWeights
     operations : Operations
-    readout : callable or None
-        See `head.FoldedHead.__call__`; None for a network without a head.
+    readout : FoldedHead or None
+        None for a network without a head.
     device, dtype
         Where and in which precision features are.
     block_size : int
@@ -37,7 +36,7 @@ class Evaluator:
 
     weights: NetworkWeights
     operations: Operations
-    readout: Callable[[Sequence[Tensor], int, bool], Tensor] | None
+    readout: FoldedHead | None
     device: torch.device
     dtype: torch.dtype
     block_size: int

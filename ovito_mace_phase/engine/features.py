@@ -19,7 +19,7 @@ from .sweep import FrameGraph, Slabs, Sweep
 def features_of(
     evaluator: Evaluator, edges: Edges, carrier: npt.NDArray[np.int64], centres: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.float32]:
-    """Return g(f) of `head.py`, (n_centres, n_features) float32.
+    """Return g(f) of `head.py`, (n_centres, n_features) float32, with the floor of the evaluator's head if it has one.
 
     Parameters
     ----------
@@ -34,10 +34,11 @@ def features_of(
     listed = ListedEdges(edges, wanted)
     n_plain = 2 * evaluator.weights.config.n_channels
     width = evaluator.n_values
+    roots = _without_floor if evaluator.readout is None else evaluator.readout.roots
     out = np.empty((len(wanted), evaluator.n_features), dtype=np.float32)
 
     def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64]) -> None:
-        found = torch.cat([amplitudes(part, n_plain) for part in parts], dim=1).float().cpu().numpy()
+        found = roots(parts, n_plain).float().cpu().numpy()
         out[first:last, : found.shape[1]] = found
         if found.shape[1] < out.shape[1]:  # one species: the means over neighbours alike and over all are the same
             out[first:last, found.shape[1] :] = found[:, -width:]
@@ -46,3 +47,7 @@ def features_of(
         graph = FrameGraph(grid=listed, carrier=carrier[listed.order])
         Sweep(graph, evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(consume)
     return out
+
+
+def _without_floor(parts: list[Tensor], n_plain: int) -> Tensor:
+    return torch.cat([amplitudes(part, n_plain) for part in parts], dim=1)

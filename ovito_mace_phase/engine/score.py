@@ -163,12 +163,16 @@ class ScoreSweep(Sweep):
             averaged = self.evaluator.operations.means(
                 local, species, mine, values, self.evaluator.weights.config.r_max, 1 if len(self.present) == 1 else 2
             )
-            logits = readout([*own, last.flatten(1), *averaged.unbind(1)], 2 * channels, len(self.present) == 1)
-            density = torch.logsumexp(logits, 1)
+            parts = [*own, last.flatten(1), *averaged.unbind(1)]
+            logits = None if keep is None else readout(parts, 2 * channels, len(self.present) == 1)
+            if logits is None:
+                density = readout.log_density(parts, 2 * channels, len(self.present) == 1)
+            else:
+                density = torch.logsumexp(logits, 1)
             d_vectors, d_values, d_sent, *d_own = torch.autograd.grad(density.sum(), [vectors, values, sent, *own])
         self.log_density[block[0] : block[1]] = density.detach().double().cpu().numpy()
         count = np.diff(graph.offsets.cpu().numpy())
-        if keep is not None:
+        if keep is not None and logits is not None:
             keep(*block, logits.detach().float().cpu().numpy(), count)
         windows = self.windows
         return _BlockResult(

@@ -124,6 +124,17 @@ class TrainableModel(nn.Module):
 
     def logits(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
         """Return logits of all atoms of a graph, (n_atoms, n_phases); two means whatever the species."""
+        return self.head(self.features(weights, graph, carrier, present))
+
+    def log_density(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
+        """Return logsumexp of the logits, (n_atoms,)."""
+        features, head = self.features(weights, graph, carrier, present), self.head
+        if not head.config.n_density:
+            return torch.logsumexp(head(features), 1)
+        return head.log_density(head.density_first((features - head.mean) / head.scale))
+
+    def features(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
+        """Return what the head reads, (n_atoms, n_features)."""
         ops, channels = self.operations, self.config.n_channels
         species = carrier[graph.index]
         layers = [first_layer(ops, weights, graph, species, carrier, present)]
@@ -133,7 +144,7 @@ class TrainableModel(nn.Module):
             layers.append(later_layer(ops, weights, t, graph, source, node, carrier))
         flat = [layer.flatten(1) for layer in layers]
         averaged = ops.means(graph, species, carrier, flat[0], self.config.r_max, 2).unbind(1)
-        return self.head(self.head.roots([*flat, *averaged], 2 * channels))
+        return self.head.roots([*flat, *averaged], 2 * channels)
 
 
 def training_step(
@@ -220,7 +231,7 @@ class _Part:
         with torch.enable_grad():
             vectors = self.graph.vectors.detach().clone().requires_grad_()
             graph = dataclasses.replace(self.graph, vectors=vectors)
-            density = torch.logsumexp(self.model.logits(fixed, graph, self.carrier, self.present), 1).sum()
+            density = self.model.log_density(fixed, graph, self.carrier, self.present).sum()
             (d_vectors,) = torch.autograd.grad(density, vectors)
         score = torch.zeros(len(self.carrier), 3, dtype=torch.float64, device=vectors.device)
         score.index_add_(0, self.graph.index, d_vectors)

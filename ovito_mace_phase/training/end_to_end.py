@@ -58,12 +58,12 @@ class EndToEndSettings:
         Of the cross-entropy against the score loss.
     score_weight : float
         0 trains the labels alone.
-    ramp : int
-        Steps over which the weight of the score rises, as an exponential, from a fiftieth: a head trained for labels
-        alone has slopes that are far too steep, and would forget its labels on the way to others.
-    first_rate, head_rate, network_rate : float
-        Learning rates: of the first layer of the head in whitened coordinates, of the rest of it, and of the network
-        as a multiple of the rms of each tensor (they differ by a factor of a thousand); 0 keeps the network as it is.
+    n_density : int
+        Width of the density branch that is added to a head without one.
+    first_rate, head_rate, density_rate, network_rate : float
+        Learning rates: of the first layer of the classes in whitened coordinates, of the other layers, of the density
+        branch, and of the network as a multiple of the rms of each tensor (they differ by a factor of a thousand); 0
+        keeps the network as it is.
     largest_error : float
         Error of the score of an atom, 1/A, above which the score loss grows linearly.
     warm_up : int
@@ -84,9 +84,10 @@ class EndToEndSettings:
     noise_scale: float = 0.15
     label_weight: float = 1.0
     score_weight: float = 1.0
-    ramp: int = 600
+    n_density: int = 256
     first_rate: float = 2e-5
     head_rate: float = 1e-4
+    density_rate: float = 1e-3
     network_rate: float = 3e-4
     largest_error: float = 20.0
     warm_up: int = 100
@@ -126,7 +127,9 @@ class EndToEnd:
     ) -> None:
         self.source, self.settings, self.step = source, settings, 0
         tensors = wake(tensors, config, np.random.default_rng(settings.seed))
-        self.model = TrainableModel(tensors, config, head.eval().requires_grad_(True), device)
+        torch.manual_seed(settings.seed)
+        whole = with_density(head, settings.n_density).eval().requires_grad_(True)
+        self.model = TrainableModel(tensors, config, whole, device)
         self._standardise(tensors, config)  # before the optimiser looks at the head
         first = self.model.head.first
         self._core = nn.Parameter(torch.linalg.solve(self._matrix.double(), first.weight.detach().double().T).T.float())
@@ -134,8 +137,12 @@ class EndToEnd:
         if not settings.network_rate:
             for parameter in network:
                 parameter.requires_grad_(False)
-        others = [p for name, p in self.model.head.named_parameters() if name != "first.weight"]
-        groups = [{"params": [self._core], "lr": settings.first_rate}, {"params": others, "lr": settings.head_rate}]
+        named = [(name, p) for name, p in self.model.head.named_parameters() if name != "first.weight"]
+        groups = [
+            {"params": [self._core], "lr": settings.first_rate},
+            {"params": [p for name, p in named if not name.startswith("density")], "lr": settings.head_rate},
+            {"params": [p for name, p in named if name.startswith("density")], "lr": settings.density_rate},
+        ]
         for parameter in network if settings.network_rate else ():
             rms = float(parameter.detach().square().mean().sqrt())
             groups.append({"params": [parameter], "lr": settings.network_rate * rms})
@@ -237,7 +244,7 @@ class EndToEnd:
             batch,
             noise_scale=s.noise_scale,
             label_weight=s.label_weight,
-            score_weight=s.score_weight * 50.0 ** (min(1.0, self.step / max(1, s.ramp)) - 1.0),
+            score_weight=s.score_weight,
             largest_error=s.largest_error,
             pool=pool,
         )
@@ -297,9 +304,7 @@ class EndToEnd:
             return
         state = torch.load(path, map_location=self.model.device, weights_only=True)
         if state["identity"] != self._identity():
-            raise InputError(
-                f"the checkpoint {path} belongs to a run with other settings; choose another output folder"
-            )
+            raise InputError(f"the checkpoint {path} belongs to a run with other settings; choose another folder")
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
             self._core.copy_(state["core"])
@@ -310,6 +315,15 @@ class EndToEnd:
 
     def _identity(self) -> str:
         return json.dumps(dataclasses.asdict(self.settings), sort_keys=True)
+
+
+def with_density(head: PhaseHead, width: int) -> PhaseHead:
+    """Return a copy of the head with a density branch, which is E = 0 at first."""
+    if head.config.n_density or not width:
+        width = head.config.n_density
+    copy = PhaseHead(dataclasses.replace(head.config, n_density=width, dropout=0.0))
+    copy.load_state_dict(head.state_dict(), strict=False)
+    return copy
 
 
 def wake(tensors: dict[str, Any], config: NetworkConfig, rng: np.random.Generator) -> dict[str, Any]:

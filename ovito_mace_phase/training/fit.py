@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -27,6 +28,7 @@ from ovito_mace_phase.head import HeadConfig, PhaseHead
 
 from .shards import Shard, batches
 
+Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.integer]]
 log = logging.getLogger(__name__)
 _WARM_UP = 0.1
 
@@ -166,26 +168,40 @@ def shard_logits(head: PhaseHead, shard: Shard) -> np.ndarray:
         )
 
 
-def calibrate(head: PhaseHead, validation: Shard, hot: Sequence[Shard], rejected: float) -> Calibration:
+def calibrate(validation: Rows, hot: Sequence[Rows], rejected: float, *, hot_weight: float = 0.0) -> Calibration:
     """Fit the temperature on held-out samples and the density threshold on them and on hot crystals.
 
-    The threshold is the lowest of the `rejected` quantiles of logsumexp of the crystal atoms of each shard, so that no
+    The threshold is the lowest of the `rejected` quantiles of logsumexp of the crystal atoms of each source, so that no
     source of crystals loses a larger share to Other.
+
+    Parameters
+    ----------
+    validation, hot
+        Logits (n, n_phases) and labels (n,) of each source.
+    rejected : float
+    hot_weight : float
+        Weight of the hot crystals, all together, in the fit of the temperature against the held-out samples.
     """
-    logits = torch.from_numpy(shard_logits(head, validation))
-    label = torch.from_numpy(validation.label.astype(np.int64))
     log_temperature = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=50)
+    sources = [(1.0, *validation), *((hot_weight / max(1, len(hot)), *rows) for rows in hot)]
+    terms = [
+        (weight, torch.from_numpy(logits), torch.from_numpy(label.astype(np.int64)))
+        for weight, logits, label in sources
+        if weight
+    ]
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(logits / log_temperature.exp(), label)
+        loss = torch.zeros(())
+        for weight, logits, label in terms:
+            loss = loss + weight * nn.functional.cross_entropy(logits / log_temperature.exp(), label)
         loss.backward()
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]
     densities = []
-    for shard in (validation, *hot):
-        crystal = torch.from_numpy(shard_logits(head, shard)[shard.label != 0])
+    for logits, label in (validation, *hot):
+        crystal = torch.from_numpy(logits[label != 0])
         densities.append(torch.quantile(torch.logsumexp(crystal, 1)[:1_000_000], rejected))
     return Calibration(temperature=float(log_temperature.detach().exp()), log_density=float(min(densities)))

@@ -29,7 +29,7 @@ from ovito_mace_phase.phases import Phase, phase_table
 
 from .background import load_melts
 from .dynamics import dynamics_shard
-from .fit import FitSettings, calibrate, fit_head
+from .fit import FitSettings, calibrate, fit_head, shard_logits
 from .ices import ice_structures
 from .scores import part_scores
 from .shards import Shard, ShardLaw, ShardMaker
@@ -163,8 +163,11 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
         lambda done, loss: progress(f"fit the head, loss {loss:.3f}", done),
     )
     head = fold(head, whitening)
-    hot = [Shard.load(path) for path in shards["train"] if path.name.startswith("dynamics")]
-    calibration = calibrate(head, Shard.load(shards["validation"][0]), hot, settings.rejected)
+    hot = [path for path in shards["train"] if path.name.startswith("dynamics")]
+    validation, *warm = [
+        (shard_logits(head, shard), shard.label) for shard in map(Shard.load, (shards["validation"][0], *hot))
+    ]
+    calibration = calibrate(validation, warm, settings.rejected)
     card = {
         "name": settings.name,
         "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
@@ -183,11 +186,12 @@ def train(sources: Sources, folder: Path, settings: TrainSettings, progress: Pro
             "log_density": calibration.log_density,
             "rejected": settings.rejected,
         },
-        "training": _record(given, settings, sources.data, started),
+        "training": record(given, settings, sources.data, started),
         "scores": {
-            name: part_scores(head, Shard.load(paths[0]), given.phases, calibration)
+            name: part_scores(shard_logits(head, shard), shard, given.phases, calibration)
             for name, paths in shards.items()
             if name != "train" and paths
+            for shard in (Shard.load(paths[0]),)
         },
     }
     path = folder / "mace_phase"
@@ -220,10 +224,10 @@ def make_shards(
         ("validation", held_out, 1),
         ("test", held_out, 1),
         ("train", settings.law, settings.n_shards),
-        ("noise", dataclasses.replace(held_out, background=0), 1 if _untested(given) else 0),
+        ("noise", dataclasses.replace(held_out, background=0), 1 if untested(given) else 0),
     ]
     for k, (part, law, count) in enumerate(plan):
-        structures = _untested(given) if part == "noise" else given.structures[part]
+        structures = untested(given) if part == "noise" else given.structures[part]
         if not structures and part != "noise":
             raise InputError(f"no structures in the part {part!r} of the split; the data file is too small")
         maker = ShardMaker(network, given.phases, structures, given.melts["train" if part == "noise" else part])
@@ -256,13 +260,14 @@ def _whitened(shards: Sequence[Path], whitening: Whitening, progress: Progress) 
     return out
 
 
-def _untested(given: TrainingData) -> list[CrystalStructure]:
+def untested(given: TrainingData) -> list[CrystalStructure]:
     """Training structures of the phases of which the test part has none."""
     tested = {structure.phase for structure in given.structures["test"]}
     return [structure for structure in given.structures["train"] if structure.phase not in tested]
 
 
-def _record(given: TrainingData, settings: TrainSettings, data: Path, started: float) -> dict[str, Any]:
+def record(given: TrainingData, settings: Any, data: Path, started: float) -> dict[str, Any]:
+    """Return the training record for the model card; `settings` is a dataclass."""
     import torch
 
     return {

@@ -16,10 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.confidence import Calibration, label
-from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.phases import Phase
 
-from .fit import shard_logits
 from .shards import Shard
 
 NOISE_BINS = (0.0, 0.05, 0.10, 0.15)
@@ -27,8 +25,12 @@ N_BINS = 15
 LOW_NOISE = 0.10
 
 
-def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibration: Calibration) -> dict[str, Any]:
+def part_scores(
+    logits: npt.NDArray[np.float32], shard: Shard, phases: Sequence[Phase], calibration: Calibration
+) -> dict[str, Any]:
     """Return the scores of one part of the split, as plain numbers for the model card.
+
+    `logits` (n, n_phases) are those of the rows of the shard.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def part_scores(head: PhaseHead, shard: Shard, phases: Sequence[Phase], calibrat
         `phase_accuracy` and `group_accuracy` (means over phases, background left out), `by_noise`, `per_phase`
         (key -> atoms, accuracy by phase, by group, by phase at low noise, commonest wrong answer), `background`, `ece`.
     """
-    column, confidence, _ = label(shard_logits(head, shard), calibration, None, 0.0, 0)
+    column, confidence, _ = label(logits, calibration, None, 0.0, 0)
     truth = shard.label.astype(np.int64)
     groups = np.unique([phase.group for phase in phases], return_inverse=True)[1]
     right, right_group = column == truth, groups[column] == groups[truth]

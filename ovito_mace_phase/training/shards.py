@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +111,8 @@ class ShardMaker:
         order = rng.permutation(len(jobs))
         parts = []
         for start in range(0, len(jobs), _BATCH):
-            samples = [
-                self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in order[start : start + _BATCH]
-            ]
+            batch = order[start : start + _BATCH]
+            samples = [self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in batch]
             parts.append(rows_of(self.network, samples, law.keep, rng, start))
             if progress is not None:
                 progress(min(start + _BATCH, len(jobs)) / len(jobs))
@@ -123,14 +123,22 @@ class ShardMaker:
 
 
 def rows_of(
-    network: Evaluator, samples: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator, first: int
-) -> dict[str, npt.NDArray[np.generic]]:
-    """Return the fields of a shard for some atoms of each sample, all samples in one pass through the network."""
+    network: Evaluator,
+    samples: Sequence[tuple[Sample, int]],
+    keep: int,
+    rng: np.random.Generator,
+    first: int,
+    kind: type[np.floating] = np.float16,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the fields of a shard for some atoms of each sample, all samples in one pass through the network.
+
+    `kind` is the precision in which the features are kept.
+    """
     edges, carrier, centres = concatenate([sample for sample, _ in samples], network.weights.config.r_max, keep, rng)
     features = features_of(network, edges, carrier, np.concatenate(centres))
     sizes = [len(rows) for rows in centres]
     return {
-        "features": features.astype(np.float16),
+        "features": features.astype(kind),
         "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
         "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
         "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),

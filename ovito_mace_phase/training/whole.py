@@ -1,0 +1,192 @@
+"""From a model with a head to one that is a density: end-to-end training, calibration, scores, model file.
+
+start model -> `EndToEnd` -> temperature, density threshold, distances -> scores on held-out samples -> file and record
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ovito_mace_phase.engine.evaluator import Evaluator, make_evaluator
+from ovito_mace_phase.head import PhaseHead
+from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_model
+from ovito_mace_phase.phases import Phase
+
+from .distance_fit import fit_distances
+from .end_to_end import EndToEnd, EndToEndSettings
+from .fit import calibrate
+from .run import Sources, TrainingData, load_data, record, untested
+from .sampler import Sample, SampleLaw
+from .scores import part_scores
+from .shards import Shard, rows_of
+from .snapshots import Snapshot, strained_snapshot
+from .source import BACKGROUND, SampleSource
+
+log = logging.getLogger(__name__)
+_TOGETHER = 24
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeSettings:
+    """What decides the model besides the training itself.
+
+    Attributes
+    ----------
+    training : EndToEndSettings
+    rejected : float
+        Share of the crystal atoms, held-out or hot, whose density may fall below the threshold for Other.
+    hot_weight : float
+        Of the hot crystals of the training part in the fit of the temperature.
+    per_phase, keep, background : int
+        Samples of every phase, atoms of each and samples of background in each part that is scored.
+    name : str
+    """
+
+    training: EndToEndSettings
+    rejected: float = 0.001
+    hot_weight: float = 1.0
+    per_phase: int = 9
+    keep: int = 24
+    background: int = 300
+    name: str = "mace-phase"
+
+
+def train_whole(
+    sources: Sources,
+    folder: Path,
+    settings: WholeSettings,
+    progress: Callable[[str, float], None],
+    seconds: float = math.inf,
+) -> Path | None:
+    """Train a model end to end from `sources.backbone`, a model with a head, and write it.
+
+    Parameters
+    ----------
+    sources : Sources
+    folder : Path
+        Holds checkpoint and model; a run that was stopped goes on from it.
+    settings : WholeSettings
+    progress : callable
+        Called with the stage and the fraction of it that is done.
+    seconds : float
+        Time after which to stop, with a checkpoint.
+
+    Returns
+    -------
+    Path or None
+        The model, without suffix; None when the time was up before the steps were done.
+    """
+    started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    given = load_data(sources, settings.training.seed)
+    tensors, start_card = load_model(sources.backbone)
+    config = NetworkConfig.from_card(start_card)
+    head = PhaseHead.from_tensors(tensors, start_card)
+    network = {name: array for name, array in tensors.items() if not name.startswith("head.")}
+    n_carriers = len(config.elements)
+    source = SampleSource(given.phases, given.structures["train"], given.melts["train"], n_carriers, given.dynamics)
+    run = EndToEnd(network, config, head, source, settings.training)
+    if not run.run(folder / "end_to_end.checkpoint", seconds, lambda done, text: progress(text, done)):
+        return None
+    return finish(run, given, sources, start_card, folder, settings, started, progress)
+
+
+def finish(
+    run: EndToEnd,
+    given: TrainingData,
+    sources: Sources,
+    start_card: dict[str, Any],
+    folder: Path,
+    settings: WholeSettings,
+    started: float,
+    progress: Callable[[str, float], None],
+) -> Path:
+    """Calibrate and score what a run has come to, and write the model."""
+    network, head = run.result()
+    config = run.model.config
+    evaluator = make_evaluator(network, config, head)
+    rng = np.random.default_rng([settings.training.seed, 1])
+    plain = dataclasses.replace(
+        settings.training.law, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0
+    )
+    parts: dict[str, tuple[npt.NDArray[np.float32], Shard]] = {}
+    for part in ("validation", "test", "noise"):
+        structures = untested(given) if part == "noise" else given.structures[part]  # type: ignore[index]
+        melts = [] if part == "noise" else given.melts[part]  # type: ignore[index]
+        if structures:
+            source = SampleSource(given.phases, structures, melts, evaluator.n_carriers)
+            jobs = [phase for phase in source.present for _ in range(settings.per_phase)]
+            jobs += [] if part == "noise" else [BACKGROUND] * settings.background
+            drawn = [source.draw(jobs[k], plain, 0.0, rng) for k in rng.permutation(len(jobs))]
+            parts[part] = rows(evaluator, head, drawn, settings.keep, rng)
+        progress(f"scores, {part}", len(parts) / 3)
+    hot = hot_rows(evaluator, head, given.dynamics, given.phases, plain, rng)
+    validation = parts["validation"]
+    calibration = calibrate(
+        (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
+    )
+    card = dict(start_card) | {
+        "name": settings.name,
+        "network": config.to_card(),
+        "head": dataclasses.asdict(head.config),
+        "noise_scale": settings.training.noise_scale,
+        "calibration": {
+            "temperature": calibration.temperature,
+            "log_density": calibration.log_density,
+            "rejected": settings.rejected,
+        },
+        "distances": fit_distances(evaluator, head, given.phases, given.structures["train"], rng),
+        "training": record(given, settings, sources.data, started) | {"start": start_card.get("training")},
+        "scores": {
+            part: part_scores(logits, shard, given.phases, calibration) for part, (logits, shard) in parts.items()
+        },
+    }
+    path = folder / "mace_phase"
+    save_model(path, {**network, **head.to_tensors()}, card)
+    return path
+
+
+def rows(
+    evaluator: Evaluator, head: PhaseHead, drawn: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], Shard]:
+    """Return logits (n, n_phases), and label, noise and sample of each row, of some atoms of each sample."""
+    logits, fields = [], []
+    for start in range(0, len(drawn), _TOGETHER):
+        found = rows_of(evaluator, drawn[start : start + _TOGETHER], keep, rng, start, np.float32)
+        with torch.inference_mode():
+            logits.append(head(torch.from_numpy(found.pop("features"))).numpy())
+        fields.append(found)
+    joined = {name: np.concatenate([one[name] for one in fields]) for name in fields[0]}
+    return np.concatenate(logits), Shard(features=np.zeros((0, 0), dtype=np.float16), **joined)
+
+
+def hot_rows(
+    evaluator: Evaluator,
+    head: PhaseHead,
+    snapshots: Sequence[Snapshot],
+    phases: Sequence[Phase],
+    law: SampleLaw,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None:
+    """Return logits and labels of some atoms of every snapshot."""
+    column = {phase.key: k for k, phase in enumerate(phases)}
+    drawn = [
+        (strained_snapshot(one, law, evaluator.n_carriers, rng), 0 if one.phase is None else column[one.phase])
+        for one in snapshots
+    ]
+    if not drawn:
+        return None
+    logits, shard = rows(evaluator, head, drawn, 100, rng)
+    return logits, shard.label
