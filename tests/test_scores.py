@@ -102,13 +102,13 @@ def test_cache_asks_again_when_compact_scores_do_not_answer(logits):
     compact = kept(logits, full=False, keys=("FCC",))
     plain = EvaluationSettings(order_parameters=("FCC",))
     cache.put(key, plain, compact)
-    assert cache.get(key, plain) is compact
-    assert cache.get(key, EvaluationSettings()) is compact
+    assert cache.get(key, plain) == (compact, None)
+    assert cache.get(key, EvaluationSettings()) == (compact, None)
     assert cache.get(key, EvaluationSettings(order_parameters=("HCP",))) is None
     assert cache.get(key, EvaluationSettings(phases=("FCC",))) is None
     full = kept(logits, full=True)
     cache.put(key, plain, full)
-    assert cache.get(key, EvaluationSettings(phases=("FCC",), order_parameters=("HCP",))) is full
+    assert cache.get(key, EvaluationSettings(phases=("FCC",), order_parameters=("HCP",))) == (full, None)
 
 
 def test_compact_scores_of_the_shipped_model(rng):

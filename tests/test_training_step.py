@@ -68,9 +68,12 @@ def exact_gradients(frames, batch):
             part = (weight * mask)[:, None]
             total = layers[0].index_add(0, centre, part * layers[0][neighbour])
             layers.append(total / torch.ones(len(kinds), 1, dtype=torch.float64).index_add(0, centre, part))
+        powers = torch.arange(layers[0].shape[1]) >= 256
+        floors = own.floor.reshape(len(layers), -1)
+        raised = [x + floor for x, floor in zip(layers, floors, strict=True)]
         roots = [
-            torch.cat([x[:, :256], torch.where(x[:, 256:] > 1e-18, x[:, 256:].clamp_min(1e-18).sqrt(), 0.0)], dim=1)
-            for x in layers
+            torch.where(powers, torch.where(y > 1e-18, y.clamp_min(1e-18).sqrt(), 0.0), x)
+            for x, y in zip(layers, raised, strict=True)
         ]
         logits = own(torch.cat(roots, dim=1))
         (score,) = torch.autograd.grad(torch.logsumexp(logits, 1).sum(), r, create_graph=True)

@@ -79,7 +79,7 @@ class EndToEndSettings:
         share of random alloys among FCC, BCC and HCP.
     """
 
-    n_steps: int = 4000
+    n_steps: int = 2000
     n_atoms: int = 2000
     noise_scale: float = 0.15
     label_weight: float = 1.0
@@ -88,9 +88,9 @@ class EndToEndSettings:
     first_rate: float = 2e-5
     head_rate: float = 1e-4
     density_rate: float = 1e-3
-    network_rate: float = 3e-4
+    network_rate: float = 2e-4
     largest_error: float = 20.0
-    warm_up: int = 100
+    warm_up: int = 150
     clip: float = 1.0
     floor: float = 0.1
     average: float = 0.998

@@ -72,6 +72,7 @@ def fold(head: PhaseHead, whitening: Whitening) -> PhaseHead:
     weight = weight / state["scale"].double()
     bias = bias - weight @ state["mean"].double()
     state |= {"mean": whitening.mean, "scale": whitening.scale, "first.bias": bias.float()}
+    state["floor"] = torch.zeros(len(whitening.mean))
     state["first.weight"] = (weight @ whitening.matrix.double().T).float()
     whole.load_state_dict(state)
     return whole.eval().requires_grad_(False)
