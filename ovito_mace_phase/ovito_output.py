@@ -10,7 +10,7 @@ from ovito.data import DataCollection, DataTable, ElementType, Property
 
 from .evaluation import Evaluation
 from .ovito_input import AtomsIn
-from .phases import Phase, phase_table
+from .phases import Phase, PhaseTable
 
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
@@ -22,7 +22,13 @@ def type_name(phase: Phase) -> str:
 
 
 def write_result(
-    data: DataCollection, atoms: AtomsIn, done: Evaluation, *, listed: Sequence[str], color_by_type: bool
+    data: DataCollection,
+    atoms: AtomsIn,
+    done: Evaluation,
+    *,
+    table: PhaseTable,
+    listed: Sequence[str],
+    color_by_type: bool,
 ) -> None:
     """Write the result of one frame.
 
@@ -33,13 +39,15 @@ def write_result(
         As read from `data`.
     done : Evaluation
         Of the chosen atoms. The others get phase 0, confidence and margin 0, and NaN as order parameter.
+    table : PhaseTable
+        Names and colours of the phases.
     listed : sequence of str
         Keys of phases to list even when no atom has them.
     color_by_type : bool
         Write the `Color` of every atom.
     """
     phase = _spread(done.result.phase, atoms, np.int32(0))
-    shown = _shown_phases(phase, listed)
+    shown = _shown_phases(phase, listed, table)
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
     _set_types(typed, shown)
@@ -69,9 +77,8 @@ def _spread(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArra
     return out
 
 
-def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str]) -> list[Phase]:
+def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str], table: PhaseTable) -> list[Phase]:
     """Other, the phases present and those the user named, by id."""
-    table = phase_table()
     shown = {table.by_id(int(number)).id: table.by_id(int(number)) for number in (0, *np.unique(phase))}
     shown.update({table.by_key(key).id: table.by_key(key) for key in listed})
     return [shown[number] for number in sorted(shown)]

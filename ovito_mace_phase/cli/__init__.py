@@ -28,6 +28,7 @@ COMMANDS = {
     "classify": ("classify", "classify_command", "Classify the atoms of trajectory files."),
     "phases": ("phases", "phases_command", "Print the table of phases."),
     "train": ("train", "train_command", "Train the phase head; reproduces the shipped weights."),
+    "add-phase": ("add_phase", "add_phase_command", "Extend a model by a phase of your own, from one structure file."),
     "evaluate": ("evaluate", "evaluate_command", "Write accuracy tables: held-out crystals, MD beside PTM and CNA."),
     "bench": ("bench", "bench_command", "Measure speed, memory and error beside mace-torch, PTM and CNA."),
     "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
