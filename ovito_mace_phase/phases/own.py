@@ -7,6 +7,7 @@ A model file is untrusted input, so every field of a record is checked.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,7 +83,7 @@ def next_id(own: Sequence[Phase]) -> int:
 
 def to_card(own: Sequence[Phase]) -> list[dict[str, Any]]:
     """Return the entry `own_phases` of a model card."""
-    return [phase_to_json(phase) for phase in own]
+    return json.loads(json.dumps([phase_to_json(phase) for phase in own]))  # lists in place of tuples, as when read
 
 
 def _fault(entry: object) -> str:

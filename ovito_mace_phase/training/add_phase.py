@@ -28,7 +28,7 @@ from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.model import SHIPPED, Device, PhaseModel
 from ovito_mace_phase.network.weights import load_model, model_paths, save_model
 from ovito_mace_phase.phases import Phase
-from ovito_mace_phase.phases.own import ENTRY, checked_key, next_id, own_phases, table_with, to_card
+from ovito_mace_phase.phases.own import ENTRY, FIRST_OWN_ID, checked_key, next_id, own_phases, table_with, to_card
 
 from .new_row import Embedded, fit_row
 from .own_phase import read_phase
@@ -39,6 +39,7 @@ NOISE_BINS = ((0.0, 0.05), (0.05, 0.10), (0.10, 0.15), (0.15, 0.20))
 LEAST_ACCURACY, MOST_LOST, MOST_LOST_BY_ONE = 0.80, 0.005, 0.15
 _JUDGED = 0.15  # noise up to which the new phase has to be recognised
 _RIVAL, _MOST_RIVALS = 0.02, 8
+_LOOK_AGAIN = 0.05  # of an old phase that seems to lose more, more samples are drawn
 _BACKGROUND_WEIGHT = 20.0  # of a phase
 Progress = Callable[[str, float], None]
 
@@ -50,7 +51,7 @@ class AddSettings:
     Attributes
     ----------
     per_phase, background, new, per_rival : int
-        Samples to fit on: of every old phase, of background, of the new phase, further ones of each rival.
+        Samples to fit on: of every old phase and of background (twice), of the new phase, further ones of each rival.
     test_per_phase, test_new, test_per_rival : int
         Fresh samples to measure on: of every old phase, of the new one in each range of noise, of each rival.
     keep : int
@@ -61,8 +62,8 @@ class AddSettings:
         See `new_row.fit_row`.
     """
 
-    per_phase: int = 3
-    background: int = 200
+    per_phase: int = 2
+    background: int = 100
     new: int = 400
     per_rival: int = 40
     test_per_phase: int = 2
@@ -70,7 +71,7 @@ class AddSettings:
     test_per_rival: int = 20
     keep: int = 16
     old_share: float = 3.0
-    decay: float = 1e-5
+    decay: float = 1e-3
     seed: int = 0
 
 
@@ -224,7 +225,7 @@ def add_phase(
     own = own_phases(card)
     taken = next((phase for phase in table_with(card) if phase.key == key), None)
     if taken is not None:
-        where = "model" if taken in own else "phase table"
+        where = "model" if taken.id >= FIRST_OWN_ID else "phase table"
         raise InputError(f"the {where} has a phase {key} already ({taken.name}); choose another key")
     phase = read_phase(
         Path(structure),
@@ -235,8 +236,8 @@ def add_phase(
     )
     rehearsal = Rehearsal(model.evaluator, head.to(model.evaluator.device), model.phases, settings.keep)
     row = _fit(rehearsal, phase, model, settings, report_progress)
-    report, n_tested = _measure(rehearsal, phase, model, row, settings, report_progress)
-    report = dataclasses.replace(report, n_samples=report.n_samples + n_tested, seconds=round(time.time() - started, 1))
+    report = _measure(rehearsal, phase, model, row, settings, report_progress)
+    report = dataclasses.replace(report, seconds=round(time.time() - started, 1))
     extended = {
         **tensors,
         "head.last.weight": np.vstack([tensors["head.last.weight"], row.weight[None]]).astype(np.float32),
@@ -257,35 +258,54 @@ class _Row:
 
     def logits(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Return old and new logits, (n_atoms, n_phases + 1) float32."""
-        new = rows.embedding.numpy() @ self.weight + np.float32(self.bias)
-        return np.concatenate([rows.logits.numpy(), new[:, None]], axis=1)
+        return _with_row(rows, self.weight, self.bias)
+
+
+def _with_row(rows: Rows, weight: npt.NDArray[np.float32], bias: float) -> npt.NDArray[np.float32]:
+    new = rows.embedding.numpy() @ weight + np.float32(bias)
+    return np.concatenate([rows.logits.numpy(), new[:, None]], axis=1)
 
 
 def _fit(rehearsal: Rehearsal, phase: Phase, model: PhaseModel, settings: AddSettings, progress: Progress) -> _Row:
-    law = SampleLaw()
+    """Fit twice: the old phases that lose atoms of fresh samples to the first row become rivals of the second."""
+    law, n_phases = SampleLaw(), len(model.phases)
     rng = np.random.default_rng([settings.seed, 0])
     new = rehearsal.new(phase, settings.new, law, rng, partial(progress, f"samples of {phase.key}"))
-    share = _shares(new.logits.numpy())
-    rivals = tuple(int(c) for c in np.argsort(-share)[:_MOST_RIVALS] if share[c] >= _RIVAL and c != BACKGROUND)
-    old = rehearsal.old(
-        settings.per_phase, settings.background, law, rng, partial(progress, "samples of the old phases")
+    share = np.bincount(new.logits.argmax(1).numpy(), minlength=n_phases) / len(new.label)
+    rivals = [int(c) for c in np.argsort(-share)[:_MOST_RIVALS] if share[c] >= _RIVAL and c != BACKGROUND]
+
+    def fit(old: Rows) -> tuple[npt.NDArray[np.float32], float]:
+        wanted = np.full(n_phases, settings.old_share / n_phases)
+        wanted[BACKGROUND] *= _BACKGROUND_WEIGHT
+        wanted[rivals] += share[rivals]
+        weight = (wanted / np.maximum(np.bincount(old.label, minlength=n_phases), 1))[old.label]
+        row, bias = fit_row(
+            _embedded(old, torch.from_numpy(weight).float(), model.calibration),
+            _embedded(new, torch.full((len(new.label),), 1.0 / len(new.label)), model.calibration),
+            decay=settings.decay,
+        )
+        return row.numpy(), bias
+
+    def draw_old(number: int) -> Rows:
+        stage = f"samples of the old phases, {number} of 2"
+        return rehearsal.old(settings.per_phase, settings.background, law, rng, partial(progress, stage))
+
+    old = draw_old(1).joined(
+        rehearsal.some(rivals, settings.per_rival, law, rng, partial(progress, "samples of its rivals"))
     )
-    more = rehearsal.rivals(rivals, settings.per_rival, law, rng, partial(progress, "samples of its rivals"))
-    old = old if more is None else old.joined(more)
-    wanted = np.ones(len(model.phases)) * settings.old_share
-    wanted[BACKGROUND] *= _BACKGROUND_WEIGHT
-    wanted /= len(model.phases)
-    wanted[list(rivals)] += share[list(rivals)]
-    weight = (wanted / np.maximum(np.bincount(old.label, minlength=len(wanted)), 1))[old.label]
-    progress("fit", 0.0)
-    found, bias = fit_row(
-        _embedded(old, torch.from_numpy(weight).float(), model.calibration),
-        _embedded(new, torch.full((len(new.label),), 1.0 / len(new.label)), model.calibration),
-        decay=settings.decay,
-    )
-    progress("fit", 1.0)
-    n_samples = settings.new + settings.per_phase * len(rehearsal.structures) + settings.background
-    return _Row(weight=found.numpy(), bias=bias, rivals=rivals, n_samples=n_samples + settings.per_rival * len(rivals))
+    progress("first fit", 0.0)
+    weight, bias = fit(old)
+    fresh = draw_old(2)
+    column = _columns(_with_row(fresh, weight, bias), model.calibration)
+    hurt = np.bincount(fresh.label[column == n_phases], minlength=n_phases) * np.arange(n_phases).astype(bool)
+    victims = [int(c) for c in np.argsort(-hurt)[: 2 * _MOST_RIVALS] if hurt[c] and c not in rivals]
+    more = rehearsal.some(victims, settings.per_rival, law, rng, partial(progress, "samples of those that lose"))
+    old = old.joined(fresh).joined(more)
+    progress("second fit", 0.0)
+    weight, bias = fit(old)
+    progress("second fit", 1.0)
+    n_atoms = len(old.label) + len(new.label)
+    return _Row(weight=weight, bias=bias, rivals=(*rivals, *victims), n_samples=n_atoms // settings.keep)
 
 
 def _measure(
@@ -295,7 +315,7 @@ def _measure(
     row: _Row,
     settings: AddSettings,
     progress: Progress,
-) -> tuple[AddReport, int]:
+) -> AddReport:
     """Draw fresh samples and label them without and with the new phase."""
     rng = np.random.default_rng([settings.seed, 1])
     keys = [*(old.key for old in model.phases), phase.key]
@@ -317,17 +337,20 @@ def _measure(
         rng,
         partial(progress, "fresh samples of the old phases"),
     )
-    more = rehearsal.rivals(
-        row.rivals, settings.test_per_rival, quiet, rng, partial(progress, "fresh samples of its rivals")
-    )
-    old = old if more is None else old.joined(more)
-    before, after = _columns(old.logits.numpy(), model.calibration), _columns(row.logits(old), model.calibration)
+    extra = partial(rehearsal.some, count=settings.test_per_rival, law=quiet, rng=rng)
+    old = old.joined(extra(row.rivals, progress=partial(progress, "fresh samples of its rivals")))
+    before, after, losses = _compare(old, row, model.calibration)
+    again = [c for c, loss in losses.items() if loss > _LOOK_AGAIN and c not in row.rivals]
+    if again:
+        more = extra(again, progress=partial(progress, "more of those that lose"))
+        old = old.joined(more)
+        before, after, losses = _compare(old, row, model.calibration)
     right_before, right_after = (_rights(columns, old.label) for columns in (before, after))
     crystals = [c for c in right_before if c != BACKGROUND]
-    lost = {keys[c]: round(right_before[c] - right_after[c], 4) for c in crystals if right_after[c] < right_before[c]}
+    lost = {keys[c]: round(loss, 4) for c, loss in losses.items() if loss > 0}
     packed = old.label == BACKGROUND
     final = np.concatenate(judged)
-    report = AddReport(
+    return AddReport(
         known_as=_named(np.concatenate(judged_before), keys),
         accuracy=round(float((final == rehearsal.n_phases).mean()), 4),
         by_noise=by_noise,
@@ -336,11 +359,18 @@ def _measure(
         old_after=round(float(np.mean([right_after[c] for c in crystals])), 5),
         lost=dict(sorted(lost.items(), key=lambda item: -item[1])),
         background_lost=round(float((after[packed] == rehearsal.n_phases).mean()), 4) if packed.any() else 0.0,
-        n_samples=row.n_samples,
+        n_samples=row.n_samples + len(old.label) // settings.keep + settings.test_new * len(NOISE_BINS),
         seconds=0.0,
     )
-    n_tested = settings.test_new * len(NOISE_BINS) + settings.test_per_phase * len(rehearsal.structures)
-    return report, n_tested + settings.background + settings.test_per_rival * len(row.rivals)
+
+
+def _compare(
+    old: Rows, row: _Row, calibration: Calibration
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], dict[int, float]]:
+    """Return columns of old atoms without and with the new row, and the share that each old phase loses."""
+    before, after = _columns(old.logits.numpy(), calibration), _columns(row.logits(old), calibration)
+    first, last = _rights(before, old.label), _rights(after, old.label)
+    return before, after, {c: first[c] - last[c] for c in first if c != BACKGROUND}
 
 
 def _embedded(rows: Rows, weight: torch.Tensor, calibration: Calibration) -> Embedded:
@@ -350,12 +380,6 @@ def _embedded(rows: Rows, weight: torch.Tensor, calibration: Calibration) -> Emb
 
 def _columns(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.int64]:
     return label(logits, calibration, None, 0.0, BACKGROUND)[0]
-
-
-def _shares(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Share of the atoms that each phase would get if none were Other for its density."""
-    best = logits.argmax(axis=1)
-    return np.bincount(best, minlength=logits.shape[1]) / len(best)
 
 
 def _rights(column: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> dict[int, float]:

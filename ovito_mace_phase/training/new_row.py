@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-STEPS = 300
+STEPS = 120
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from ovito_mace_phase.phases.own import MAX_ATOMS
 
 _SYMMETRY_TOLERANCE = 0.01
 _FAMILY = ((2, "a"), (15, "m"), (74, "o"), (142, "t"), (194, "h"), (230, "c"))  # last space group of a crystal family
-_MOST_ELONGATED = 60.0
 
 
 def read_phase(path: Path, *, key: str, name: str, number: int, n_carriers: int) -> Phase:
@@ -108,11 +107,6 @@ def _check(path: Path, atoms: Any, symbols: np.ndarray, n_carriers: int) -> None
         raise InputError(f"{path.name} has {len(atoms)} atoms in its cell; give the unit cell, of 1 to {MAX_ATOMS}")
     if not np.isfinite(atoms.positions).all():
         raise InputError(f"{path.name} has positions that are not finite numbers; repair the file")
-    if lengths.max() > _MOST_ELONGATED * (abs(np.linalg.det(cell)) / len(atoms)) ** (1 / 3):
-        raise InputError(
-            f"{path.name} has a lattice vector of {lengths.max():.4g}, far longer than its atoms are apart; give the "
-            "unit cell, with less vacuum"
-        )
     partial = _partial_sites(atoms)
     if partial:
         raise InputError(

@@ -90,17 +90,17 @@ class Rehearsal:
         jobs += [None] * background
         return self._rows(jobs, law, rng, progress)
 
-    def rivals(
+    def some(
         self,
         columns: Sequence[int],
         count: int,
         law: SampleLaw,
         rng: np.random.Generator,
         progress: Callable[[float], None],
-    ) -> Rows | None:
-        """Return atoms of `count` samples of each of some old phases; None where there is nothing to draw."""
+    ) -> Rows:
+        """Return atoms of `count` samples of each of some old phases."""
         jobs = [structure for structure in self.structures if structure.phase in columns for _ in range(count)]
-        return self._rows(jobs, law, rng, progress) if jobs else None
+        return self._rows(jobs, law, rng, progress)
 
     def new(
         self,
@@ -142,8 +142,8 @@ class Rehearsal:
                 label += [BACKGROUND if job is None else job.phase] * len(rows)
             progress(min(start + _BATCH, len(jobs)) / len(jobs))
         return Rows(
-            embedding=torch.cat([embedding for embedding, _ in parts]),
-            logits=torch.cat([logits for _, logits in parts]),
+            embedding=torch.cat([torch.empty(0, self.head.config.n_hidden), *(embedding for embedding, _ in parts)]),
+            logits=torch.cat([torch.empty(0, self.n_phases), *(logits for _, logits in parts)]),
             label=np.array(label, dtype=np.int64),
         )
 
