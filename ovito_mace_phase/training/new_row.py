@@ -47,10 +47,10 @@ def fit_row(old: Embedded, new: Embedded, *, decay: float) -> tuple[Tensor, floa
     decay : float
         Pulls the row to zero, in units of the spread of each embedding.
     """
-    embedding = torch.cat([old.embedding, new.embedding]).double()
-    mean, spread = embedding.mean(0), embedding.std(0)
+    scaled = torch.cat([old.embedding, new.embedding])  # a copy, changed in place: these are the largest arrays
+    mean, spread = scaled.mean(0), scaled.std(0)
     spread = torch.where(spread > 1e-3 * spread.max(), spread, torch.inf)
-    scaled = ((embedding - mean) / spread).float()
+    scaled.sub_(mean).div_(spread)
     rival = torch.cat([old.rival, new.rival])
     weight = torch.cat([old.weight, new.weight])
     sign = torch.cat([torch.ones_like(old.rival), -torch.ones_like(new.rival)])
@@ -69,5 +69,5 @@ def fit_row(old: Embedded, new: Embedded, *, decay: float) -> tuple[Tensor, floa
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[arg-type]
     found = row.detach().double()
-    plain = found[:-1] / spread
-    return plain.float(), float(found[-1] - plain @ mean)
+    plain = found[:-1] / spread.double()
+    return plain.float(), float(found[-1] - plain @ mean.double())
