@@ -30,11 +30,11 @@ KEPT = ("OTHER", "FCC", "HCP", "BCC", "CUBIC_DIAMOND", "ROCKSALT", "CSCL", "CLAT
 QUICK = {"per_phase": 5, "background": 20, "new": 50, "per_rival": 8}
 QUICK |= {"test_per_phase": 3, "test_new": 5, "test_per_rival": 3}
 T_CARBON = crystal("C", [(0.0706,) * 3], spacegroup=227, setting=2, cellpar=[7.52] * 3 + [90] * 3)
-BORON_28 = crystal(
-    ["B"] * 5,
-    [(0.1702, 0.5206, 0), (0.1606, 0.2810, 0.3743), (0.3472, 0.0924, 0.2093), (0.3520, 0.2711, 0), (0.1644, 0.008, 0)],
-    spacegroup=58,
-    cellpar=[5.0544, 5.6199, 6.9873, 90, 90, 90],
+TI3SIC2 = crystal(
+    ["Ti", "Ti", "Si", "C"],
+    [(0, 0, 0), (1 / 3, 2 / 3, 0.1355), (0, 0, 0.25), (1 / 3, 2 / 3, 0.5722)],
+    spacegroup=194,
+    cellpar=[3.0665, 3.0665, 17.671, 90, 90, 120],
 )
 
 
@@ -160,12 +160,12 @@ def test_the_command_line_knows_it(path, rng, tmp_path, capsys):
 
 def test_a_second_phase_through_the_command(path, tmp_path, rng, capsys, monkeypatch):
     monkeypatch.setattr("ovito_mace_phase.training.add_phase.AddSettings", lambda seed: AddSettings(**QUICK, seed=seed))
-    source = cif(tmp_path, "b28", BORON_28)
+    source = cif(tmp_path, "ti3sic2", TI3SIC2)
     options = (
         "--key",
-        "B28",
+        "MAX_312",
         "--name",
-        "Boron 28",
+        "Ti3SiC2",
         "--model",
         path,
         "-o",
@@ -175,14 +175,14 @@ def test_a_second_phase_through_the_command(path, tmp_path, rng, capsys, monkeyp
     )
     assert run("add-phase", source, *options) == 0
     text = capsys.readouterr().out
-    assert "Boron 28" in text
+    assert "Ti3SiC2" in text
     assert "accuracy of the old phases" in text
     table = get_table(str(tmp_path / "both"))
-    assert [table.by_key(key).id for key in ("T_CARBON", "B28")] == [FIRST_OWN_ID, FIRST_OWN_ID + 1]
+    assert [table.by_key(key).id for key in ("T_CARBON", "MAX_312")] == [FIRST_OWN_ID, FIRST_OWN_ID + 1]
     both = PhaseModel.load(tmp_path / "both")
-    for key, atoms in (("T_CARBON", T_CARBON), ("B28", BORON_28)):
-        positions, cell = turned(atoms * (2, 2, 2), rng)
-        assert classify(positions, None, cell, True, model=both).fractions().get(key, 0.0) > 0.9
+    for key, atoms in (("T_CARBON", T_CARBON * (2, 2, 2)), ("MAX_312", TI3SIC2 * (3, 3, 1))):
+        positions, cell = turned(atoms, rng)
+        assert classify(positions, atoms.numbers, cell, True, model=both).fractions().get(key, 0.0) > 0.9
 
 
 @pytest.mark.slow
