@@ -20,7 +20,7 @@ from .confidence import Calibration
 from .errors import CancelledError, InputError, ModelFileError
 from .frame import Frame
 from .lengths import TARGET_VOLUME, length_factor, local_spacing
-from .phases import Phase, phase_table
+from .phases import Phase
 from .scores import FullScores, PhaseScores, ScoreKeeper
 from .species import assign_carriers
 
@@ -103,11 +103,12 @@ class PhaseModel:
         from .engine.evaluator import make_evaluator
         from .head import PhaseHead
         from .network.weights import NetworkConfig, load_model
+        from .phases.own import table_with
 
         where = _device(device)
         tensors, card = load_model(SHIPPED if path is None else path)
         head = PhaseHead.from_tensors(tensors, card)
-        table = phase_table()
+        table = table_with(card)
         try:
             phases = tuple(table.by_key(key) for key in card["phases"])
         except (KeyError, InputError) as error:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from .errors import MissingPackageError, ModelFileError
-from .network.weights import model_paths
+from .network.weights import model_paths, read_card
+from .phases import PhaseTable, phase_table
+from .phases.own import table_with
 
 if TYPE_CHECKING:
     from .model import Device, PhaseModel
@@ -48,6 +51,27 @@ def get_model(path: str, device: str) -> PhaseModel:
                 _models.popitem(last=False)
         _models.move_to_end(key)
         return _models[key]
+
+
+def get_table(path: str) -> PhaseTable:
+    """Return the table of phases with those that a model brings along; only its card is read, without torch.
+
+    Parameters
+    ----------
+    path : str
+        Model file; "" is the shipped one.
+
+    Raises
+    ------
+    ModelFileError
+        When there is no such file, or its card cannot be used.
+    """
+    return _table(path, file_times(path)) if path else phase_table()
+
+
+@lru_cache(maxsize=MAX_MODELS)
+def _table(path: str, _times: tuple[int, ...]) -> PhaseTable:
+    return table_with(read_card(path))
 
 
 def _load(path: str, device: str) -> PhaseModel:

@@ -19,12 +19,13 @@ from ovito.traits import FilePath
 from traits.api import Bool, Enum, Float, Range, Str, Union
 
 from .errors import InputError
-from .phases import phase_table
+from .model_store import get_table
 from .score_cache import ScoreCache
 
 if TYPE_CHECKING:
     from .evaluation import Request
     from .ovito_input import AtomsIn
+    from .phases import PhaseTable
 
 __all__ = ["MacePhaseModifier"]
 
@@ -133,23 +134,24 @@ class MacePhaseModifier(ModifierInterface):
         from .ovito_input import read_atoms
         from .ovito_output import write_denoised, write_result, write_settings
 
-        phases, operators = _keys(self.phases), self._order_parameter_keys()
+        table = get_table(self.model_file)
+        phases, operators = _keys(self.phases, table), self._order_parameter_keys(table)
         atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
         done = yield from evaluate(self._request(atoms, phases, operators), _cache_of(data_cache))
         yield "Writing phases"
         listed = phases + (operators if operators != "auto" else ())
-        write_result(data, atoms, done, listed=listed, color_by_type=self.color_by_type)
-        write_denoised(data, atoms, done, apply_to_positions=self.apply_to_positions)
+        write_result(data, atoms, done, table=table, listed=listed, color_by_type=self.color_by_type)
+        write_denoised(data, atoms, done, table=table, apply_to_positions=self.apply_to_positions)
         write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
         for note in atoms.notes:
             _tell(note)
             yield note
 
-    def _order_parameter_keys(self) -> tuple[str, ...] | Literal["auto"]:
+    def _order_parameter_keys(self, table: PhaseTable) -> tuple[str, ...] | Literal["auto"]:
         mode = self.order_parameters.strip().lower()
         if mode == "auto":
             return "auto"
-        return () if mode in ("", "none") else _keys(self.order_parameters)
+        return () if mode in ("", "none") else _keys(self.order_parameters, table)
 
     def _request(
         self, atoms: AtomsIn, phases: tuple[str, ...], operators: tuple[str, ...] | Literal["auto"]
@@ -199,9 +201,9 @@ def parameter_names() -> tuple[str, ...]:
     return tuple(MacePhaseModifier.class_visible_traits())  # type: ignore[attr-defined]
 
 
-def _keys(text: str) -> tuple[str, ...]:
+def _keys(text: str, table: PhaseTable) -> tuple[str, ...]:
     """Split a list of phase keys and check each; upper and lower case are alike."""
-    return tuple(dict.fromkeys(phase_table().by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
+    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
 
 
 def _cache_of(data_cache: DataCollection | None) -> ScoreCache:

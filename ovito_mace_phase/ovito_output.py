@@ -10,7 +10,7 @@ from ovito.data import DataCollection, DataTable, ElementType, Property
 
 from .evaluation import Evaluation
 from .ovito_input import AtomsIn
-from .phases import Phase, phase_table
+from .phases import Phase, PhaseTable
 
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
@@ -23,7 +23,13 @@ def type_name(phase: Phase) -> str:
 
 
 def write_result(
-    data: DataCollection, atoms: AtomsIn, done: Evaluation, *, listed: Sequence[str], color_by_type: bool
+    data: DataCollection,
+    atoms: AtomsIn,
+    done: Evaluation,
+    *,
+    table: PhaseTable,
+    listed: Sequence[str],
+    color_by_type: bool,
 ) -> None:
     """Write the result of one frame.
 
@@ -34,13 +40,15 @@ def write_result(
         As read from `data`.
     done : Evaluation
         Of the chosen atoms. The others get phase 0, confidence and margin 0, and NaN as order parameter.
+    table : PhaseTable
+        Names and colours of the phases.
     listed : sequence of str
         Keys of phases to list even when no atom has them.
     color_by_type : bool
         Write the `Color` of every atom.
     """
     phase = _spread(done.result.phase, atoms, np.int32(0))
-    shown = _shown_phases(phase, listed)
+    shown = _shown_phases(phase, listed, table)
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
     _set_types(typed, shown)
@@ -56,7 +64,9 @@ def write_result(
     data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
 
 
-def write_denoised(data: DataCollection, atoms: AtomsIn, done: Evaluation, *, apply_to_positions: bool) -> None:
+def write_denoised(
+    data: DataCollection, atoms: AtomsIn, done: Evaluation, *, table: PhaseTable, apply_to_positions: bool
+) -> None:
     """Write denoised positions, displacements, the phases before and the table of steps, if there was denoising.
 
     Atoms that were not chosen stay where they are. With `apply_to_positions` the particles are moved.
@@ -71,15 +81,15 @@ def write_denoised(data: DataCollection, atoms: AtomsIn, done: Evaluation, *, ap
     particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
     particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
     phase = _spread(before.phase, atoms, np.int32(0))
-    _set_types(particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, ()))
+    _set_types(particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table))
     if apply_to_positions:
         particles.positions_[:] = places
     steps = denoised.steps
-    table = data.tables.create(identifier=STEPS_TABLE, title="Denoising", plot_mode=DataTable.PlotMode.Line)
-    table.x = table.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
-    table.y = table.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
-    table.create_property("Rms step", data=np.array([step.rms for step in steps]))
-    table.create_property("Step size", data=np.array([step.size for step in steps]))
+    curve = data.tables.create(identifier=STEPS_TABLE, title="Denoising", plot_mode=DataTable.PlotMode.Line)
+    curve.x = curve.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
+    curve.y = curve.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
+    curve.create_property("Rms step", data=np.array([step.rms for step in steps]))
+    curve.create_property("Step size", data=np.array([step.size for step in steps]))
     rms = float(np.sqrt((denoised.displacement**2).sum(axis=1).mean())) if len(denoised.displacement) else 0.0
     data.attributes[f"{PREFIX}.denoising.steps"] = max(0, len(steps) - 1)
     data.attributes[f"{PREFIX}.denoising.converged"] = int(denoised.converged)
@@ -102,9 +112,8 @@ def _spread(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArra
     return out
 
 
-def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str]) -> list[Phase]:
+def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str], table: PhaseTable) -> list[Phase]:
     """Other, the phases present and those the user named, by id."""
-    table = phase_table()
     shown = {table.by_id(int(number)).id: table.by_id(int(number)) for number in (0, *np.unique(phase))}
     shown.update({table.by_key(key).id: table.by_key(key) for key in listed})
     return [shown[number] for number in sorted(shown)]

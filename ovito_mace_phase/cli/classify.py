@@ -158,10 +158,10 @@ def classify_command(
     for file in files:
         _check_input(file)
     parse_frames(frames, 10**9)
-    _check_keys(phases)
     if denoised_positions and not denoise:
         raise InputError("--denoised-positions needs --denoise STEPS, for example --denoise 8")
-    _check_keys("" if ops.strip().lower() in ("auto", "none") else ops)
+    _check_keys(phases, model)
+    _check_keys("" if ops.strip().lower() in ("auto", "none") else ops, model)
     settings = {
         "species": species,
         "phases": phases,
@@ -269,12 +269,12 @@ def _check_input(file: Path) -> None:
             raise InputError(f"{file} is empty")
 
 
-def _check_keys(keys: str) -> None:
+def _check_keys(keys: str, model: str) -> None:
     """Find a misspelled phase before OVITO is started, once for all files."""
-    from ovito_mace_phase.phases import phase_table
+    from ovito_mace_phase.model_store import get_table
 
     for key in keys.replace(",", " ").replace(";", " ").split():
-        phase_table().by_key(key.upper())
+        get_table(model).by_key(key.upper())
 
 
 def _number(text: str) -> float | None:

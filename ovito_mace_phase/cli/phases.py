@@ -6,20 +6,22 @@ from collections.abc import Sequence
 
 import click
 
-from ovito_mace_phase.phases import Phase, phase_table
+from ovito_mace_phase.model_store import get_table
+from ovito_mace_phase.phases import Phase
 
 HEADER = ("id", "key", "name", "AFLOW label", "Strukturbericht", "space group", "atoms", "group")
 
 
 @click.command("phases")
 @click.option("--grep", "text", metavar="TEXT", help="Only phases with this text in a name, label or designation.")
-def phases_command(text: str | None) -> None:
+@click.option("--model", default="", metavar="FILE", help="With the phases that this model brings along.")
+def phases_command(text: str | None, model: str) -> None:
     """Print the table of phases: ids, keys, names, AFLOW labels, reference cells.
 
     The key names a phase in options, attributes and expressions. The group gathers phases that elastic strain makes
     indistinguishable.
     """
-    table = phase_table()
+    table = get_table(model)
     phases = table.find(text) if text else list(table)
     if not phases:
         click.echo(f"no phase matches {text!r}")

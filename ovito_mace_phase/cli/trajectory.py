@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.errors import InputError, MacePhaseError
-from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.model_store import get_table
+from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.summary import FrameSummary, summarise
 
 from .files import finished_file, parse_frames
@@ -80,6 +81,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
     modifier = MacePhaseModifier(only_selected=bool(options.select), **options.settings)
     pipeline.modifiers.append(modifier)
     frames = parse_frames(options.frames, pipeline.num_frames)
+    table = get_table(modifier.model_file)
     target = _target(file, stem, options)
     kind = _FORMATS[options.file_format][0]
     summaries: list[FrameSummary] = []
@@ -99,7 +101,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
                     raise
                 fault = str(error) if f"frame {index} " in str(error) else f"frame {index}: {error}"
                 break
-            summaries.append(_summary(last, index))
+            summaries.append(_summary(last, index, table))
             notes.update(dict.fromkeys(filter(None, last.attributes["MacePhase.warnings"].split("; "))))
             if index == frames[0]:
                 _keep_order_parameters(modifier, last)
@@ -113,7 +115,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Classified:
     return Classified(
         frames=summaries,
         trajectory=target,
-        last=_last(last),
+        last=_last(last, table),
         notes=tuple(notes),
         fault=fault,
         text=_text(summaries, pipeline.num_frames, last),
@@ -190,23 +192,23 @@ def _chosen(data: DataCollection) -> npt.NDArray[np.bool_]:
     return np.asarray(data.particles.selection) != 0
 
 
-def _kinds(data: DataCollection, phase: npt.NDArray[np.int32]) -> tuple[Kind, ...]:
+def _kinds(data: DataCollection, phase: npt.NDArray[np.int32], table: PhaseTable) -> tuple[Kind, ...]:
     """Phases of the frame, most frequent first."""
     numbers = [kind.id for kind in cast("Property", data.particles["Phase"]).types]
     numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
-    return tuple((number, phase_table().by_id(number).key, phase_table().by_id(number).color) for number in numbers)
+    return tuple((number, table.by_id(number).key, table.by_id(number).color) for number in numbers)
 
 
-def _summary(data: DataCollection, index: int) -> FrameSummary:
+def _summary(data: DataCollection, index: int, table: PhaseTable) -> FrameSummary:
     chosen = _chosen(data)
     phase, confidence = np.asarray(data.particles["Phase"])[chosen], np.asarray(data.particles["Confidence"])[chosen]
     timestep = data.attributes.get("Timestep")
     return summarise(
-        phase, confidence, _kinds(data, phase), frame=index, timestep=None if timestep is None else int(timestep)
+        phase, confidence, _kinds(data, phase, table), frame=index, timestep=None if timestep is None else int(timestep)
     )
 
 
-def _last(data: DataCollection) -> LastFrame:
+def _last(data: DataCollection, table: PhaseTable) -> LastFrame:
     chosen = _chosen(data)
     phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
     present = set(np.unique(phase).tolist())
@@ -214,7 +216,7 @@ def _last(data: DataCollection) -> LastFrame:
         positions=np.array(data.particles.positions, dtype=np.float64)[chosen],
         phase=phase,
         cell=None if data.cell is None else np.array(data.cell[...], dtype=np.float64),
-        kinds=tuple(kind for kind in _kinds(data, phase) if kind[0] in present),
+        kinds=tuple(kind for kind in _kinds(data, phase, table) if kind[0] in present),
     )
 
 

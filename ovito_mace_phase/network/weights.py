@@ -140,7 +140,7 @@ def load_model(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     from safetensors.numpy import load
 
     numbers_path, card_path = model_paths(path)
-    card = _read_card(card_path)
+    card = read_card(path)
     blob = _read_bytes(numbers_path)
     checksum = hashlib.sha256(blob).hexdigest()
     if checksum != card.get("sha256"):
@@ -173,7 +173,9 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read the card of a model alone; ModelFileError when it is missing, foreign or of a newer format."""
+    path = model_paths(path)[1]
     text = _read_bytes(path)
     try:
         card = json.loads(text)

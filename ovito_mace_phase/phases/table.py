@@ -100,12 +100,12 @@ def read_table(data: dict[str, Any]) -> PhaseTable:
     """Make a table of the content of ``table.json``; InputError if its format is unknown."""
     if data.get("format") != FORMAT_VERSION:
         raise InputError(f"phase table has format {data.get('format')!r}; this version reads format {FORMAT_VERSION}")
-    return PhaseTable(_phase_from_json(entry) for entry in data["phases"])
+    return PhaseTable(phase_from_json(entry) for entry in data["phases"])
 
 
 def write_table(path: Path, phases: Iterable[Phase]) -> None:
     """Write ``table.json``: one phase a line, sorted by id, so that changes read well in a diff."""
-    lines = (json.dumps(_phase_to_json(phase), ensure_ascii=True) for phase in sorted(phases, key=lambda p: p.id))
+    lines = (json.dumps(phase_to_json(phase), ensure_ascii=True) for phase in sorted(phases, key=lambda p: p.id))
     body = ",\n".join(lines)
     path.write_text(f'{{"format": {FORMAT_VERSION}, "phases": [\n{body}\n]}}\n', encoding="utf-8")
 
@@ -127,7 +127,8 @@ def _missing(what: str, value: str, known: Iterable[str]) -> str:
     return f"no phase has the {what} {value!r}{hint}. List all with `ovito-mace-phase phases --grep TEXT`"
 
 
-def _phase_from_json(entry: dict[str, Any]) -> Phase:
+def phase_from_json(entry: dict[str, Any]) -> Phase:
+    """Make a phase of its record in a JSON file."""
     fields = dict(entry)
     cell = fields.pop("reference")
     reference = None
@@ -142,7 +143,8 @@ def _phase_from_json(entry: dict[str, Any]) -> Phase:
     return Phase(reference=reference, **fields)
 
 
-def _phase_to_json(phase: Phase) -> dict[str, Any]:
+def phase_to_json(phase: Phase) -> dict[str, Any]:
+    """Return the record of a phase for a JSON file."""
     entry: dict[str, Any] = {name: getattr(phase, name) for name in Phase.__dataclass_fields__}
     cell = phase.reference
     if cell is not None:
