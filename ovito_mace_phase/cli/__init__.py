@@ -28,7 +28,7 @@ COMMANDS = {
     "classify": ("classify", "classify_command", "Classify the atoms of trajectory files."),
     "phases": ("phases", "phases_command", "Print the table of phases."),
     "train": ("train", "train_command", "Train the phase head; reproduces the shipped weights."),
-    "evaluate": ("evaluate", "evaluate_command", "Write accuracy tables: held-out crystals, MD beside PTM and CNA."),
+    "evaluate": ("evaluate", "evaluate_command", "Measure a model: hot crystals, melts, defects, ices, ..."),
     "bench": ("bench", "bench_command", "Measure speed, memory and error beside mace-torch, PTM and CNA."),
     "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
 }
