@@ -115,12 +115,12 @@ def _claimed(name: str, frame: Frame, phase: str, sure: npt.NDArray[np.bool_]) -
 
 
 def _around(steps: npt.NDArray[np.int64], n_layers: int) -> npt.NDArray[np.int64]:
-    """Number of layers apart, in a periodic stack."""
+    """Return the number of layers apart, in a periodic stack."""
     return np.minimum(np.abs(steps), n_layers - np.abs(steps))
 
 
 def _interior(frame: Frame, phase: str) -> npt.NDArray[np.bool_]:
-    """Atoms with both shells complete."""
+    """Return which atoms have both shells complete."""
     reach, full = _TWO_SHELLS[phase]
     edges = neighbour_list(frame.positions, frame.cell, frame.pbc, reach * lattice_constant(phase))
     return np.diff(edges.offsets) == full

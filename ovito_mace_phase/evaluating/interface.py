@@ -76,6 +76,8 @@ def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> di
         )
     oxygen = subset(archive.frame, chosen)
     far = far_from_front(oxygen, frozen)
+    if not ((far & frozen).any() and (far & ~frozen).any()):
+        raise InputError(f"{archive.name}: the ice or the water is too thin, no molecule is {FRONT:g} A from the front")
     ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
     answers = {name: answer.keys[chosen] for name, answer in ours.items()} | ovito_answers(oxygen, _METHODS)
     ice, water = far & frozen, far & ~frozen

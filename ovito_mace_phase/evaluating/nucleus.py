@@ -28,7 +28,7 @@ from .ovito_methods import ovito_answers
 from .report import Report, SuiteSettings, Table
 
 NOISE = (0.04, 0.07)
-"""Per component, in neighbour distances: about 0.4 and 0.9 of melting."""
+"""Per component, in neighbour distances: the amplitude of copper at about 0.3 and 0.75 of melting."""
 _METHODS = ("PTM 0.1", "PTM", "CNA")
 
 
@@ -157,7 +157,7 @@ def largest_cluster(frame: Frame, chosen: npt.NDArray[np.bool_], reach: float) -
 def _thinned(
     positions: npt.NDArray[np.float64], cell: npt.NDArray[np.float64], first: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Which atoms stay: one that is not `first` and nearer than 0.7 d to one that is goes."""
+    """Return which atoms stay: one that is not `first` and nearer than 0.7 d to one that is goes."""
     edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), 0.7 * SPACING)
     clash = ~first[edges.centre] & first[edges.neighbour]
     return np.bincount(edges.centre[clash], minlength=len(positions)) == 0

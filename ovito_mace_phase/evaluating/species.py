@@ -19,8 +19,12 @@ from .archives import archives
 from .lattices import repeated
 from .report import Report, SuiteSettings, Table
 
-NOISE = 0.08
-KEYS = ("ROCKSALT", "CSCL", "L1_0", "L1_2", "ZINCBLENDE", "FLUORITE", "PEROVSKITE", "SPINEL", "HEUSLER_L2_1", "ICE_IH")
+NOISE = (0.0, 0.08)
+KEYS = (
+    *("ROCKSALT", "CSCL", "L1_0", "L1_2", "ZINCBLENDE", "FLUORITE", "PEROVSKITE", "SPINEL", "HALF_HEUSLER"),
+    *("HEUSLER_L2_1", "ICE_IH", "RUTILE", "QUATERNARY_HEUSLER"),
+)
+
 _MOST = 6  # permutations of a frame
 _SNAPSHOTS = 8
 
@@ -28,7 +32,8 @@ _SNAPSHOTS = 8
 def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Renumber the species of ideal crystals with noise, and of snapshots with several species if there are any."""
     rng = np.random.default_rng(settings.seed)
-    frames = {key: _noisy(key, rng) for key in KEYS[: 2 if settings.quick else None]}
+    keys = KEYS[: 2 if settings.quick else None]
+    frames = {f"{key}, noise {sigma:g}": _crystal(key, sigma, rng) for key in keys for sigma in NOISE}
     for archive in [a for a in archives(settings.frames, "crystal", need=False) if a.frame.n_species > 1][-_SNAPSHOTS:]:
         frames[archive.name] = archive.frame
     rows = [_row(name, frame, model, rng) for name, frame in frames.items()]
@@ -63,12 +68,12 @@ def renumbered(frame: Frame, order: tuple[int, ...]) -> Frame:
     return dataclasses.replace(frame, species=np.array(order)[frame.species], species_names=tuple(names))
 
 
-def _noisy(key: str, rng: np.random.Generator) -> Frame:
+def _crystal(key: str, sigma: float, rng: np.random.Generator) -> Frame:
     cell = phase_table().by_key(key).reference
     if cell is None:
         raise ValueError(f"{key} has no reference cell")
     frame = repeated(cell.cell, cell.fractional, cell.species, 10.0)
-    return dataclasses.replace(frame, positions=frame.positions + rng.normal(0.0, NOISE, frame.positions.shape))
+    return dataclasses.replace(frame, positions=frame.positions + rng.normal(0.0, sigma, frame.positions.shape))
 
 
 def _row(name: str, frame: Frame, model: PhaseModel, rng: np.random.Generator) -> dict:
