@@ -10,7 +10,7 @@ from itertools import permutations
 
 import numpy as np
 
-from ovito_mace_phase.classification import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification import EvaluationSettings, PhaseResult, ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.model import PhaseModel
 from ovito_mace_phase.phases import phase_table
@@ -41,16 +41,25 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     return Report(
         title="Numbering of the species",
         about=f"Labels that change when the types are numbered differently, worst of up to {_MOST} numberings: "
-        f"{worst:.2%}; must be none. White noise of {NOISE} A on ideal crystals; snapshots of dynamics as they "
-        "are.",
+        f"{worst:.2%}; must be none. The changes of confidence and logit are the largest over atoms, phases and "
+        "numberings. Ideal crystals without and with white noise (A per component); snapshots of dynamics as they are.",
         numbers={"rows": rows, "worst": worst},
         tables=[
             Table(
                 title="Changed labels",
-                header=("frame", "species", "atoms", "numberings", "labels changed", "largest change of a logit"),
+                header=(
+                    "frame",
+                    "species",
+                    "atoms",
+                    "numberings",
+                    "labels changed",
+                    "change of confidence",
+                    "change of a logit",
+                ),
                 rows=[
                     (
                         *(row["frame"], row["n_species"], row["n_atoms"], row["n_permutations"], row["changed"]),
+                        f"{row['confidence']:.2g}",
                         f"{row['logit']:.2g}",
                     )
                     for row in rows
@@ -79,22 +88,23 @@ def _crystal(key: str, sigma: float, rng: np.random.Generator) -> Frame:
 def _row(name: str, frame: Frame, model: PhaseModel, rng: np.random.Generator) -> dict:
     orders = [order for order in permutations(range(frame.n_species)) if order != tuple(range(frame.n_species))]
     chosen = sorted(rng.permutation(len(orders))[:_MOST].tolist())
-    label, logits = _labels(frame, model)
-    changed, difference = 0.0, 0.0
+    first = _read(frame, model)
+    changed, confidence, logit = 0.0, 0.0, 0.0
     for k in chosen:
-        again, other = _labels(renumbered(frame, orders[k]), model)
-        changed = max(changed, float(np.mean(again != label)))
-        difference = max(difference, float(np.abs(other - logits).max()))
+        other = _read(renumbered(frame, orders[k]), model)
+        changed = max(changed, float(np.mean(other.phase != first.phase)))
+        confidence = max(confidence, float(np.abs(other.confidence - first.confidence).max()))
+        logit = max(logit, float(np.abs(other.logits - first.logits).max()))
     return {
         "frame": name,
         "n_species": frame.n_species,
         "n_atoms": len(frame),
         "n_permutations": len(chosen),
         "changed": changed,
-        "logit": difference,
+        "confidence": confidence,
+        "logit": logit,
     }
 
 
-def _labels(frame: Frame, model: PhaseModel) -> tuple[np.ndarray, np.ndarray]:
-    result = read_out(evaluate_scores(frame, model, EvaluationSettings(keep_logits=True)), model, ReadoutSettings())
-    return result.phase, result.logits
+def _read(frame: Frame, model: PhaseModel) -> PhaseResult:
+    return read_out(evaluate_scores(frame, model, EvaluationSettings(keep_logits=True)), model, ReadoutSettings())
