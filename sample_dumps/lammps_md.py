@@ -134,6 +134,11 @@ class Simulation:
         self.command("uncompute msd")
         return float(value)
 
+    def thermo(self, name: str) -> float:
+        """Return a thermodynamic quantity of LAMMPS as of now, `pzz` in bar for example."""
+        self.command("run 0 post no")
+        return float(self._lammps.get_thermo(name))
+
     def snapshot(self) -> Atoms:
         """Return the present positions (wrapped) and cell."""
         low, high = (np.array(x) for x in self._lammps.extract_box()[:2])

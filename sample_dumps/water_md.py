@@ -25,9 +25,18 @@ class WaterSimulation:
         Of velocities, thermostat and barostat.
     barostat : {"iso", "aniso", "none"}
         Keep zero pressure by scaling the cell, or each of its lengths.
+    held : (n_molecules,) bool, optional
+        Molecules whose atoms are bound to where they start; only with a cell that keeps its size.
     """
 
-    def __init__(self, atoms: Atoms, *, seed: int, barostat: Literal["iso", "aniso", "none"]) -> None:
+    def __init__(
+        self,
+        atoms: Atoms,
+        *,
+        seed: int,
+        barostat: Literal["iso", "aniso", "none"],
+        held: np.ndarray | None = None,
+    ) -> None:
         import openmm
         from openmm import unit
 
@@ -61,6 +70,10 @@ class WaterSimulation:
                 for b in range(a):
                     force.addException(first + a, first + b, 0, 1, 0)
         system.addForce(force)
+        sites = np.zeros((n_molecules, 4, 3))
+        sites[:, :3] = _whole_molecules(atoms) / 10
+        if held is not None:
+            system.addForce(_holding(sites, held))
         self._barostat: Any = None
         if barostat == "iso":
             self._barostat = openmm.MonteCarloBarostat(1.0, 300.0, 25)
@@ -74,8 +87,6 @@ class WaterSimulation:
         self._integrator.setRandomNumberSeed(seed)
         platform = openmm.Platform.getPlatformByName("CPU")
         self._context = openmm.Context(system, self._integrator, platform, {"Threads": "1"})
-        sites = np.zeros((n_molecules, 4, 3))
-        sites[:, :3] = _whole_molecules(atoms) / 10
         self._context.setPositions(sites.reshape(-1, 3))
         self._context.applyConstraints(1e-6)
         self._context.computeVirtualSites()
@@ -98,6 +109,19 @@ class WaterSimulation:
         atoms = Atoms(self._symbols, positions=sites[:, :3].reshape(-1, 3), cell=cell, pbc=True)
         atoms.info["time"] = self.time
         return atoms
+
+
+def _holding(sites: np.ndarray, held: np.ndarray) -> Any:
+    """Return springs (2000 kJ/mol/nm^2) that bind the sites of the molecules `held` to where they are."""
+    import openmm
+
+    force = openmm.CustomExternalForce("1000 * periodicdistance(x, y, z, x0, y0, z0)^2")
+    for name in ("x0", "y0", "z0"):
+        force.addPerParticleParameter(name)
+    for molecule in np.flatnonzero(held):
+        for site in range(3):
+            force.addParticle(int(4 * molecule + site), [float(value) for value in sites[molecule, site]])
+    return force
 
 
 def ice(name: str, repeat: tuple[int, int, int], seed: int) -> Atoms:

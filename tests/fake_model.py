@@ -22,7 +22,8 @@ class FakeModel:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.phases = tuple(phase_table())
-        self.card = {"name": "fake"}
+        self.name = "fake"
+        self.card = {"name": self.name}
         self.calibration = Calibration()
         self.seconds = seconds
         self.calls = 0

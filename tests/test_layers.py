@@ -13,7 +13,7 @@ import ovito_mace_phase
 
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
-OVITO_FILES = {"modifier.py", "ovito_input.py", "ovito_output.py"}
+OVITO_FILES = {"modifier.py", "ovito_input.py", "ovito_output.py", "evaluating/ovito_methods.py"}
 MACE_FILES = {"convert.py", "network/from_mace.py", "mace_backend.py"}
 
 

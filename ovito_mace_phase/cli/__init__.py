@@ -30,7 +30,7 @@ COMMANDS = {
     "train": ("train", "train_command", "Train the phase head; reproduces the shipped weights."),
     "finetune": ("finetune", "finetune_command", "Train network and head end to end, to a density."),
     "add-phase": ("add_phase", "add_phase_command", "Extend a model by a phase of your own, from one structure file."),
-    "evaluate": ("evaluate", "evaluate_command", "Write accuracy tables: held-out crystals, MD beside PTM and CNA."),
+    "evaluate": ("evaluate", "evaluate_command", "Measure a model: hot crystals, melts, defects, ices, ..."),
     "bench": ("bench", "bench_command", "Measure speed, memory and error beside mace-torch, PTM and CNA."),
     "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
 }
