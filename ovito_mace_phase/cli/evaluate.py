@@ -49,6 +49,12 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     show_default=True,
     help="Label the frames again after so many denoising steps.",
 )
+@click.option(
+    "--data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Labelled structures (docs/training.md): `denoise` then takes the held-out chemical systems.",
+)
 @click.option("--quick", is_flag=True, help="Fewer, smaller frames: does it run? No measurement.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to fill.")
 def evaluate_command(
@@ -57,6 +63,7 @@ def evaluate_command(
     frames: Sequence[Path],
     seed: int,
     denoise_steps: int,
+    data: Path | None,
     quick: bool,
     output: Path,
 ) -> None:
@@ -67,7 +74,7 @@ def evaluate_command(
     check_names(suites)
     loaded = PhaseModel.load(model)
     output = output_folder(output)
-    settings = SuiteSettings(frames=tuple(frames), seed=seed, denoise_steps=denoise_steps, quick=quick)
+    settings = SuiteSettings(frames=tuple(frames), seed=seed, denoise_steps=denoise_steps, data=data, quick=quick)
     origin = {"model": loaded.name, "seed": seed, "denoise_steps": denoise_steps, "quick": quick}
     click.echo(f"model {loaded.name}, seed {seed}")
     for name in dict.fromkeys(suites):

@@ -17,6 +17,7 @@ SUITES = {
     "heldout": "Held-out crystals, phase by phase, out of the model card.",
     "thermal": "Hot crystals of molecular dynamics beside PTM, CNA and others; calibration. Frames: make_hot.py.",
     "melts": "Melts and glasses: how often they are called a crystal. Frames: make_melts.py.",
+    "denoise": "Residual displacements and labels after denoising. Held-out crystals: --data; hot ones: make_hot.py.",
     "defects": "Vacancies, interstitials, stacking faults, twins, surfaces, a particle.",
     "paths": "Order parameters along Bain, Burgers, bcc-omega and fcc-hcp paths.",
     "alloys": "Random alloys of two and five species on fcc, bcc and hcp sites.",

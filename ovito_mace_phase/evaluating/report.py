@@ -26,6 +26,8 @@ class SuiteSettings:
         Of all random draws.
     denoise_steps : int
         Label the frames a second time after so many denoising steps; 0 does not.
+    data : Path, optional
+        Labelled structures (docs/training.md), for the suites that look at held-out chemical systems.
     quick : bool
         Fewer and smaller frames: a test that everything runs, no measurement.
     """
@@ -33,6 +35,7 @@ class SuiteSettings:
     frames: tuple[Path, ...] = ()
     seed: int = 0
     denoise_steps: int = 0
+    data: Path | None = None
     quick: bool = False
 
 
