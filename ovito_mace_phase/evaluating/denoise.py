@@ -53,8 +53,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     return Report(
         title="Denoising",
         about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
-        f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. Labels: "
-        "per cent of the atoms right, every phase alike, uniform prior. `converged`: came to rest within the steps.",
+        f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
+        "Labels: per cent of the atoms right, every phase alike, uniform prior. `converged`: came to rest within the steps.",
         numbers={"crystals": rows, "hot": hot, "steps": steps},
         tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
     )
