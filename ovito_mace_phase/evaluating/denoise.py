@@ -54,7 +54,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         title="Denoising",
         about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
         f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
-        "Labels: per cent of the atoms right, every phase alike, uniform prior. `converged`: came to rest within the steps.",
+        "Labels: per cent of the atoms right, every phase alike, uniform prior. `converged`: came to rest in time.",
         numbers={"crystals": rows, "hot": hot, "steps": steps},
         tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
     )
@@ -119,7 +119,7 @@ def residual(displacement: Float, move: Float) -> float:
 
 
 def _hot(model: PhaseModel, archive: Archive, steps: int) -> dict | None:
-    """A snapshot of molecular dynamics; None where the file does not tell the sites."""
+    """Measure a snapshot of molecular dynamics; None where the file does not tell the sites."""
     displacement = archive.arrays.get("displacement")
     if displacement is None or archive.phase not in {phase.key for phase in model.phases}:
         return None
@@ -128,7 +128,7 @@ def _hot(model: PhaseModel, archive: Archive, steps: int) -> dict | None:
     moved = dataclasses.replace(archive.frame, positions=done.frame.positions)
     found: dict[str, float | None] = {}
     for name, frame in (("ptm_before", archive.frame), ("ptm_after", moved)):
-        answer = ovito_answer("PTM 0.1", frame)
+        answer = ovito_answer(frame, "PTM 0.1")
         found[name] = None if archive.phase not in ("FCC", "HCP", "BCC") else float(np.mean(answer == archive.phase))
     return {
         "name": archive.name,
