@@ -18,6 +18,8 @@ from ovito_mace_phase.denoising import denoise
 from ovito_mace_phase.distances import DistanceFit, distances
 from ovito_mace_phase.engine.score import Score
 from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.evaluating.defect_frames import faulted, faults
+from ovito_mace_phase.evaluating.ovito_methods import ovito_answer
 from ovito_mace_phase.frame import make_frame
 from ovito_mace_phase.model import Units
 
@@ -76,7 +78,7 @@ def test_steps_that_overshoot_are_shortened_and_logp_never_falls(rng):
 def test_progress_rises_to_one_call_after_another(rng):
     sites, frame = springs(rng)
     seen = []
-    denoise(frame, Springs(sites, stiffness=1.0), steps=5, progress=seen.append)
+    denoise(frame, Springs(sites, stiffness=0.2 * (FACTOR / 0.2) ** 2), steps=5, progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] <= 1.0
     assert len(seen) == 6
@@ -192,6 +194,18 @@ def test_a_vacancy_stays_empty(rng, model):
     assert np.linalg.norm(away, axis=1).min() > 0.85 * 3.61 / np.sqrt(2)
 
 
+@pytest.mark.parametrize("name", ["intrinsic fault in FCC", "twin in FCC"])
+def test_stacking_faults_survive(rng, model, name):
+    """Common neighbour analysis finds the hcp layers of the perfect fault again, no more and no less."""
+    fault = faulted(name, faults(12)[name], (4, 2))
+    noisy = dataclasses.replace(
+        fault.frame, positions=fault.frame.positions + rng.normal(0, 0.08, fault.frame.positions.shape)
+    )
+    done = denoise(noisy, model)
+    np.testing.assert_array_equal(ovito_answer(fault.frame, "CNA"), fault.truth)
+    assert np.mean(ovito_answer(done.frame, "CNA") == fault.truth) == 1.0
+
+
 def test_classify_reports_both_frames(rng, model):
     _, frame = rattled(rng)
     result = classify(frame.positions, None, frame.cell, True, model=model, denoise_steps=4)
@@ -302,7 +316,7 @@ def test_command_line(tmp_path, capsys):
         )  # fmt: skip
     assert status.value.code == 0, capsys.readouterr().err
     labelled = read(tmp_path / "out" / "hot.xyz")
-    shift = labelled.arrays["Denoising_Displacement"]
+    shift = labelled.arrays["DenoisingDisplacement"]
     np.testing.assert_allclose(labelled.positions - shift, crystal.positions, atol=1e-3)
     assert "Distance_FCC" in labelled.arrays
     with (tmp_path / "out" / "phases.csv").open() as file:

@@ -224,7 +224,16 @@ def _text(frames: list[FrameSummary], n_frames: int, data: DataCollection) -> st
     atoms = {summary.n_atoms for summary in frames}
     count = _number_of(atoms.pop(), "atom") if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
     which = f"frame {frames[0].frame} of {n_frames}" if len(frames) == 1 else f"{len(frames)} of {n_frames} frames"
-    return f"{count}, {which}, model {data.attributes['MacePhase.model']}"
+    return f"{count}, {which}, model {data.attributes['MacePhase.model']}{_denoised(data)}"
+
+
+def _denoised(data: DataCollection) -> str:
+    """Tell what denoising did to the last frame."""
+    if "MacePhase.denoising.steps" not in data.attributes:
+        return ""
+    steps, rms = (data.attributes[f"MacePhase.denoising.{name}"] for name in ("steps", "rms_displacement"))
+    rest = "at rest" if data.attributes["MacePhase.denoising.converged"] else "not at rest yet"
+    return f", denoised in {_number_of(steps, 'step')}: moved by {rms:.3g} rms, {rest}"
 
 
 def _number_of(count: int, noun: str) -> str:
