@@ -43,7 +43,8 @@ class ReadoutSettings:
     threshold : float
         Atoms whose confidence is lower become Other.
     phases : tuple of str, optional
-        Keys of the phases to consider, OTHER is always among them; None considers all.
+        Keys of the phases to consider, OTHER is always among them; None considers all. With a choice the density
+        thresholds of single phases are off: atoms of phases left out go to the nearest one.
     """
 
     prior: Prior = "uniform"
@@ -300,12 +301,14 @@ def read_out(scores: PhaseScores, model: PhaseModel, settings: ReadoutSettings) 
     """Turn scores into labels, confidence and margin: the cheap part, for changed thresholds and choices."""
     if not 0.0 <= settings.threshold <= 1.0:
         raise InputError(f"the confidence threshold must lie between 0 and 1, not {settings.threshold}")
+    calibration = model.calibration
     if len(scores.phases) == len(model.phases):
+        calibration = calibration.of(model.phases) if settings.phases is None else calibration
         columns = _columns(model.phases, settings.phases)
         scores = scores.restricted(columns) if len(columns) < len(model.phases) else scores
     weights = _weights(settings.prior, scores, model.calibration.temperature)
     other = next((column for column, phase in enumerate(scores.phases) if phase.id == OTHER_ID), None)
-    column, confidence, margin = scores.labels(model.calibration, weights, settings.threshold, other)
+    column, confidence, margin = scores.labels(calibration, weights, settings.threshold, other)
     ids = np.array([phase.id for phase in scores.phases] + [OTHER_ID], dtype=np.int32)
     return PhaseResult(phase=ids[column], confidence=confidence, margin=margin, scores=scores)
 

@@ -2,19 +2,22 @@
 
     p[a, c] = softmax_c(l[a, c] / T + log w_c)        T: temperature fitted on held-out chemistries; w: prior
     label   = argmax_c p,   confidence = max_c p,   margin = best minus second-best logit
-    Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold
+    Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold of
+            the label: what its own crystals, shaken hard, hardly ever fall below
 
 Source: temperature scaling, Guo et al., ICML 2017.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .phases import Phase
 
 Float32 = npt.NDArray[np.float32]
 _CHUNK = 65536
@@ -27,21 +30,37 @@ class Calibration:
     Attributes
     ----------
     temperature : float
-    log_density : float
-        Atoms whose logsumexp of the logits is lower are Other; minus infinity switches the rule off.
+    log_density : float or (n_phases,) array
+        Atoms whose logsumexp of the logits is lower are Other, for all labels or for each; minus infinity switches the
+        rule off.
+    floors : mapping
+        Key of a phase -> its own threshold, where it is higher.
     """
 
     temperature: float = 1.0
-    log_density: float = -np.inf
+    log_density: float | npt.NDArray[np.float64] = -np.inf
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
         """Read the entry `calibration` of a model card."""
         entry = card.get("calibration", {})
-        density = entry.get("log_density")
+        density, floors = entry.get("log_density"), entry.get("floors", {})
         return cls(
-            temperature=float(entry.get("temperature", 1.0)), log_density=-np.inf if density is None else float(density)
+            temperature=float(entry.get("temperature", 1.0)),
+            log_density=-np.inf if density is None else float(density),
+            floors={str(key): float(floor) for key, floor in floors.items()},
         )
+
+    def of(self, phases: Sequence[Phase]) -> Calibration:
+        """Return the calibration with a density threshold for each of the phases, which are all of the model's."""
+        limits = np.array([max(self.log_density, self.floors.get(phase.key, -np.inf)) for phase in phases])
+        return replace(self, log_density=limits)
+
+    def too_rare(self, log_density: Float32, column: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Tell which atoms with the label `column` lie below the density threshold, (n_atoms,)."""
+        limit = np.asarray(self.log_density)
+        return log_density < (limit[column] if limit.ndim else limit)
 
 
 def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float64] | None = None) -> Float32:
@@ -94,7 +113,7 @@ def label(
         best = p.argmax(axis=1)
         sure = p[np.arange(len(p)), best]
         margin[block] = _margin(logits[block])
-        doubtful = (sure < threshold) | (_log_density(logits[block]) < calibration.log_density)
+        doubtful = (sure < threshold) | calibration.too_rare(_log_density(logits[block]), best)
         doubtful &= best != reject
         column[block] = np.where(doubtful, reject, best)
         confidence[block] = np.where(doubtful, 1.0 - sure, sure)

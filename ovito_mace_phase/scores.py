@@ -167,7 +167,7 @@ class CompactScores:
         sure = np.exp(np.minimum(joint[rows, place] - norm, 0.0))
         margin = self.best[:, 0] - self.best[:, 1] if self.best.shape[1] > 1 else np.full_like(sure, np.inf)
         reject = -1 if other is None else other
-        doubtful = ((sure < threshold) | (self.log_density < calibration.log_density)) & (chosen != reject)
+        doubtful = ((sure < threshold) | calibration.too_rare(self.log_density, chosen)) & (chosen != reject)
         return np.where(doubtful, reject, chosen), np.where(doubtful, 1.0 - sure, sure).astype(np.float32), margin
 
     def _rest(self, weights: npt.NDArray[np.float64], temperature: float) -> Float32:

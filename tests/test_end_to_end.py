@@ -24,6 +24,7 @@ from ovito_mace_phase.training.sampler import SampleLaw
 from ovito_mace_phase.training.snapshots import Snapshot
 from ovito_mace_phase.training.source import BACKGROUND, SampleSource
 from ovito_mace_phase.training.structures import reference_structures
+from ovito_mace_phase.training.whole import lowered
 
 PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT"})
 CONFIG = NetworkConfig(
@@ -210,9 +211,20 @@ def test_distances_are_fitted_where_the_order_parameter_falls(run, source, rng):
 
     network, head = run.result()
     evaluator = make_evaluator(network, CONFIG, head)
-    fits = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    fits, floors = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    assert set(floors) == {"FCC", "ROCKSALT"}
     assert set(fits) <= {"FCC", "ROCKSALT"}
     for best, scale, r_squared in fits.values():
         assert np.isfinite(best)
         assert scale > 0
         assert r_squared <= 1
+
+
+def test_hot_crystals_lower_the_density_floor_of_their_phase():
+    logits = np.full((200, 3), -50.0, dtype=np.float32)
+    logits[:, 0] = np.linspace(0, 1, 200)
+    label = np.repeat([1, 2], 100).astype(np.int16)
+    found = lowered({"FCC": 0.9, "ROCKSALT": -3.0}, PHASES, (logits, label), 0.1)
+    column = [phase.key for phase in PHASES].index("FCC")
+    assert found["FCC"] == pytest.approx(np.quantile(logits[label == column, 0], 0.1), abs=1e-3)
+    assert found["ROCKSALT"] == -3.0

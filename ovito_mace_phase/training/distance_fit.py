@@ -1,8 +1,9 @@
-"""Fit of order parameters against the true distance to the ideal crystal.
+"""What graded noise does to the crystals of each phase: order parameter against distance, and how low the density gets.
 
     l = b_c - d^2 / (2 s_c^2),    l: mean logit of phase c over the atoms of a sample,  d^2: mean squared displacement
 
-One line for each phase through samples of its own crystals with graded noise. Source: Kwon et al., arXiv:2512.11077.
+One line for each phase through samples of its own crystals. Source: Kwon et al., arXiv:2512.11077. Its density floor is
+the density that the share `rejected` of its atoms falls below at the largest noise.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def fit_distances(
     structures: Sequence[CrystalStructure],
     rng: np.random.Generator,
     per_sigma: int = 2,
-) -> dict[str, list[float]]:
-    """Return b_c, s_c (network units) and R^2 by key, for the phases whose order parameter falls with the distance.
+    rejected: float = 0.005,
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return b_c, s_c (network units) and R^2 by key, for the phases whose order parameter falls; and density floors.
 
     Parameters
     ----------
@@ -47,16 +49,20 @@ def fit_distances(
     rng : Generator
     per_sigma : int
         Samples at each amplitude of noise.
+    rejected : float
+        Share of the atoms of a phase below its floor at the largest noise.
     """
     source = SampleSource(phases, structures, [], evaluator.n_carriers)
     calm = SampleLaw(strain=0.01, jitter=0.03, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0)
     laws = [dataclasses.replace(calm, sigma=(sigma, sigma)) for sigma in SIGMAS for _ in range(per_sigma)]
-    out = {}
+    out, floors = {}, {}
     for phase in source.present:
         samples = [source.draw(phase, law, 0.0, rng) for law in laws]
         found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
         with torch.inference_mode():
-            logit = head(torch.from_numpy(found["features"]))[:, phase].double().numpy()
+            logits = head(torch.from_numpy(found["features"]))
+        logit, density = logits[:, phase].double().numpy(), torch.logsumexp(logits, 1).numpy()
+        floors[phases[phase].key] = float(np.quantile(density[found["sigma"] >= 0.99 * SIGMAS[-1]], rejected))
         count = np.bincount(found["sample"])
         height = np.bincount(found["sample"], weights=logit) / count
         squared = np.array([((s.displacement - s.displacement.mean(0)) ** 2).sum(1).mean() for s, _ in samples])
@@ -65,4 +71,4 @@ def fit_distances(
         if slope < -_LEAST_SLOPE:
             r_squared = 1.0 - rest.var() / max(height.var(), 1e-12)
             out[phases[phase].key] = [round(float(x), 5) for x in (best, np.sqrt(-0.5 / slope), r_squared)]
-    return out
+    return out, floors

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ class WholeSettings:
     ----------
     training : EndToEndSettings
     rejected : float
-        Share of the crystal atoms, held-out or hot, whose density may fall below the threshold for Other.
+        Share of the atoms of a phase, at the largest noise or at the melting temperature, that may fall below its
+        density floor and so become Other; and of the crystal atoms of any source below the threshold for all phases.
     hot_weight : float
         Of the hot crystals of the training part in the fit of the temperature.
     per_phase, keep, background : int
@@ -55,7 +56,7 @@ class WholeSettings:
     """
 
     training: EndToEndSettings
-    rejected: float = 0.001
+    rejected: float = 0.005
     hot_weight: float = 1.0
     per_phase: int = 9
     keep: int = 24
@@ -137,6 +138,11 @@ def finish(
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
+    distances, floors = fit_distances(
+        evaluator, head, given.phases, given.structures["train"], rng, rejected=settings.rejected
+    )
+    floors = lowered(floors, given.phases, hot, settings.rejected)
+    calibration = dataclasses.replace(calibration, floors=floors)
     card = dict(start_card) | {
         "name": settings.name,
         "network": config.to_card(),
@@ -146,11 +152,13 @@ def finish(
             "temperature": calibration.temperature,
             "log_density": calibration.log_density,
             "rejected": settings.rejected,
+            "floors": {key: round(floor, 4) for key, floor in floors.items()},
         },
-        "distances": fit_distances(evaluator, head, given.phases, given.structures["train"], rng),
+        "distances": distances,
         "training": record(given, settings, sources.data, started) | {"start": start_card.get("training")},
         "scores": {
-            part: part_scores(logits, shard, given.phases, calibration) for part, (logits, shard) in parts.items()
+            part: part_scores(logits, shard, given.phases, calibration.of(given.phases))
+            for part, (logits, shard) in parts.items()
         },
     }
     path = folder / "mace_phase"
@@ -190,3 +198,23 @@ def hot_rows(
         return None
     logits, shard = rows(evaluator, head, drawn, 100, rng)
     return logits, shard.label
+
+
+def lowered(
+    floors: Mapping[str, float],
+    phases: Sequence[Phase],
+    hot: tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None,
+    rejected: float,
+) -> dict[str, float]:
+    """Return density floors that hot crystals of these phases do not fall below by more than the share `rejected`."""
+    out = dict(floors)
+    if hot is None:
+        return out
+    logits, label = hot
+    top = logits.max(axis=1)
+    density = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    for column in np.unique(label[label > 0]):
+        key = phases[column].key
+        if key in out:
+            out[key] = min(out[key], float(np.quantile(density[label == column], rejected)))
+    return out
