@@ -255,6 +255,21 @@ def test_posterior_label_and_rejection(rng):
     assert (rejected == 0).all()
 
 
+def test_each_phase_has_its_own_density_floor(rng):
+    phases = PHASES[:5]
+    logits = rng.normal(0, 3, (200, 5)).astype(np.float32)
+    density = np.logaddexp.reduce(logits.astype(float), axis=1)
+    floor = float(np.median(density))
+    calibration = Calibration(log_density=-1e9, floors={phases[2].key: floor}).of(phases)
+    column, _, _ = label(logits, calibration, None, 0.0, 0)
+    best = logits.argmax(1)
+    expected = np.where((best == 2) & (density < floor), 0, best)
+    np.testing.assert_array_equal(column, expected)
+    assert (expected != best).any()
+    everywhere = Calibration(log_density=floor, floors={phases[2].key: -1e9}).of(phases)
+    np.testing.assert_array_equal(label(logits, everywhere, None, 0.0, 0)[0], np.where(density < floor, 0, best))
+
+
 def test_frame_prior_keeps_a_small_nucleus_and_drops_stray_atoms(rng):
     """990 doubtful atoms of phase 1 and 10 sure ones of phase 2: the doubtful ones go to 1, the nucleus stays."""
     logits = rng.normal(0, 1, (1000, 5)).astype(np.float32)
