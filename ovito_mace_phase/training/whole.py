@@ -34,6 +34,7 @@ from .snapshots import Snapshot, strained_snapshot
 from .source import BACKGROUND, SampleSource
 
 log = logging.getLogger(__name__)
+MARGIN = 1.0
 _TOGETHER = 24
 _CHUNK = 8192
 
@@ -206,8 +207,11 @@ def lowered(
     hot: tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None,
     rejected: float,
 ) -> dict[str, float]:
-    """Return density floors that hot crystals of these phases do not fall below by more than the share `rejected`."""
-    out = dict(floors)
+    """Return density floors that hot crystals of these phases do not fall below by more than the share `rejected`.
+
+    All are lower by a margin: members of a phase that differ from those trained on are less dense.
+    """
+    out = {key: floor - MARGIN for key, floor in floors.items()}
     if hot is None:
         return out
     logits, label = hot
@@ -216,5 +220,5 @@ def lowered(
     for column in np.unique(label[label > 0]):
         key = phases[column].key
         if key in out:
-            out[key] = min(out[key], float(np.quantile(density[label == column], rejected)))
+            out[key] = min(out[key], float(np.quantile(density[label == column], rejected)) - MARGIN)
     return out
