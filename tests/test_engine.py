@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,9 +118,11 @@ def test_three_layers_in_slabs(rng):
     network = make_evaluator(more, dataclasses.replace(config, n_layers=3), None, dtype=torch.float64)
     # a head of its own: random numbers, the same for all cuts
     mixing = torch.from_numpy(rng.normal(size=(5 * 640, 4)))
-    used = dataclasses.replace(
-        network, readout=lambda parts, _plain, one: 1e-3 * torch.cat([*parts, *parts[-1:][:one]], dim=1) @ mixing
-    )
+
+    def log_density(parts, _plain, one):
+        return torch.logsumexp(1e-3 * torch.cat([*parts, *parts[-1:][:one]], dim=1) @ mixing, 1)
+
+    used = dataclasses.replace(network, readout=SimpleNamespace(log_density=log_density))
     frame = crystal(rng, (2, 2, 8), n_species=2)
     whole = score(frame.graph(), used, memory="1G")
     cut_up = score(frame.graph(), dataclasses.replace(used, block_size=50), memory=1)
