@@ -231,7 +231,12 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
     frame = make_frame(positions, None, cell, True)
     assert list(answers.our_answers(frame, fake)) == answers.columns() == ["uniform", "frame"]
     calls = []
-    monkeypatch.setattr(answers, "denoised", lambda frame, model, steps: calls.append(steps) or frame)
+
+    def denoised_scores(frame, model, settings, steps):
+        calls.append(steps)
+        return model.scores(frame), None
+
+    monkeypatch.setattr(answers, "denoised_scores", denoised_scores)
     found = answers.our_answers(frame, fake, denoise_steps=3)
     assert list(found) == answers.columns(3)
     assert calls == [3]
@@ -244,7 +249,15 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
 FIGURES = {"thermal", "paths", "coexistence", "shock"}
 
 
-@pytest.mark.parametrize("name", [name for name in SUITES if name != "heldout"])
+def test_denoise_suite_of_the_shipped_model(frames, tmp_path):
+    report = load("denoise")(PhaseModel.load(), SuiteSettings(frames=(frames,), quick=True, denoise_steps=2))
+    write(report, tmp_path, "denoise", {"suite": "denoise", "seed": 0})
+    rows = json.loads((tmp_path / "denoise.json").read_text())["crystals"]
+    assert len(rows) == 3
+    assert all(0.0 < row["residual"] < 3.0 and 0.0 <= row["after"] <= 1.0 for row in rows)
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("heldout", "denoise")])
 def test_suite_runs_and_writes_its_files(name, fake, frames, tmp_path):
     report = load(name)(fake, SuiteSettings(frames=(frames,), quick=True))
     files = write(report, tmp_path, name, {"suite": name, "seed": 0})
