@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .errors import ModelFileError
 from .phases import Phase
+from .threads import over_rows
 
 Float32 = npt.NDArray[np.float32]
-_CHUNK = 65536
+_ROWS = 1024  # of a piece for one thread: they stay in the cache
+_LEAST = -1e30  # stands for the logarithm of a weight of zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +46,33 @@ class Calibration:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
-        """Read the entry `calibration` of a model card."""
+        """Read the entry `calibration` of a model card; ModelFileError when it cannot be used."""
         entry = card.get("calibration", {})
-        density, floors = entry.get("log_density"), entry.get("floors", {})
-        return cls(
-            temperature=float(entry.get("temperature", 1.0)),
-            log_density=-np.inf if density is None else float(density),
-            floors={str(key): float(floor) for key, floor in floors.items()},
-        )
+        try:
+            density, floors = entry.get("log_density"), entry.get("floors", {})
+            found = cls(
+                temperature=float(entry.get("temperature", 1.0)),
+                log_density=-np.inf if density is None else float(density),
+                floors={str(key): float(floor) for key, floor in floors.items()},
+            )
+        except (AttributeError, TypeError, ValueError):
+            found = None
+        if found is None or not 0.0 < found.temperature < np.inf:
+            raise ModelFileError(
+                "the entry 'calibration' of the model card must hold a positive temperature, a log_density and floors "
+                f"by phase, not {str(entry)[:200]}: the card was edited; copy both files of the model again"
+            )
+        return found
 
     def of(self, phases: Sequence[Phase]) -> Calibration:
         """Return the calibration with a density threshold for each of the phases, which are all of the model's."""
         limits = np.array([max(self.log_density, self.floors.get(phase.key, -np.inf)) for phase in phases])
         return replace(self, log_density=limits)
+
+    @property
+    def has_density_thresholds(self) -> bool:
+        """Whether the rule of low density is on for any phase."""
+        return bool(np.any(np.asarray(self.log_density) > -np.inf))
 
     def too_rare(self, log_density: Float32, column: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Tell which atoms with the label `column` lie below the density threshold, (n_atoms,)."""
@@ -75,18 +92,31 @@ def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float
     return scaled
 
 
+def picked(logits: Float32, chosen: npt.NDArray[np.int64]) -> Float32:
+    """Return a copy of some of the columns; a list that leaves out a few is copied run by run, which is faster."""
+    ends = np.flatnonzero(np.diff(chosen) != 1) + 1
+    if 8 * (len(ends) + 1) > len(chosen):
+        return np.take(logits, chosen, axis=1, mode="clip")
+    firsts, lasts = np.append(0, ends), np.append(ends, len(chosen))
+    runs = [logits[:, chosen[a] : chosen[b - 1] + 1] for a, b in zip(firsts, lasts, strict=True)]
+    return np.concatenate(runs, axis=1)
+
+
 def label(
     logits: Float32,
     calibration: Calibration,
     weights: npt.NDArray[np.float64] | None,
     threshold: float,
     other: int | None,
+    log_density: Float32 | None = None,
+    chosen: npt.NDArray[np.int64] | None = None,
 ) -> tuple[npt.NDArray[np.int64], Float32, Float32]:
     """Return column of the phase, confidence and margin of every atom.
 
     Parameters
     ----------
     logits : (n_atoms, n_phases) float32
+        Or more columns, with `chosen`.
     calibration : Calibration
     weights : (n_phases,) float64, optional
         Prior; None is uniform.
@@ -94,6 +124,10 @@ def label(
         Atoms with less confidence become Other.
     other : int or None
         Column of the background class.
+    log_density : (n_atoms,) float32, optional
+        logsumexp of the logits, where it is known.
+    chosen : (n_phases,) int64, optional
+        Columns of `logits` to look at.
 
     Returns
     -------
@@ -103,31 +137,31 @@ def label(
         Probability of the label; for an atom made Other by the threshold, one minus the probability of its best phase.
     margin : (n_atoms,) float32
     """
-    n_atoms = len(logits)
+    from .network.kernels import log_sums
+    from .readout_kernels import weighted_best  # here, since the panel opens without numba
+
+    n_atoms, n_phases = len(logits), logits.shape[1] if chosen is None else len(chosen)
     column = np.empty(n_atoms, dtype=np.int64)
-    confidence, margin = np.empty(n_atoms, dtype=np.float32), np.empty(n_atoms, dtype=np.float32)
+    sure, margin, norm = np.empty((3, n_atoms), dtype=np.float32)
+    summed = calibration.has_density_thresholds and log_density is None
+    density = np.empty(n_atoms, dtype=np.float32) if log_density is None else log_density
+    given = np.ones(n_phases) if weights is None else weights
+    with np.errstate(divide="ignore"):
+        log_weights = np.maximum(np.log(given), _LEAST).astype(np.float32)
+    inverse = np.float32(1.0 / calibration.temperature)
+
+    def work(a: int, b: int) -> None:
+        piece = logits[a:b] if chosen is None else picked(logits[a:b], chosen)
+        weighted_best(piece, inverse, log_weights, column[a:b], sure[a:b], margin[a:b])
+        if summed:
+            log_sums(piece, 1.0, density[a:b], norm[a:b])
+
+    over_rows(work, n_atoms, _ROWS)
+    if n_phases < 2:
+        margin[:] = np.inf
+    doubtful = sure < threshold
+    if calibration.has_density_thresholds:
+        doubtful |= calibration.too_rare(density, column)
     reject = -1 if other is None else other
-    for start in range(0, n_atoms, _CHUNK):
-        block = slice(start, start + _CHUNK)
-        p = posterior(logits[block], calibration.temperature, weights)
-        best = p.argmax(axis=1)
-        sure = p[np.arange(len(p)), best]
-        margin[block] = _margin(logits[block])
-        doubtful = (sure < threshold) | calibration.too_rare(_log_density(logits[block]), best)
-        doubtful &= best != reject
-        column[block] = np.where(doubtful, reject, best)
-        confidence[block] = np.where(doubtful, 1.0 - sure, sure)
-    return column, confidence, margin
-
-
-def _margin(logits: Float32) -> Float32:
-    if logits.shape[1] < 2:
-        return np.full(len(logits), np.inf, dtype=np.float32)
-    top = np.partition(logits, logits.shape[1] - 2, axis=1)[:, -2:]
-    return top[:, 1] - top[:, 0]
-
-
-def _log_density(logits: Float32) -> Float32:
-    """Logsumexp over phases, logP of an atom."""
-    top = logits.max(axis=1)
-    return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    doubtful &= column != reject
+    return np.where(doubtful, reject, column), np.where(doubtful, 1.0 - sure, sure).astype(np.float32), margin

@@ -1,12 +1,12 @@
 """Denoising: atoms climb the log-density to where they would be without thermal noise.
 
-    r <- r + t s^2 grad logP(r),    t = 1, halved as often as needed for logP not to fall
+    r_a <- r_a + t g_a s^2 grad_a logP(r),    t = 1, halved as often as needed for logP not to fall
 
-With noise of variance s^2 one step with t = 1 is the mean of the clean position given the noisy one (Tweedie's formula:
-Robbins 1956, Efron, J. Am. Stat. Assoc. 106 (2011) 1602); a few steps take the rest off. Lengths and carriers are those
-of the frame as it was given. The field is a gradient of a function that no translation changes, so the centre of mass
-stays by itself; what rounding adds is taken off. Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater.
-10 (2024) 155.
+With noise of variance s^2 one step with t = g = 1 is the mean of the clean position given the noisy one (Tweedie's
+formula: Robbins 1956, Efron, J. Am. Stat. Assoc. 106 (2011) 1602); a few steps take the rest off. The gain 0 < g_a <
+1 of `step_gain.py` holds back steps no longer than the error of the model for the phase the atom had at first.
+Lengths and carriers are those of the frame as it was given. The centre of mass is kept (the gradient keeps it by
+itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater. 10 (2024) 155.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .confidence import Calibration
 from .errors import InputError
 from .frame import FloatArray, Frame
+from .limits import MOST_STEPS
 from .model import PhaseModel, Units
+from .prior import frame_prior
+from .scores import PhaseScores
+from .step_gain import step_gain
 
 DEFAULT_STEPS = 8
-MOST_STEPS = 1000
 TOLERANCE = 0.003
 """Rms step at which atoms count as at rest, network units (about a thousandth of the distance of neighbours)."""
 _LONGEST = 0.4  # of one atom in one step, network units
@@ -42,7 +47,7 @@ class Step:
     size : float
         t.
     rms : float
-        Root mean square over the atoms of the length of the step, in the unit of the file.
+        Root mean square over the atoms of the length of the step that was made, in the unit of the file.
     log_density : float
         logP per atom after the step.
     """
@@ -85,6 +90,7 @@ def denoise(
     tolerance: float = TOLERANCE,
     movable: npt.NDArray[np.bool_] | None = None,
     length_scale: float | None = None,
+    scores: PhaseScores | None = None,
     memory: int | str | None = None,
     progress: Callable[[float], None] | None = None,
     status: Callable[[str], None] | None = None,
@@ -106,6 +112,8 @@ def denoise(
         Atoms that may move; the others keep their places and still are neighbours.
     length_scale : float, optional
         See `PhaseModel.units`.
+    scores : PhaseScores, optional
+        Of the frame as given, of all phases, where they are known: saves an evaluation.
     memory, progress, status, cancelled
         See `PhaseModel.scores`; the fraction counts steps.
 
@@ -118,28 +126,41 @@ def denoise(
         raise InputError(f"the number of denoising steps must be 1 to {MOST_STEPS}, not {steps}")
     if movable is not None and movable.shape != (len(frame),):
         raise InputError(f"movable must have the shape ({len(frame)},), one bool per atom, not {movable.shape}")
-    scale = model.noise_scale
+    scale, errors = model.noise_scale, model.score_errors
     units = model.units(frame, length_scale, cancelled)
     table: list[Step] = []
     here = frame
     if not len(frame):
         return Denoised(frame=frame, displacement=np.zeros((0, 3)), steps=(), converged=True, units=units)
 
-    def evaluate(place: Frame, done: int) -> tuple[float, FloatArray]:
+    free = np.ones(len(frame), dtype=bool) if movable is None else movable
+    error = np.zeros(len(frame))
+    if scores is not None and len(scores.phases) != len(errors):
+        scores = None
+    labelling = float(errors.any() and scores is None)  # is one more evaluation
+
+    def settings(done: float) -> dict[str, Any]:
         def report(fraction: float) -> None:
             if progress is not None:
-                progress((done + fraction) / (steps + 1))
+                progress((done + fraction) / (steps + 1 + labelling))
 
-        found = model.score(place, units=units, memory=memory, progress=report, status=status, cancelled=cancelled)
+        return {"units": units, "memory": memory, "progress": report, "status": status, "cancelled": cancelled}
+
+    def evaluate(place: Frame, done: int) -> tuple[float, FloatArray]:
+        found = model.score(place, **settings(done + labelling))
         move = found.gradient * (scale / units.factor) ** 2
         length = np.linalg.norm(move, axis=1, keepdims=True)
         move *= np.minimum(1.0, _LONGEST / units.factor / np.maximum(length, 1e-300))
-        if movable is not None:
-            move[~movable] = 0.0
-        else:
+        move *= step_gain(place, move, error, units.factor, free, cancelled)[:, None]
+        move[~free] = 0.0
+        if free.all():
             move -= move.mean(axis=0)
         return float(found.log_density.sum()), move
 
+    if errors.any():
+        scores = model.scores(frame, full=False, **settings(0)) if scores is None else scores
+        prior = frame_prior(scores.sample(), model.calibration.temperature)
+        error = errors[scores.labels(Calibration(), prior, 0.0, None)[0]]
     height, move = evaluate(here, 0)
     table.append(Step(number=0, size=0.0, rms=0.0, log_density=height / len(frame)))
     converged = False

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError
-from .frame import Frame
+from .errors import InputError, ModelFileError
 from .model import PhaseModel
 
 Float32 = npt.NDArray[np.float32]
@@ -52,15 +51,27 @@ def fits(model: PhaseModel, keys: Sequence[str]) -> dict[str, DistanceFit]:
     out = {}
     for key in keys:
         if key in stored:
-            best, scale, r_squared = (float(value) for value in stored[key])
+            try:
+                best, scale, r_squared = (float(value) for value in stored[key])
+            except (TypeError, ValueError):
+                raise ModelFileError(
+                    f"the entry 'distances' of the model card holds {stored[key]!r} for {key}, not three numbers: "
+                    "the card was edited; copy both files of the model again"
+                ) from None
             out[key] = DistanceFit(best=best, scale=scale, r_squared=r_squared)
     return out
 
 
-def distances(
-    order_parameters: Mapping[str, Float32], model: PhaseModel, frame: Frame, length_scale: float | None
-) -> dict[str, Float32]:
-    """Return the distance (n_atoms,) in the unit of the file for every order parameter whose phase has a fit."""
+def distances(order_parameters: Mapping[str, Float32], model: PhaseModel, factor: float) -> dict[str, Float32]:
+    """Return the distance (n_atoms,) in the unit of the file for every order parameter whose phase has a fit.
+
+    Parameters
+    ----------
+    order_parameters : mapping
+        Key -> logits of a phase.
+    model : PhaseModel
+    factor : float
+        Network units per unit of the file.
+    """
     found = fits(model, list(order_parameters))
-    factor = model.units(frame, length_scale).factor if len(frame) else 1.0
     return {key: fit.distance(order_parameters[key]) / np.float32(factor) for key, fit in found.items()}

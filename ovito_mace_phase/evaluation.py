@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from . import model_store
+from .background import wait_for
 from .classification import (
     FORWARD_SHARE,
     OTHER_ID,
@@ -24,10 +26,15 @@ from .classification import (
     evaluate_scores,
     in_parts,
     read_out,
+    units_of,
 )
+from .confidence import Calibration, label
 from .denoising import Denoised
 from .distances import distances
-from .frame import Frame
+from .frame import Frame, make_frame
+from .lengths import local_spacing
+from .local_prior import Bonds, local_labels
+from .prior import frame_prior
 from .score_cache import ScoreCache, content_key
 from .scores import PhaseScores
 from .worker import Cancelled, Progress, run_in_worker
@@ -102,13 +109,23 @@ def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None
     after_key = f"{key} after {request.denoise_steps} steps"
     stored = cache.get(key, wanted)
     stored_after = cache.get(after_key, wanted) if request.denoise_steps else None
+    stored_factor = cache.factor(key)
 
-    def work(progress: Progress, cancelled: Cancelled) -> tuple[_Scores, _Scores | None, Evaluation]:
-        model = model_store.get_model(request.model_file, request.device)
+    def work(progress: Progress, cancelled: Cancelled) -> tuple[_Scores, _Scores | None, float, Evaluation]:
+        model = wait_for(
+            ("model", request.model_file, times, request.device),
+            lambda: model_store.get_model(request.model_file, request.device),
+            cancelled,
+        )
+        wait_for("kernels around the network", compile_kernels, cancelled)
         first, second = in_parts(progress, FORWARD_SHARE if request.denoise_steps else 1.0)
-        before = stored
+        before, factor = stored, stored_factor
         if before is None:
-            scores = evaluate_scores(request.frame, model, wanted, progress=first, status=progress, cancelled=cancelled)
+            units = units_of(request.frame, model, wanted, cancelled)
+            factor = units.factor
+            scores = evaluate_scores(
+                request.frame, model, wanted, units=units, progress=first, status=progress, cancelled=cancelled
+            )
             before = scores, None
         result = read_out(before[0], model, request.readout)
         after = stored_after
@@ -118,6 +135,7 @@ def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None
                 model,
                 wanted,
                 request.denoise_steps,
+                given=before[0],
                 progress=second,
                 status=progress,
                 cancelled=cancelled,
@@ -129,20 +147,31 @@ def evaluate(request: Request, cache: ScoreCache) -> Generator[str | float, None
         evaluation = Evaluation(
             result=result,
             order_parameters=columns,
-            distances=distances(columns, model, request.frame, wanted.length_scale) if request.distances else {},
+            distances=distances(columns, model, factor) if request.distances else {},
             model_name=str(model.card.get("name", "")),
         )
-        return before, after, evaluation
+        return before, after, factor, evaluation
 
     n_atoms = len(request.frame)
     message = f"Denoising {n_atoms} atoms" if request.denoise_steps else f"Classifying {n_atoms} atoms"
     if stored is not None and (stored_after is not None or not request.denoise_steps):
         message = "Reading phases from stored scores"
-    before, after, evaluation = yield from run_in_worker(work, message)
-    cache.put(key, wanted, *before)
+    before, after, factor, evaluation = yield from run_in_worker(work, message)
+    cache.put(key, wanted, *before, factor)
     if after is not None:
-        cache.put(after_key, wanted, *after)
+        cache.put(after_key, wanted, *after, factor)
     return evaluation
+
+
+@lru_cache(maxsize=1)
+def compile_kernels() -> None:
+    """Compile or load what measures lengths and reads scores out; the model does so for the network."""
+    frame = make_frame(np.indices((2, 2, 2)).reshape(3, -1).T, None, np.eye(3) * 2.0, True)
+    local_spacing(frame)
+    logits = np.zeros((len(frame), 2), dtype=np.float32)
+    label(logits, Calibration(log_density=0.0), frame_prior(logits, 1.0), 0.0, None)
+    alone = Bonds(order=np.zeros(1, np.int32), offsets=np.zeros(2, np.int64), neighbour=np.zeros(0, np.int32))
+    local_labels(np.zeros((1, 2), dtype=np.int16), np.ones((1, 2), dtype=np.float32), alone)
 
 
 def frequent_phases(result: PhaseResult) -> tuple[str, ...]:

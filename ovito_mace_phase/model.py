@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .background import wait_for
 from .cell_grid import make_grid
 from .confidence import Calibration
 from .errors import CancelledError, InputError, ModelFileError
 from .frame import Frame
 from .lengths import TARGET_VOLUME, length_factor, local_spacing
+from .local_prior import find_bonds
+from .network.weights import SHIPPED
 from .phases import Phase
 from .scores import FullScores, PhaseScores, ScoreKeeper
 from .species import assign_carriers
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from .engine.sweep import FrameGraph
     from .mace_backend import MaceBackend
 
-SHIPPED = Path(__file__).parent / "weights" / "mace_phase"
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
@@ -111,7 +113,11 @@ class PhaseModel:
         table = table_with(card)
         try:
             phases = tuple(table.by_key(key) for key in card["phases"])
-        except (KeyError, InputError) as error:
+        except (KeyError, TypeError, AttributeError):
+            raise ModelFileError(
+                "the model card has no list 'phases' of keys: the card was edited; copy both files of the model again"
+            ) from None
+        except InputError as error:
             raise ModelFileError(
                 f"the model names phases that this version of the table does not have ({error}); "
                 "upgrade ovito-mace-phase or choose another model"
@@ -152,6 +158,27 @@ class PhaseModel:
                 "denoise; use the shipped model, or train one end to end (docs/training.md)"
             )
         return float(scale)
+
+    @property
+    def score_errors(self) -> npt.NDArray[np.float64]:
+        """Error of the proposed steps in crystals of each phase, (n_phases,), network units; 0 where it is not known.
+
+        The rms of s^2 score in crystals without noise, see `step_gain`. Phases that are not in the card have the median
+        of those that are; Other has none.
+
+        Raises
+        ------
+        ModelFileError
+        """
+        entry = self.card.get("score_errors", {})
+        if not isinstance(entry, dict) or not all(_is_length(error) for error in entry.values()):
+            raise ModelFileError(
+                f"the entry 'score_errors' of the model card must hold a length from 0 to 1 for each phase, not "
+                f"{str(entry)[:200]}: the card was edited; copy both files of the model again"
+            )
+        typical = float(np.median(list(entry.values()))) if entry else 0.0
+        known = {"OTHER": 0.0} | entry
+        return np.array([known.get(phase.key, typical) for phase in self.phases], dtype=np.float64)
 
     def units(
         self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
@@ -235,7 +262,8 @@ class PhaseModel:
         """
         from .engine.run import forward
 
-        graph = self.graph(frame, units or self.units(frame, length_scale, cancelled))
+        chosen = units or self.units(frame, length_scale, cancelled)
+        graph = self.graph(frame, chosen)
         keeper = ScoreKeeper(
             len(frame), self.phases, self.calibration.temperature, full=full, considered=considered, keys=keys
         )
@@ -249,9 +277,9 @@ class PhaseModel:
             if len(frame):
                 keep(0, len(frame), self._oracle.logits(graph), np.diff(graph.grid.pairs(0, len(frame))[0]))
         else:
-            self._warm_up(len(graph.present), gradient=False, status=status)
+            self._warm_up(len(graph.present), gradient=False, status=status, cancelled=cancelled)
             forward(graph, self.evaluator, keep, memory=memory, progress=progress, cancelled=cancelled)
-        return keeper.result()
+        return keeper.result(find_bonds(frame, chosen, cancelled))
 
     def score(
         self,
@@ -274,18 +302,29 @@ class PhaseModel:
 
         chosen = units or self.units(frame, length_scale, cancelled)
         graph = self.graph(frame, chosen)
-        self._warm_up(len(graph.present), gradient=True, status=status)
+        self._warm_up(len(graph.present), gradient=True, status=status, cancelled=cancelled)
         found = evaluate_score(graph, self.evaluator, memory=memory, progress=progress, cancelled=cancelled)
         return Score(log_density=found.log_density, gradient=found.gradient * chosen.factor)
 
-    def _warm_up(self, n_species: int, *, gradient: bool, status: Callable[[str], None] | None) -> None:
+    def _warm_up(
+        self,
+        n_species: int,
+        *,
+        gradient: bool,
+        status: Callable[[str], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
         """Compile what is needed, once; above two species the same kernels serve any number."""
         from .engine.warm_up import warm_up
 
         need = (min(n_species, 3), gradient)
-        if n_species and need not in self._warm:
+
+        def work() -> None:
             warm_up(self.evaluator, need[0], gradient=gradient, status=status)
             self._warm.add(need)
+
+        if n_species and need not in self._warm:
+            wait_for(("kernels", id(self), need), work, cancelled)
 
     def logits(self, frame: Frame, **settings: Any) -> npt.NDArray[np.float32]:
         """Return all logits of a frame, (n_atoms, n_phases) float32; `settings` as in `scores`."""
@@ -293,6 +332,10 @@ class PhaseModel:
         if not isinstance(found, FullScores):
             raise TypeError("all logits were asked for")
         return found.logits
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < 1.0
 
 
 def _device(device: Device) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import MissingPackageError, ModelFileError
-from .network.weights import model_paths, read_card
+from .network.weights import SHIPPED, model_paths, read_card
 from .phases import PhaseTable, phase_table
 from .phases.own import table_with
 
@@ -51,6 +51,31 @@ def get_model(path: str, device: str) -> PhaseModel:
                 _models.popitem(last=False)
         _models.move_to_end(key)
         return _models[key]
+
+
+def forget(path: str) -> None:
+    """Drop the models of a file and its table from memory, so that they are read again when next asked for.
+
+    Parameters
+    ----------
+    path : str
+        Model file; "" is the shipped one.
+    """
+    with _lock:
+        for key in [key for key in _models if key[0] == path]:
+            del _models[key]
+    _table.cache_clear()
+
+
+def get_card(path: str) -> dict[str, Any]:
+    """Return the card of a model file; "" is the shipped one.
+
+    Raises
+    ------
+    ModelFileError
+        When there is no such file, or it is no card.
+    """
+    return read_card(path or SHIPPED)
 
 
 def get_table(path: str) -> PhaseTable:

@@ -14,19 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from .confidence import posterior
+from .threads import over_rows
 
 N_STEPS = 30
+"""At most."""
+_SETTLED = 1e-6  # sum of the changes of the weights in a step
+_ROWS = 4096
+_FLOOR = 1e-6  # atoms; no phase is ruled out
 
 
 def frame_prior(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
     """Return phase weights (n_phases,) that sum to 1, of atoms that stand for the frame (`PhaseScores.sample`)."""
+    from .readout_kernels import posterior_sums  # here, since the panel opens without numba
+
     n_phases = logits.shape[1]
     weights = np.full(n_phases, 1.0 / n_phases)
     if len(logits) == 0:
         return weights
-    likelihood = posterior(logits, temperature).astype(np.float64)
+    parts = over_rows(lambda a, b: posterior(logits[a:b], temperature), len(logits), _ROWS)
     for _ in range(N_STEPS):
-        joint = likelihood * weights
-        joint /= joint.sum(axis=1, keepdims=True)
-        weights = (joint.sum(axis=0) + 1e-6) / (len(logits) + 1e-6 * n_phases)
+        known = weights.astype(np.float32)
+        sums = over_rows(lambda k, _: posterior_sums(parts[k], known), len(parts), 1)  # noqa: B023 - used up at once
+        before, weights = weights, (np.sum(sums, axis=0) * weights + _FLOOR) / (len(logits) + _FLOOR * n_phases)
+        if np.abs(weights - before).sum() < _SETTLED:
+            break
     return weights

@@ -33,13 +33,13 @@ class ScoreCache:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[EvaluationSettings, PhaseScores, Denoised | None]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[EvaluationSettings, PhaseScores, Denoised | None, float]] = OrderedDict()
 
     def get(self, key: str, wanted: EvaluationSettings) -> tuple[PhaseScores, Denoised | None] | None:
         """Return what is stored under `key`, or None if it does not answer what is wanted."""
         if key not in self._entries:
             return None
-        asked, scores, denoised = self._entries[key]
+        asked, scores, denoised, _ = self._entries[key]
         if not isinstance(scores, FullScores):
             same = asked.phases == wanted.phases
             if not same or not set(wanted.order_parameters) <= set(asked.order_parameters):
@@ -47,19 +47,35 @@ class ScoreCache:
         self._entries.move_to_end(key)
         return scores, denoised
 
-    def put(self, key: str, wanted: EvaluationSettings, scores: PhaseScores, denoised: Denoised | None = None) -> None:
-        """Keep `scores` and the way to the positions they belong to, dropping the oldest entries that no longer fit."""
+    def factor(self, key: str) -> float:
+        """Return the length factor of what is stored under `key`; 1 if there is nothing."""
+        return self._entries[key][3] if key in self._entries else 1.0
+
+    def put(
+        self,
+        key: str,
+        wanted: EvaluationSettings,
+        scores: PhaseScores,
+        denoised: Denoised | None = None,
+        factor: float = 1.0,
+    ) -> None:
+        """Keep `scores`, the way to the positions they belong to, and the length factor of the frame.
+
+        The oldest entries that no longer fit are dropped.
+        """
         if _size(scores, denoised) > self.max_bytes:
             return
         if key not in self._entries or self._entries[key][1] is not scores:
-            self._entries[key] = (wanted, scores, denoised)
+            self._entries[key] = (wanted, scores, denoised, factor)
         self._entries.move_to_end(key)
-        while sum(_size(*entry[1:]) for entry in self._entries.values()) > self.max_bytes:
+        while sum(_size(*entry[1:3]) for entry in self._entries.values()) > self.max_bytes:
             self._entries.popitem(last=False)
 
 
 def _size(scores: PhaseScores, denoised: Denoised | None) -> int:
-    return scores.nbytes + (0 if denoised is None else 2 * denoised.displacement.nbytes)
+    if denoised is None:
+        return scores.nbytes
+    return scores.nbytes + 2 * denoised.displacement.nbytes + denoised.units.carrier.nbytes
 
 
 def content_key(frame: Frame, *settings: Any) -> str:

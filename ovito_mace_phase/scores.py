@@ -12,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .confidence import Calibration, label
+from .confidence import Calibration, label, picked
 from .errors import InputError
+from .local_prior import N_RIVALS, Bonds, local_labels
 from .phases import Phase
+
+if TYPE_CHECKING:
+    from .chosen_scores import ChosenScores
 
 Float32 = npt.NDArray[np.float32]
 Labels = tuple[npt.NDArray[np.int64], Float32, Float32]
@@ -43,6 +47,10 @@ class PhaseScores(Protocol):
     def nbytes(self) -> int:
         """Memory taken, bytes."""
 
+    @property
+    def priors(self) -> dict[float, npt.NDArray[np.float64]]:
+        """Temperature -> prior of the frame, once it is known."""
+
     def sample(self) -> Float32:
         """Return logits of atoms taken at equal strides, at most SAMPLE of them."""
 
@@ -57,6 +65,9 @@ class PhaseScores(Protocol):
     ) -> Labels:
         """Return column of the phase, confidence and margin of every atom; see `confidence.label`."""
 
+    def local_labels(self, calibration: Calibration, threshold: float, other: int | None) -> Labels:
+        """Return the same with the prior of the surroundings, see `local_prior`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullScores:
@@ -65,6 +76,8 @@ class FullScores:
     phases: tuple[Phase, ...]
     logits: Float32
     summary: CompactScores | None = None
+    priors: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+    parts: dict[tuple[int, ...], ChosenScores] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -72,7 +85,8 @@ class FullScores:
     @property
     def nbytes(self) -> int:
         """See `PhaseScores`."""
-        return self.logits.nbytes + (0 if self.summary is None else self.summary.nbytes)
+        summary = 0 if self.summary is None else self.summary.nbytes
+        return self.logits.nbytes + summary + sum(part.extra_bytes for part in self.parts.values())
 
     def sample(self) -> Float32:
         """See `PhaseScores`."""
@@ -80,11 +94,17 @@ class FullScores:
 
     def column(self, key: str) -> Float32:
         """See `PhaseScores`."""
-        return self.logits[:, _place(self.phases, key)]
+        return self.logits[:, place_of(self.phases, key)]
 
-    def restricted(self, columns: Sequence[int]) -> FullScores:
+    def restricted(self, columns: Sequence[int]) -> ChosenScores:
         """See `PhaseScores`."""
-        return FullScores(phases=tuple(self.phases[k] for k in columns), logits=self.logits[:, list(columns)])
+        from .chosen_scores import ChosenScores
+
+        wanted = tuple(columns)
+        if wanted not in self.parts:
+            self.parts.clear()  # the last one is kept for its prior
+            self.parts[wanted] = ChosenScores(whole=self, chosen=np.asarray(wanted, dtype=np.int64))
+        return self.parts[wanted]
 
     def labels(
         self, calibration: Calibration, weights: npt.NDArray[np.float64] | None, threshold: float, other: int | None
@@ -92,7 +112,14 @@ class FullScores:
         """See `PhaseScores`."""
         if weights is None and self.summary is not None:
             return self.summary.labels(calibration, None, threshold, other)
-        return label(self.logits, calibration, weights, threshold, other)
+        density = None if self.summary is None else self.summary.log_density
+        return label(self.logits, calibration, weights, threshold, other, density)
+
+    def local_labels(self, calibration: Calibration, threshold: float, other: int | None) -> Labels:
+        """See `PhaseScores`."""
+        if self.summary is None:
+            raise TypeError("the best logits of every atom were not kept")
+        return self.summary.local_labels(calibration, threshold, other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +137,12 @@ class CompactScores:
     sampled : (n_sampled, n_phases) float32
     columns : mapping
         Key -> logits of a phase, (n_atoms,).
+    priors : dict
+        See `PhaseScores`.
+    bonds : Bonds or None
+        Nearest neighbours, for the prior of the surroundings.
+    local : dict
+        Temperature -> what `local_prior.local_labels` found, once it is asked for.
     """
 
     phases: tuple[Phase, ...]
@@ -119,6 +152,9 @@ class CompactScores:
     log_norm: Float32
     sampled: Float32
     columns: Mapping[str, Float32] = field(default_factory=dict)
+    priors: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
+    bonds: Bonds | None = None
+    local: dict[float, tuple[npt.NDArray[np.int64], Float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.best)
@@ -127,7 +163,8 @@ class CompactScores:
     def nbytes(self) -> int:
         """See `PhaseScores`."""
         arrays = (self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
-        return self.best_columns.nbytes + sum(array.nbytes for array in arrays)
+        bonds = 0 if self.bonds is None else self.bonds.nbytes
+        return self.best_columns.nbytes + bonds + sum(array.nbytes for array in arrays)
 
     def sample(self) -> Float32:
         """See `PhaseScores`."""
@@ -140,7 +177,7 @@ class CompactScores:
         """
         if key in self.columns:
             return self.columns[key]
-        hit = self.best_columns == _place(self.phases, key)
+        hit = self.best_columns == place_of(self.phases, key)
         return np.where(hit.any(axis=1), np.where(hit, self.best, 0.0).sum(axis=1), self.best[:, -1])
 
     def restricted(self, columns: Sequence[int]) -> PhaseScores:
@@ -162,9 +199,30 @@ class CompactScores:
                 joint = joint + np.log(weights).astype(np.float32)[self.best_columns]
             norm = np.logaddexp(_log_sum(joint), self._rest(weights, calibration.temperature))
         place = joint.argmax(axis=1)
-        rows = np.arange(len(place))
-        chosen = self.best_columns[rows, place].astype(np.int64)
-        sure = np.exp(np.minimum(joint[rows, place] - norm, 0.0))
+        sure = np.exp(np.minimum(joint[np.arange(len(place)), place] - norm, 0.0))
+        return self._accepted(place, sure, calibration, threshold, other)
+
+    def local_labels(self, calibration: Calibration, threshold: float, other: int | None) -> Labels:
+        """See `PhaseScores`."""
+        if self.bonds is None:
+            raise TypeError("the neighbours were not kept")
+        temperature = calibration.temperature
+        if temperature not in self.local:
+            scaled = self.best[:, :N_RIVALS] / np.float32(temperature) - self.log_norm[:, None]
+            probability = np.exp(np.minimum(scaled, 0.0))
+            self.local[temperature] = local_labels(self.best_columns[:, :N_RIVALS], probability, self.bonds)
+        return self._accepted(*self.local[temperature], calibration, threshold, other)
+
+    def _accepted(
+        self,
+        place: npt.NDArray[np.int64],
+        sure: Float32,
+        calibration: Calibration,
+        threshold: float,
+        other: int | None,
+    ) -> Labels:
+        """Turn atoms that are not sure, or too unlike their phase, into Other."""
+        chosen = self.best_columns[np.arange(len(place)), place].astype(np.int64)
         margin = self.best[:, 0] - self.best[:, 1] if self.best.shape[1] > 1 else np.full_like(sure, np.inf)
         reject = -1 if other is None else other
         doubtful = ((sure < threshold) | calibration.too_rare(self.log_density, chosen)) & (chosen != reject)
@@ -193,7 +251,8 @@ def stride_of(n_atoms: int) -> int:
     return max(1, -(-n_atoms // SAMPLE))
 
 
-def _place(phases: Sequence[Phase], key: str) -> int:
+def place_of(phases: Sequence[Phase], key: str) -> int:
+    """Return the column of a phase; InputError if it is not among them."""
     for place, phase in enumerate(phases):
         if phase.key == key:
             return place
@@ -222,6 +281,8 @@ class ScoreKeeper:
         Columns to look at, when not all logits are kept; default all.
     keys : sequence of str
         Phases whose logits are kept for every atom.
+    n_best : int
+        Logits kept of each atom.
     """
 
     def __init__(
@@ -233,12 +294,13 @@ class ScoreKeeper:
         full: bool,
         considered: Sequence[int] | None = None,
         keys: Sequence[str] = (),
+        n_best: int = N_BEST,
     ) -> None:
         self._all_phases, self._temperature = phases, temperature
-        self._considered = None if considered is None or full else list(considered)
+        self._considered = None if considered is None or full else np.asarray(considered, dtype=np.int64)
         self.phases = phases if self._considered is None else tuple(phases[k] for k in self._considered)
         self._logits = np.zeros((n_atoms, len(phases)), dtype=np.float32) if full else None
-        n_best = min(N_BEST, len(self.phases))
+        n_best = min(n_best, len(self.phases))
         self._stride = n_atoms + 1 if full else stride_of(n_atoms)
         self._best_columns = np.zeros((n_atoms, n_best), dtype=np.int16)
         self._best = np.zeros((n_atoms, n_best), dtype=np.float32)
@@ -253,9 +315,9 @@ class ScoreKeeper:
         if self._logits is not None:
             self._logits[atoms] = logits
         for key, column in self._columns.items():
-            column[atoms] = logits[:, _place(self._all_phases, key)]
+            column[atoms] = logits[:, place_of(self._all_phases, key)]
         if self._considered is not None:
-            logits = np.ascontiguousarray(logits[:, self._considered])
+            logits = picked(logits, self._considered)
         columns = np.empty((len(atoms), self._best.shape[1]), dtype=np.int16)
         values = np.empty(columns.shape, dtype=np.float32)
         best_columns(logits, columns, values)
@@ -266,8 +328,8 @@ class ScoreKeeper:
         taken = atoms % self._stride == 0
         self._sampled[atoms[taken] // self._stride] = logits[taken]
 
-    def result(self) -> PhaseScores:
-        """Return what was kept."""
+    def result(self, bonds: Bonds | None = None) -> PhaseScores:
+        """Return what was kept, with the nearest neighbours."""
         summary = CompactScores(
             phases=self.phases,
             best_columns=self._best_columns,
@@ -276,6 +338,7 @@ class ScoreKeeper:
             log_norm=self._log_norm,
             sampled=self._sampled,
             columns=self._columns,
+            bonds=bonds,
         )
         if self._logits is None:
             return summary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.spacegroup import crystal
 
 
 def cubic(elements: tuple[str, ...], structure: str, a: float, repeat: tuple[int, int, int]) -> Atoms:
@@ -45,6 +46,15 @@ def cristobalite(a: float, repeat: tuple[int, int, int]) -> Atoms:
     atoms = silicon + Atoms("O" * len(oxygen), positions=oxygen)
     atoms.wrap()
     return atoms * repeat
+
+
+def alpha_quartz(a: float, c: float, repeat: tuple[int, int, int]) -> Atoms:
+    """Return alpha-quartz SiO2 (P3_2 21) on the orthogonal cell (a, a sqrt 3, c).
+
+    Source of the coordinates: Levien, Prewitt, Weidner, Am. Mineral. 65 (1980) 920.
+    """
+    places = [(0.4697, 0.0, 2 / 3), (0.4135, 0.2669, 0.1191 + 2 / 3)]
+    return _orthogonal(crystal(["Si", "O"], places, spacegroup=154, cellpar=[a, a, c, 90, 90, 120])) * repeat
 
 
 def random_alloy(atoms: Atoms, elements: tuple[str, ...], fractions: tuple[float, ...], seed: int) -> Atoms:

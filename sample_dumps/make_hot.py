@@ -21,25 +21,28 @@ from make_melts import save
 from materials import MATERIALS, Material
 
 _LOG = logging.getLogger(__name__)
-_NAMES = ("Cu", "Al", "Fe", "W", "Mg", "Ti", "Ti-beta", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN")
+_NAMES = (
+    *("Cu", "Al", "Fe", "W", "Li", "Mg", "Ti", "Ti-beta", "Si", "Ge", "NaCl", "NiAl", "Ni3Al", "SiC", "GaN", "quartz"),
+)
 _TRAINING_NAMES = (
     *("Ni", "Ag", "Au", "Pd", "Pt", "V", "Ta", "Co", "Zr", "Zr-beta", "KCl", "CuZr", "CoAl", "CdTe", "C"),
+    *("Zr-hot", "FeAl", "VFe", "Ag-hcp", "Ni-hcp"),
 )
 _FRACTIONS = (0.3, 0.6, 0.9, 1.0)
 _FIRST_SEED = 30250
 
 
-def hot_frames(material: Material, seed: int, output: Path) -> None:
-    """Write two snapshots, 4 ps apart, at each temperature."""
+def hot_frames(material: Material, seed: int, output: Path, run: int = 0) -> None:
+    """Write two snapshots, 4 ps apart, at each temperature; they are numbered through the runs."""
     for number, fraction in enumerate(_FRACTIONS):
-        if fraction < material.coldest:
+        if not material.coldest <= fraction <= material.hottest:
             continue
         temperature = fraction * material.melting
         atoms = material.atoms()
         with Simulation(atoms, material.potential, seed=seed + number, timestep=material.timestep) as simulation:
             simulation.heat(2 * temperature)
             simulation.run(8, temperature, barostat="aniso")
-            for snapshot in range(2):
+            for snapshot in (2 * run, 2 * run + 1):
                 simulation.mark()
                 simulation.run(4, temperature, barostat="aniso")
                 msd = simulation.displacement()
@@ -77,7 +80,8 @@ def from_sites(frame: Atoms, ideal: Atoms) -> np.ndarray:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the .npz files.")
 @click.option("--training", is_flag=True, help="The materials to train on instead of those to test with.")
-def main(names: tuple[str, ...], output: Path, training: bool) -> None:
+@click.option("--runs", default=1, show_default=True, help="Runs of each material, with other velocities.")
+def main(names: tuple[str, ...], output: Path, training: bool, runs: int) -> None:
     """Write hot crystals (all of them unless NAMEs are given, such as Cu) to a folder."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     choice = _TRAINING_NAMES if training else _NAMES
@@ -87,7 +91,8 @@ def main(names: tuple[str, ...], output: Path, training: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(choice):
         if not names or name in names:
-            hot_frames(MATERIALS[name], _FIRST_SEED + 10 * number, output)
+            for run in range(runs):
+                hot_frames(MATERIALS[name], _FIRST_SEED + 10 * number + 1000 * run, output, run)
 
 
 if __name__ == "__main__":

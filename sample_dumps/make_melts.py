@@ -124,6 +124,13 @@ def _systems() -> dict[str, Callable[[], Iterator[Snapshot]]]:
     recipes["glass_SiO2"] = _both(lambda s: glass(MATERIALS["SiO2"], s, time=20), (seed + 110, seed + 111))
     recipes["liquid_SiC"] = _both(lambda s: liquid(MATERIALS["SiC"], s, (1.4, 1.7)), (seed + 120,))
     recipes["liquid_GaN"] = _both(lambda s: liquid(MATERIALS["GaN"], s, (1.2, 1.5)), (seed + 130,))
+    recipes["glass_SiC"] = _both(lambda s: glass(MATERIALS["SiC"], s, time=20), (seed + 140, seed + 141))
+    recipes["glass_NiAl"] = _both(lambda s: glass(nial, s, time=10), (seed + 150, seed + 151))
+    recipes["liquid_CdTe"] = _both(lambda s: liquid(MATERIALS["CdTe"], s), (seed + 160,))
+    recipes["glass_CdTe"] = _both(lambda s: glass(MATERIALS["CdTe"], s, time=20), (seed + 170, seed + 171))
+    recipes["glass_C"] = _both(lambda s: glass(MATERIALS["C"], s, time=10), (seed + 180, seed + 181))
+    recipes["glass_Si-EDIP"] = _both(lambda s: glass(MATERIALS["Si-EDIP"], s), (seed + 200, seed + 201))
+    recipes["glass_Si-Tersoff"] = _both(lambda s: glass(MATERIALS["Si-Tersoff"], s, time=20), (seed + 210, seed + 211))
     recipes["liquid_Ti"] = _both(lambda s: liquid(MATERIALS["Ti"], s), (seed + 30,))
     return recipes
 

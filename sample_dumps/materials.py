@@ -26,8 +26,8 @@ class Material:
 
     `melting` is the melting temperature in K: that of the potential where it is published, else that of the
     experiment or, for potentials far from the experiment, the highest temperature the crystal was seen to bear.
-    `atoms` builds a block of some 500 atoms; `phase` is its key in the phase table; below `coldest` times the melting
-    temperature the crystal does not last.
+    `atoms` builds a block of some 500 atoms; `phase` is its key in the phase table; below `coldest` and above `hottest`
+    times the melting temperature the crystal does not last.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Material:
     melting: float
     timestep: float = 0.002
     coldest: float = 0.0
+    hottest: float = 1.0
 
 
 def _eam(style: str, file: str, elements: tuple[str, ...], citation: str) -> Potential:
@@ -150,6 +151,33 @@ _ALL = (
         atoms=lambda: crystals.cristobalite(7.16, (3, 3, 3)),
         melting=2500,
         timestep=0.001,
+    ),
+    Material(
+        name="quartz",
+        phase="ALPHA_QUARTZ",
+        potential=Potential(
+            style="vashishta",
+            file="SiO.1990.vashishta",
+            elements=("Si", "O"),
+            citation="Vashishta et al., Phys. Rev. B 41, 12197 (1990)",
+        ),
+        atoms=lambda: crystals.alpha_quartz(4.91, 5.40, (4, 2, 4)),
+        melting=1983,
+        timestep=0.001,
+        hottest=0.3,  # then beta
+    ),
+    Material(
+        name="Li",
+        phase="BCC",
+        potential=Potential(
+            style="snap",
+            file="Li_Zuo_JPCA2020.snap",
+            elements=("Li",),
+            citation="Zuo et al., J. Phys. Chem. A 124, 731 (2020)",
+            coeffs=("* * {file}coeff {file}param {elements}",),
+        ),
+        atoms=lambda: crystals.cubic(("Li",), "bcc", 3.45, (5, 5, 5)),
+        melting=454,
     ),
     Material(
         name="NaCl",
@@ -282,13 +310,62 @@ def _variant(name: str, parent: str, **changes: Any) -> Material:
 
 _VARIANTS = (
     _variant("Ti-beta", "Ti", phase="BCC", atoms=lambda: crystals.cubic(("Ti",), "bcc", 3.28, (6, 6, 7)), coldest=0.7),
-    _variant("Zr-beta", "Zr", phase="BCC", atoms=lambda: crystals.cubic(("Zr",), "bcc", 3.57, (6, 6, 7)), coldest=0.7),
+    _variant(  # the bcc crystal of this potential does not bear 1700 K
+        "Zr-beta",
+        "Zr",
+        phase="BCC",
+        atoms=lambda: crystals.cubic(("Zr",), "bcc", 3.57, (6, 6, 7)),
+        melting=1550,
+        coldest=0.7,
+    ),
     _variant(
         "CoAl",
         "NiAl",
         potential=_eam("eam/alloy", "CoAl.eam.alloy", ("Co", "Al"), "Vailhe, Farkas, J. Mater. Res. 12, 2559 (1997)"),
         atoms=lambda: crystals.cubic(("Co", "Al"), "cesiumchloride", 2.86, (6, 6, 7)),
         melting=1600,
+    ),
+    _variant(
+        "Si-EDIP",
+        "Si",
+        potential=Potential(
+            style="edip", file="Si.edip", elements=("Si",), citation="Justo et al., Phys. Rev. B 58, 2539 (1998)"
+        ),
+        melting=1550,
+    ),
+    _variant(
+        "Si-Tersoff",
+        "Si",
+        potential=Potential(style="tersoff", file="SiC.tersoff", elements=("Si",), citation=_TERSOFF_CITATION),
+        melting=2400,
+        timestep=0.001,
+    ),
+    _variant("Zr-hot", "Zr", melting=1500, coldest=0.7),  # hcp, above its range of stability
+    _variant(
+        "FeAl",
+        "NiAl",
+        potential=_eam("eam/fs", "AlFe_mm.eam.fs", ("Fe", "Al"), "Mendelev et al., J. Mater. Res. 20, 208 (2005)"),
+        atoms=lambda: crystals.cubic(("Fe", "Al"), "cesiumchloride", 2.9, (6, 6, 7)),
+        melting=1500,
+    ),
+    _variant(
+        "VFe",
+        "NiAl",
+        potential=_eam("eam/fs", "VFe_mm.eam.fs", ("V", "Fe"), "Mendelev et al., Phys. Rev. B 76, 214105 (2007)"),
+        atoms=lambda: crystals.cubic(("V", "Fe"), "cesiumchloride", 2.92, (6, 6, 7)),
+        melting=1700,
+    ),
+    _variant(
+        "Ag-hcp",
+        "Ag",
+        phase="HCP",
+        atoms=lambda: crystals.hcp("Ag", 2.89, 4.72, (7, 4, 5)),
+    ),
+    _variant(
+        "Ni-hcp",
+        "Ni",
+        phase="HCP",
+        atoms=lambda: crystals.hcp("Ni", 2.49, 4.06, (7, 4, 5)),
     ),
     _variant(
         "C",

@@ -54,10 +54,9 @@ def add_phase_command(
     """
     from tqdm import tqdm
 
+    from ovito_mace_phase.files import output_folder
     from ovito_mace_phase.threads import set_threads
     from ovito_mace_phase.training.add_phase import AddSettings, add_phase, check_output
-
-    from .files import output_folder
 
     target = Path(key.lower()) if output is None else output
     if not target.name:

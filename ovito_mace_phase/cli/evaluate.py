@@ -10,9 +10,8 @@ import click
 
 from ovito_mace_phase.evaluating.registry import SUITES, check_names, load
 from ovito_mace_phase.evaluating.report import SuiteSettings, write
+from ovito_mace_phase.files import output_folder
 from ovito_mace_phase.model import PhaseModel
-
-from .files import output_folder
 
 
 def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -25,6 +25,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--network-rate", type=click.FloatRange(0.0), default=2e-4, show_default=True, help="0 freezes it.")
 @click.option("--score-weight", type=click.FloatRange(0.0), default=1.0, show_default=True)
 @click.option("--label-weight", type=click.FloatRange(0.0), default=1.0, show_default=True)
+@click.option("--refit-parts", type=click.IntRange(0), default=16, show_default=True, help="Of 500 MB; 0: no refit.")
 @click.option("--minutes", type=click.FloatRange(0.0), default=math.inf, help="Stop after this time.  [default: none]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--name", default="mace-phase", show_default=True, help="Name in the model card.")
@@ -39,6 +40,7 @@ def finetune_command(
     network_rate: float,
     score_weight: float,
     label_weight: float,
+    refit_parts: int,
     minutes: float,
     seed: int,
     name: str,
@@ -47,6 +49,7 @@ def finetune_command(
     from tqdm import tqdm
 
     from ovito_mace_phase.training.end_to_end import EndToEndSettings
+    from ovito_mace_phase.training.refit import RefitSettings
     from ovito_mace_phase.training.run import Sources
     from ovito_mace_phase.training.whole import WholeSettings, train_whole
 
@@ -61,6 +64,7 @@ def finetune_command(
             label_weight=label_weight,
             seed=seed,
         ),
+        refit=RefitSettings(n_parts=refit_parts, seed=seed),
         name=name,
     )
     sources = Sources(data=data, backbone=model, melts=melts, dynamics=dynamics)

@@ -8,7 +8,7 @@ fixed,
     d/dp (v . d logP / dr) = [d logP(r + h u) / dp - d logP(r - h u) / dp] c / (2 h),      v = c u,  u of rms length 1
 
 for each sample, to order h^2. So a step is three evaluations: one with its gradient by the positions, two with their
-gradients by the parameters; the cross-entropy is taken as the mean over the latter two, the same to order h^2.
+gradients by the parameters; the cross-entropy of every other atom is taken from the one, of the rest from the other.
 Samples are shared out among threads; each differentiates by the folded weights, and their sum goes through
 `layers.fold` once.
 """
@@ -61,6 +61,8 @@ class Batch:
         dr, noisy minus clean position; NaN for atoms without a clean position, which the score loss leaves out.
     sample : (n_atoms,) int64
         Ascending from 0.
+    weight : (n_atoms,) float64 or None
+        Of each atom in the score loss; None: 1.
     """
 
     edges: Edges
@@ -68,6 +70,7 @@ class Batch:
     label: npt.NDArray[np.int64]
     displacement: npt.NDArray[np.float64]
     sample: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,19 +125,15 @@ class TrainableModel(nn.Module):
         """Return the weights of the layers, differentiable by the parameters."""
         return fold(self.tensors(), self.config, self.tables)
 
-    def logits(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
-        """Return logits of all atoms of a graph, (n_atoms, n_phases); two means whatever the species."""
-        return self.head(self.features(weights, graph, carrier, present))
-
-    def log_density(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
+    def log_density(self, features: Tensor) -> Tensor:
         """Return logsumexp of the logits, (n_atoms,)."""
-        features, head = self.features(weights, graph, carrier, present), self.head
+        head = self.head
         if not head.config.n_density:
             return torch.logsumexp(head(features), 1)
         return head.log_density(head.density_first((features - head.mean) / head.scale))
 
     def features(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
-        """Return what the head reads, (n_atoms, n_features)."""
+        """Return what the head reads, (n_atoms, n_features); two means whatever the species."""
         ops, channels = self.operations, self.config.n_channels
         species = carrier[graph.index]
         layers = [first_layer(ops, weights, graph, species, carrier, present)]
@@ -207,6 +206,14 @@ def training_step(
     return StepResult(score_loss=float(losses[0]), label_loss=float(losses[1]) / max(label_weight, 1e-300))
 
 
+def scores(model: TrainableModel, batch: Batch, pool: BlockPool) -> npt.NDArray[np.float64]:
+    """Return d logP / dr, (n_atoms, 3), network units."""
+    with torch.no_grad():
+        weights = model.fold()
+    found = pool.map(lambda part: _Part(part, model).score(weights).cpu().numpy(), share_out(batch, pool.count))
+    return np.concatenate(list(found))
+
+
 class _Part:
     """Some samples of a batch as tensors."""
 
@@ -223,25 +230,32 @@ class _Part:
         self.present = np.unique(batch.carrier).tolist()
         self.centre = torch.from_numpy(batch.edges.centre).to(device)
 
-    def score_gradient(
-        self, weights: NetworkWeights, noise_scale: float, n_moved: int, largest: float
-    ) -> tuple[npt.NDArray[np.float64], float]:
-        """Return v = d loss / d score, (n_atoms of the part, 3), and the score loss."""
+    def score(self, weights: NetworkWeights) -> Tensor:
+        """Return d logP / dr, (n_atoms of the part, 3)."""
         fixed = with_leaves(weights, [leaf.detach() for leaf in leaves(weights)])
         with torch.enable_grad():
             vectors = self.graph.vectors.detach().clone().requires_grad_()
             graph = dataclasses.replace(self.graph, vectors=vectors)
-            density = self.model.log_density(fixed, graph, self.carrier, self.present).sum()
+            density = self.model.log_density(self.model.features(fixed, graph, self.carrier, self.present)).sum()
             (d_vectors,) = torch.autograd.grad(density, vectors)
         score = torch.zeros(len(self.carrier), 3, dtype=torch.float64, device=vectors.device)
         score.index_add_(0, self.graph.index, d_vectors)
         score.index_add_(0, self.centre, -d_vectors)
+        return score
+
+    def score_gradient(
+        self, weights: NetworkWeights, noise_scale: float, n_moved: int, largest: float
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        """Return v = d loss / d score, (n_atoms of the part, 3), and the score loss."""
+        score = self.score(weights)
         target = -torch.from_numpy(self.batch.displacement).to(score) / noise_scale**2
         error = torch.where(torch.isfinite(target), score - target, 0.0)
-        scale = noise_scale**2 / (3.0 * n_moved)
+        scale: float | Tensor = noise_scale**2 / (3.0 * n_moved)
+        if self.batch.weight is not None:
+            scale = scale * torch.from_numpy(self.batch.weight).to(score)[:, None]
         length = error.norm(dim=1, keepdim=True)
         near = length.clamp_max(largest)
-        loss = scale * float((near * (2.0 * length - near)).sum())
+        loss = float((scale * near * (2.0 * length - near)).sum())
         return (2.0 * scale * error * near / length.clamp_min(1e-30)).cpu().numpy(), loss
 
     def parameter_gradient(
@@ -261,16 +275,21 @@ class _Part:
         label = torch.from_numpy(self.batch.label).to(self.model.device)
         total: list[Tensor] = []
         label_loss = 0.0
-        for sign in (1.0, -1.0):
+        labelled = (label >= 0).nonzero().flatten()
+        # by the place in the sample, so that it does not depend on how samples are shared out
+        half = torch.from_numpy(np.arange(len(sample)) - np.searchsorted(sample, sample)).to(label)[labelled] % 2
+        for turn, sign in enumerate((1.0, -1.0)):
             with torch.enable_grad():
                 shift = sign * (step[self.graph.index] - step[self.centre])
                 graph = dataclasses.replace(self.graph, vectors=self.graph.vectors + shift)
-                logits = self.model.logits(weights, graph, self.carrier, self.present)
-                loss = sign * (along * torch.logsumexp(logits, 1)).sum()
-                if (label >= 0).any():
-                    entropy = nn.functional.cross_entropy(logits, label, ignore_index=-1, reduction="sum")
-                    loss = loss + 0.5 * label_weight * entropy
-                    label_loss += 0.5 * label_weight * float(entropy.detach())
+                features = self.model.features(weights, graph, self.carrier, self.present)
+                loss = sign * (along * self.model.log_density(features)).sum()
+                rows = labelled[half == turn]
+                if len(rows):
+                    logits = self.model.head(features[rows])
+                    entropy = label_weight * nn.functional.cross_entropy(logits, label[rows], reduction="sum")
+                    loss = loss + entropy
+                    label_loss += float(entropy.detach())
                 found = torch.autograd.grad(loss, by, allow_unused=True)
             for place, (amount, tensor) in enumerate(zip(found, by, strict=True)):
                 amount = torch.zeros_like(tensor) if amount is None else amount
@@ -306,6 +325,7 @@ def share_out(batch: Batch, n_parts: int) -> list[Batch]:
                 label=batch.label[a:b],
                 displacement=batch.displacement[a:b],
                 sample=batch.sample[a:b],
+                weight=None if batch.weight is None else batch.weight[a:b],
             )
         )
     return parts

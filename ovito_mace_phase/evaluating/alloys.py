@@ -7,7 +7,7 @@ import numpy as np
 from ovito_mace_phase.frame import Frame, make_frame
 from ovito_mace_phase.model import PhaseModel
 
-from .answers import columns, commonest_other, our_answers, share
+from .answers import DEFAULT, columns, commonest_other, our_answers, share
 from .lattices import SPACING, close_packed, cubic
 from .ovito_methods import METALS, ovito_answers, target
 from .report import Report, SuiteSettings, Table, spread
@@ -41,7 +41,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         tables=[
             Table(
                 title="Parent lattice found",
-                header=("lattice", "composition", "noise", "atoms", *methods, "commonest other label (uniform)"),
+                header=("lattice", "composition", "noise", "atoms", *methods, "commonest other label (local)"),
                 rows=[
                     (
                         *(row["phase"], row["composition"], f"{row['sigma']:.2f}", row["n_atoms"]),
@@ -73,8 +73,8 @@ def _row(phase: str, name: str, sigma: float, frames: list[Frame], model: PhaseM
     labels = []
     for frame in frames:
         ours = our_answers(frame, model, denoise_steps=settings.denoise_steps)
-        merged = our_answers(frame, model, species_spec="ignore")["uniform"]
-        labels.append(ours["uniform"].keys)
+        merged = our_answers(frame, model, species_spec="ignore")[DEFAULT]
+        labels.append(ours[DEFAULT].keys)
         found = {column: ours[column].keys for column in columns(settings.denoise_steps)}
         for column, keys in (found | {"merged": merged.keys} | ovito_answers(frame, METALS)).items():
             wanted = target(column, phase) if column in METALS else phase

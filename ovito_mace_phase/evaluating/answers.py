@@ -1,4 +1,4 @@
-"""Labels of the atoms of a frame as phase keys, by the model: uniform prior, frame prior, and after denoising."""
+"""Labels of the atoms of a frame as phase keys, by the model: with each prior, and after denoising."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from ovito_mace_phase.phases import phase_table
 
 Keys = npt.NDArray[np.str_]
 Mask = npt.NDArray[np.bool_]
-OURS: dict[str, Prior] = {"uniform": "uniform", "frame": "frame"}
+OURS: dict[str, Prior] = {"local": "local", "uniform": "uniform", "frame": "frame"}
+DEFAULT = "local"
+"""The answer with default settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def our_answers(
     scores = evaluate_scores(frame, model, settings)
     out = {name: _answer(read_out(scores, model, ReadoutSettings(prior=prior))) for name, prior in OURS.items()}
     if denoise_steps > 0:
-        scores, _ = denoised_scores(frame, model, settings, denoise_steps)
+        scores, _ = denoised_scores(frame, model, settings, denoise_steps, given=scores)
         for name, prior in OURS.items():
             out[f"denoised, {name}"] = _answer(read_out(scores, model, ReadoutSettings(prior=prior)))
     return out

@@ -15,7 +15,7 @@ import numpy as np
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.model import PhaseModel
 
-from .answers import Keys, columns, commonest_other, our_answers, share
+from .answers import DEFAULT, Keys, columns, commonest_other, our_answers, share
 from .ovito_methods import METALS, ovito_answers, read_dump
 from .report import Report, SuiteSettings, Table, spread
 
@@ -38,7 +38,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         height = (frame.positions @ np.linalg.inv(frame.cell))[:, 2] % 1
         for key, (low, high) in regions.items():
             inside = (height > low) & (height < high)
-            other[key].append(answers["uniform"][inside])
+            other[key].append(answers[DEFAULT][inside])
             for name in methods:
                 shares[key][name].append(share(answers[name], key, inside))
         bins = np.minimum((height * _SLICES).astype(int), _SLICES - 1)
@@ -60,7 +60,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         tables=[
             Table(
                 title="Halves",
-                header=("region", *methods, "commonest other label (uniform)"),
+                header=("region", *methods, "commonest other label (local)"),
                 rows=[(row["region"], *row["right"].values(), row["other"]) for row in rows],
             )
         ],

@@ -6,7 +6,7 @@ import numpy as np
 
 from ovito_mace_phase.model import PhaseModel
 
-from .answers import Keys, columns, commonest_other, our_answers, share
+from .answers import DEFAULT, Keys, columns, commonest_other, our_answers, share
 from .defect_frames import DefectFrame, defect_frames
 from .lattices import SPACING
 from .ovito_methods import METALS, ovito_answers
@@ -33,7 +33,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         tables=[
             Table(
                 title="Right labels",
-                header=("defect", "noise", "truth", "where", "atoms", *methods, "other labels (uniform)"),
+                header=("defect", "noise", "truth", "where", "atoms", *methods, "other labels (local)"),
                 rows=[
                     (
                         row["defect"],
@@ -62,7 +62,7 @@ def _rows(
         if not truth:
             continue
         inside = (defect.truth == truth) & (defect.region == region)
-        shown = answers["uniform"][inside] if (defect.truth != "").all() else answers["uniform"][defect.truth == ""]
+        shown = answers[DEFAULT][inside] if (defect.truth != "").all() else answers[DEFAULT][defect.truth == ""]
         rows.append(
             {
                 "defect": defect.name,

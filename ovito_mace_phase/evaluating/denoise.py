@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from ovito_mace_phase.classification import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.denoising import DEFAULT_STEPS, Denoised, denoise
-from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.model import PhaseModel
-from ovito_mace_phase.training.sampler import SampleLaw, draw
-from ovito_mace_phase.training.structures import CrystalStructure, load_labelled, reference_structures, split
+from ovito_mace_phase.training.sampler import draw
+from ovito_mace_phase.training.structures import CrystalStructure
 
 from .archives import Archive, archives
+from .held_out import held_out, white
 from .ovito_methods import ovito_answer
 from .report import Report, SuiteSettings, Table
 
@@ -36,7 +36,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 
     steps = settings.denoise_steps or DEFAULT_STEPS
     rng = np.random.default_rng(settings.seed)
-    structures, origin = _structures(model, settings)
+    structures, origin = held_out(model, settings)
     phases = sorted(structures)
     chosen = rng.permutation(phases)[: 3 if settings.quick else _PER_SIGMA]
     rows = []
@@ -54,33 +54,16 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         title="Denoising",
         about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
         f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
-        "Labels: per cent of the atoms right, every phase alike, uniform prior. `converged`: came to rest in time.",
+        "Labels: per cent of the atoms right, every phase alike, local prior. `converged`: came to rest in time.",
         numbers={"crystals": rows, "hot": hot, "steps": steps},
         tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
     )
 
 
-def _structures(model: PhaseModel, settings: SuiteSettings) -> tuple[dict[int, list[CrystalStructure]], str]:
-    """Structures by column, and in words where they come from."""
-    references = reference_structures(model.phases, [])
-    origin = "reference cells of the table (known geometry, fresh noise)"
-    if settings.data is not None:
-        labelled = load_labelled(settings.data, model.phases)
-        seed = int(model.card.get("training", {}).get("settings", {}).get("seed", 0))
-        parts = split(labelled, reference_structures(model.phases, labelled), len(model.phases), seed)
-        references, origin = parts["test"], "held-out chemical systems"
-    out: dict[int, list[CrystalStructure]] = {}
-    for structure in references:
-        out.setdefault(structure.phase, []).append(structure)
-    if not out:
-        raise InputError("no held-out structures: the data file is too small")
-    return out, origin
-
-
 def _crystal(
     model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator
 ) -> dict:
-    law = SampleLaw(sigma=(sigma, sigma), hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0)
+    law = white(sigma, sigma)
     sample = draw(structure, law, model.evaluator.n_carriers, rng)
     phase = model.phases[structure.phase]
     done, before, after = labelled_twice(model, sample.frame, steps)
@@ -105,8 +88,9 @@ def labelled_twice(
 ) -> tuple[Denoised, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Denoise a frame; also return the phase ids (n_atoms,) before and after."""
     settings = EvaluationSettings()
-    before = read_out(evaluate_scores(frame, model, settings), model, ReadoutSettings()).phase
-    done = denoise(frame, model, steps=steps)
+    given = evaluate_scores(frame, model, settings)
+    before = read_out(given, model, ReadoutSettings()).phase
+    done = denoise(frame, model, steps=steps, scores=given)
     scores = evaluate_scores(done.frame, model, settings, units=done.units)
     return done, before, read_out(scores, model, ReadoutSettings()).phase
 

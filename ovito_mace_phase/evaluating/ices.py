@@ -12,7 +12,7 @@ from ovito_mace_phase.model import PhaseModel
 from ovito_mace_phase.phases.build_ices import ICES, Ice
 from ovito_mace_phase.training.ices import SEEDS
 
-from .answers import columns, commonest_other, group_of, our_answers, share
+from .answers import DEFAULT, columns, commonest_other, group_of, our_answers, share
 from .archives import oxygens
 from .ovito_methods import ovito_answer, subset, target
 from .report import Report, SuiteSettings, Table, spread
@@ -41,7 +41,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         tables=[
             Table(
                 title="Polymorphs",
-                header=("phase", "name", "molecules", *methods, "commonest other label (uniform)"),
+                header=("phase", "name", "molecules", *methods, "commonest other label (local)"),
                 rows=[
                     (row["phase"], row["name"], row["n_molecules"], *(row["right"][m] for m in methods), row["other"])
                     for row in rows
@@ -59,7 +59,7 @@ def _row(ice: Ice, seeds: list[int], rng: np.random.Generator, model: PhaseModel
         frame = shaken_molecules(ice_frame(ice, seed, 9.0), NOISE, rng)
         oxygen = oxygens(frame)
         ours = our_answers(frame, model, denoise_steps=settings.denoise_steps)
-        labels.append(ours["uniform"].keys[oxygen])
+        labels.append(ours[DEFAULT].keys[oxygen])
         for name, answer in ours.items():
             shares.setdefault(name, []).append(share(answer.keys, group, oxygen))
         for method in _METHODS:

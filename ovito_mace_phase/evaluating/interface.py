@@ -14,7 +14,7 @@ from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.model import PhaseModel
 from ovito_mace_phase.neighbours import neighbour_list
 
-from .answers import Keys, columns, commonest_other, our_answers, share
+from .answers import DEFAULT, Keys, columns, commonest_other, our_answers, share
 from .archives import Archive, archives, oxygens
 from .ovito_methods import ovito_answers, subset
 from .report import Report, SuiteSettings, Table, spread
@@ -47,7 +47,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                 rows=[(name, *(right[name][quantity] for quantity in quantities)) for name in methods],
             ),
             Table(
-                title="Commonest other labels (uniform prior)",
+                title="Commonest other labels (local prior)",
                 header=("snapshot", "in the ice, but ICE_IH", "in the water, but OTHER"),
                 rows=[(one["name"], one["other_ice"], one["other_water"]) for one in found],
             ),
@@ -95,6 +95,6 @@ def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> di
         "n_ice": int(ice.sum()),
         "n_water": int(water.sum()),
         "right": right,
-        "other_ice": commonest_other(answers["uniform"][ice], "ICE_IH"),
-        "other_water": commonest_other(answers["uniform"][water], "OTHER"),
+        "other_ice": commonest_other(answers[DEFAULT][ice], "ICE_IH"),
+        "other_water": commonest_other(answers[DEFAULT][water], "OTHER"),
     }

@@ -12,9 +12,9 @@ from collections import defaultdict
 import numpy as np
 
 from ovito_mace_phase.model import PhaseModel
-from ovito_mace_phase.training.structures import part_of
+from ovito_mace_phase.training.structures import part_of, split_seed
 
-from .answers import Answer, columns, commonest_other, our_answers, share
+from .answers import DEFAULT, Answer, columns, commonest_other, our_answers, share
 from .archives import Archive, archives
 from .ovito_methods import ovito_answer
 from .report import Report, SuiteSettings, Table, spread
@@ -27,7 +27,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label every melt and glass of the folders."""
     from tqdm import tqdm
 
-    seed = int(model.card.get("training", {}).get("settings", {}).get("seed", 0))
+    seed = split_seed(model.card)
     groups = defaultdict(list)
     for archive in tqdm(archives(settings.frames, "melt"), desc="melts", leave=False):
         groups[_name(archive)].append(_measure(archive, model, settings))
@@ -47,26 +47,26 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     return Report(
         title="Melts and glasses",
         about=f"Atoms called a crystal with a confidence above {SURE} (the fewer the better), and atoms that are "
-        "Other, per cent, mean ± spread over snapshots. `uniform`, `frame`: prior of this model; PTM and CNA: "
+        "Other, per cent, mean ± spread over snapshots. `local`, `uniform`, `frame`: prior of this model; PTM and CNA: "
         "atoms that are Other.",
         numbers={"rows": rows, "training_seed": seed},
         tables=[
             Table(
                 title="Means",
-                header=("", "part", "systems", *(f"crystal, {name}" for name in names), "Other, uniform"),
+                header=("", "part", "systems", *(f"crystal, {name}" for name in names), f"Other, {DEFAULT}"),
                 rows=_means(rows, names),
             ),
             Table(
                 title="Systems",
                 header=(
-                    *("system", "state", "part", *(f"crystal, {name}" for name in names), "Other, uniform"),
+                    *("system", "state", "part", *(f"crystal, {name}" for name in names), f"Other, {DEFAULT}"),
                     *(f"Other, {method}" for method in _METHODS),
                     "commonest crystal",
                 ),
                 rows=[
                     (
                         *(row["system"], row["state"], row["part"], *(row["crystal"][name] for name in names)),
-                        *(row["other"][name] for name in ("uniform", *_METHODS)),
+                        *(row["other"][name] for name in (DEFAULT, *_METHODS)),
                         row["commonest"],
                     )
                     for row in rows
@@ -84,7 +84,7 @@ def _name(archive: Archive) -> tuple[str, str, str]:
 
 def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> dict:
     ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
-    keys = ours["uniform"].keys
+    keys = ours[DEFAULT].keys
     other = {method: share(ovito_answer(archive.frame, method), "OTHER") for method in _METHODS}
     return {
         "crystal": {name: _crystal(answer) for name, answer in ours.items()},
@@ -104,6 +104,6 @@ def _means(rows: list[dict], names: list[str]) -> list[tuple]:
             mine = [row for row in rows if row["system"].split()[0] == kind and row["part"] == part]
             if mine:
                 crystal = [float(np.mean([row["crystal"][name]["mean"] for row in mine])) for name in names]
-                other = float(np.mean([row["other"]["uniform"]["mean"] for row in mine]))
+                other = float(np.mean([row["other"][DEFAULT]["mean"] for row in mine]))
                 out.append((kind, part, len({row["system"] for row in mine}), *crystal, other))
     return out

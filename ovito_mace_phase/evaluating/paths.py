@@ -19,7 +19,7 @@ from ovito_mace_phase.classification import EvaluationSettings, evaluate_scores
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.model import PhaseModel
 
-from .answers import our_answers
+from .answers import DEFAULT, our_answers
 from .path_frames import PATHS, PhasePath
 from .report import Report, SuiteSettings, Table
 
@@ -98,7 +98,7 @@ def _order_parameters(frame: Frame, model: PhaseModel, keys: tuple[str, str]) ->
 
 
 def _majority(frame: Frame, model: PhaseModel) -> str:
-    return Counter(our_answers(frame, model)["uniform"].keys.tolist()).most_common(1)[0][0]
+    return Counter(our_answers(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
 
 
 def _runs(labels: list[str]) -> list[str]:

@@ -14,9 +14,10 @@ from .report import Report, SuiteSettings
 Suite = Callable[[PhaseModel, SuiteSettings], Report]
 
 SUITES = {
-    "heldout": "Held-out crystals, phase by phase, out of the model card.",
+    "heldout": "Held-out crystals, phase by phase, out of the model card; with `--data` fresh ones too, every prior.",
     "thermal": "Hot crystals of molecular dynamics beside PTM, CNA and others; calibration. Frames: make_hot.py.",
     "melts": "Melts and glasses: how often they are called a crystal. Frames: make_melts.py.",
+    "unlisted": "Crystals of prototypes that are not in the table: are they doubted? Needs --data.",
     "denoise": "Residual displacements and labels after denoising. Held-out crystals: --data; hot ones: make_hot.py.",
     "defects": "Vacancies, interstitials, stacking faults, twins, surfaces, a particle.",
     "paths": "Order parameters along Bain, Burgers, bcc-omega and fcc-hcp paths.",

@@ -15,7 +15,7 @@ import numpy as np
 
 from ovito_mace_phase.model import PhaseModel
 
-from .answers import Keys, our_answers, share
+from .answers import DEFAULT, Keys, our_answers, share
 from .archives import archives
 from .ovito_methods import ovito_answers
 from .report import Report, SuiteSettings, Table
@@ -26,7 +26,7 @@ _METHODS = ("PTM 0.1", "PTM", "CNA")
 
 def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label all compression snapshots of the folders, in the order of their pressure."""
-    last = "denoised, uniform" if settings.denoise_steps > 0 else "uniform"
+    last = f"denoised, {DEFAULT}" if settings.denoise_steps > 0 else DEFAULT
     rows: list[dict[str, Any]] = []
     for archive in sorted(archives(settings.frames, "shock"), key=lambda one: float(one.arrays["pressure"])):
         ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
@@ -37,8 +37,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                 "name": archive.name,
                 "pressure": float(archive.arrays["pressure"]),
                 "shares": {name: {key: share(keys, key) for key in SHOWN} for name, keys in answers.items()},
-                "confidence": float(np.mean(ours["uniform"].confidence)),
-                "commonest": _commonest(ours["uniform"].keys),
+                "confidence": float(np.mean(ours[DEFAULT].confidence)),
+                "commonest": _commonest(ours[DEFAULT].keys),
             }
         )
     return Report(
@@ -48,7 +48,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         numbers={"rows": rows},
         tables=[
             Table(
-                title="Commonest labels of this model, uniform prior",
+                title="Commonest labels of this model, local prior",
                 header=("pressure", "labels", "mean confidence"),
                 rows=[(f"{row['pressure']:.1f}", row["commonest"], row["confidence"]) for row in rows],
             ),

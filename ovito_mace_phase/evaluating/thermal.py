@@ -17,7 +17,7 @@ from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.model import PhaseModel
 from ovito_mace_phase.training.scores import expected_calibration_error
 
-from .answers import Answer, commonest_other, our_answers, share
+from .answers import DEFAULT, Answer, commonest_other, our_answers, share
 from .archives import Archive, archives
 from .ovito_methods import METHODS, ovito_answer, subset, target
 from .report import Report, SuiteSettings, Table, spread
@@ -31,7 +31,7 @@ class _Measured:
     phase: str
     heat: float
     shares: dict[str, float | None]
-    answer: Answer  # uniform prior, atoms that count
+    answer: Answer  # default prior, atoms that count
 
 
 def run(model: PhaseModel, settings: SuiteSettings) -> Report:
@@ -56,14 +56,14 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         calibration[f"{heat:.2f}"] = expected_calibration_error(*part)
     return Report(
         title="Hot crystals",
-        about="Atoms labelled right, per cent, mean ± spread over snapshots. `uniform`, `frame`: this model with "
-        "either prior. The methods of OVITO find the lattice without regard to species, the easier question; "
+        about="Atoms labelled right, per cent, mean ± spread over snapshots. `local`, `uniform`, `frame`: this model "
+        "with each prior. The methods of OVITO find the lattice without regard to species, the easier question; "
         "ices by their oxygens. A dash: the method has no such lattice.",
         numbers={"rows": rows, "ece": calibration, "n_atoms": len(right)},
         tables=[
             Table(
                 title="Material and temperature",
-                header=("material", "phase", "T/Tm", *methods, "commonest other label (uniform)"),
+                header=("material", "phase", "T/Tm", *methods, "commonest other label (local)"),
                 rows=[
                     (row["material"], row["phase"], f"{row['T_over_Tm']:.1f}", *row["right"].values(), row["other"])
                     for row in rows
@@ -76,7 +76,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                 rows=[_mean_row(heat, rows, methods) for heat in sorted({row["T_over_Tm"] for row in rows})],
             ),
             Table(
-                title="Calibration error (ECE), uniform prior",
+                title="Calibration error (ECE), local prior",
                 header=tuple(calibration),
                 rows=[tuple(f"{value:.4f}" for value in calibration.values())],
             ),
@@ -95,13 +95,13 @@ def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> _M
     for method in METHODS:
         wanted = target(method, archive.phase)
         shares[method] = None if wanted is None else share(ovito_answer(frame, method), wanted)
-    uniform = ours["uniform"]
+    answer = ours[DEFAULT]
     return _Measured(
         material=archive.name.split("_")[1] if "_" in archive.name else archive.name,
         phase=archive.phase,
         heat=round(float(archive.arrays["T_over_Tm"]), 3),
         shares=shares,
-        answer=Answer(keys=uniform.keys[counted], confidence=uniform.confidence[counted]),
+        answer=Answer(keys=answer.keys[counted], confidence=answer.confidence[counted]),
     )
 
 
@@ -135,4 +135,4 @@ def _all_atoms(measured: list[_Measured]) -> tuple[np.ndarray, np.ndarray]:
 def _draw(confidence: np.ndarray, right: np.ndarray, path: Path) -> None:
     from .figures import draw_reliability
 
-    draw_reliability(path, confidence, right, f"{len(right)} atoms of hot crystals, uniform prior")
+    draw_reliability(path, confidence, right, f"{len(right)} atoms of hot crystals, local prior")

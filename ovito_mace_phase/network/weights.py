@@ -31,6 +31,7 @@ from ovito_mace_phase.errors import ModelFileError
 
 FORMAT_NAME = "ovito-mace-phase"
 FORMAT_VERSION = 1
+SHIPPED = Path(__file__).parent.parent / "weights" / "mace_phase"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,11 +180,14 @@ def read_card(path: str | Path) -> dict[str, Any]:
     text = _read_bytes(path)
     try:
         card = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not a model card: no valid JSON ({error}). Copy the file again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT_NAME:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise ModelFileError(f"{path} is not a model card: format is {found!r}, expected {FORMAT_NAME!r}")
+        raise ModelFileError(
+            f"{path} is not a model card: format is {found!r}, expected {FORMAT_NAME!r}; "
+            "choose a model that this program made, or convert a MACE .model file with `ovito-mace-phase convert`"
+        )
     version = card.get("format_version")
     if not isinstance(version, int) or version < 1:
         raise ModelFileError(f"{path} has format version {version!r}, expected a whole number. Copy the file again")
@@ -195,7 +199,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def _check_tensors(tensors: Mapping[str, np.ndarray], card: Mapping[str, Any], path: Path) -> None:
-    """Compare the shapes with the list of the card and with the architecture."""
+    """Compare the shapes with the list of the card and with the architecture; all numbers must be finite."""
     listed = card.get("tensors")
     expected: dict[str, tuple[int | str, ...]] = {}
     if isinstance(listed, Mapping):
@@ -204,6 +208,12 @@ def _check_tensors(tensors: Mapping[str, np.ndarray], card: Mapping[str, Any], p
         config = NetworkConfig.from_card(card)
         _match(tensors, tensor_shapes(config), path)
     _match(tensors, expected, path)
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ModelFileError(
+                f"{path}: tensor {name!r} holds {np.count_nonzero(~np.isfinite(tensor))} numbers that are NaN or "
+                "infinite: training diverged or the file was edited; use another model, or an earlier checkpoint"
+            )
 
 
 def _match(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int | str, ...]], path: Path) -> None:

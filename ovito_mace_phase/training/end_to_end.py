@@ -1,6 +1,11 @@
 """Training of the whole network and its head: score matching and cross-entropy (`engine/training.py`), step by step.
 
-    samples of a step -> gradient -> clipped -> Adam -> moving average of the weights, which is what is kept
+    samples of a step -> some denoised by the model -> gradient -> clipped -> Adam -> moving average of the weights,
+    which is what is kept
+
+Every sample has the same weight in the score loss, whatever its noise: atom a of a sample of amplitude sigma (rms per
+component) counts (s / max(sigma, sigma_0))^2. A share of the samples is first moved by one or more denoising steps of
+the model as it is: what is left of their noise is what the second and later steps of denoising have to deal with.
 
 The first layer of the head is trained in whitened coordinates, W = C M^T with M of `whitening.py` (all directions): the
 features of fcc, hcp and dhcp differ in directions with a millionth of the largest variance, and a step that is small
@@ -29,10 +34,10 @@ from ovito_mace_phase.engine.evaluator import make_evaluator
 from ovito_mace_phase.engine.training import Batch, TrainableModel, training_step
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.head import PhaseHead
-from ovito_mace_phase.neighbours import neighbour_list, side_by_side
 from ovito_mace_phase.network.weights import NetworkConfig
 from ovito_mace_phase.threads import BlockPool
 
+from .batches import denoise_some, label_shares, make_batch, noise_weight
 from .sampler import Sample, SampleLaw
 from .shards import rows_of
 from .source import BACKGROUND, SampleSource
@@ -40,7 +45,7 @@ from .whitening import whiten
 
 log = logging.getLogger(__name__)
 _ROWS = 12000
-_AFRESH = 7919
+_AFRESH, _DENOISED, _LABELLED = 7919, 7927, 7933
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,18 @@ class EndToEndSettings:
         Of the cross-entropy against the score loss.
     score_weight : float
         0 trains the labels alone.
+    label_share : float
+        Share of the atoms whose label is looked at: those of one sample say much the same.
+    least_noise : float
+        sigma_0, A in network units; infinite: every atom counts the same.
+    denoised : float
+        Share of the samples that are denoised by one to three steps before they are learned from.
     n_density : int
-        Width of the density branch that is added to a head without one.
-    first_rate, head_rate, density_rate, network_rate : float
-        Learning rates: of the first layer of the classes in whitened coordinates, of the other layers, of the density
-        branch, and of the network as a multiple of the rms of each tensor (they differ by a factor of a thousand); 0
-        keeps the network as it is.
+        Width of the density branch: one is added to a head without it, a narrower one is widened, 0 leaves all as is.
+    first_rate, head_rate, density_first_rate, density_rate, network_rate : float
+        Learning rates: of the first layer of the classes in whitened coordinates, of the other layers, the same of the
+        density branch, and of the network as a multiple of the rms of each tensor (they differ by a factor of a
+        thousand); 0 keeps the network as it is.
     largest_error : float
         Error of the score of an atom, 1/A, above which the score loss grows linearly.
     warm_up : int
@@ -74,9 +85,9 @@ class EndToEndSettings:
         Root of `floor` in `head.py`, over the standard deviation of the feature.
     average : float
         Decay per step of the moving average of the weights.
-    surplus, background, dynamics, alloy_share : float
-        How much oftener common phases are drawn; shares of background and of molecular dynamics among the samples;
-        share of random alloys among FCC, BCC and HCP.
+    surplus, background, dynamics, stackings, unlisted, alloy_share : float
+        How much oftener common phases are drawn; shares of background, of molecular dynamics, of stacking faults and of
+        crystals of prototypes that are no class among the samples; share of random alloys among FCC, BCC and HCP.
     """
 
     n_steps: int = 2000
@@ -84,9 +95,13 @@ class EndToEndSettings:
     noise_scale: float = 0.15
     label_weight: float = 1.0
     score_weight: float = 1.0
+    label_share: float = 0.5
+    least_noise: float = 0.06
+    denoised: float = 0.3
     n_density: int = 256
     first_rate: float = 2e-5
     head_rate: float = 1e-4
+    density_first_rate: float = 3e-5
     density_rate: float = 1e-3
     network_rate: float = 2e-4
     largest_error: float = 20.0
@@ -97,6 +112,8 @@ class EndToEndSettings:
     surplus: float = 6.0
     background: float = 0.1
     dynamics: float = 0.04
+    stackings: float = 0.04
+    unlisted: float = 0.025
     alloy_share: float = 0.25
     law: SampleLaw = field(default_factory=SampleLaw)
     seed: int = 0
@@ -131,15 +148,16 @@ class EndToEnd:
         whole = with_density(head, settings.n_density).eval().requires_grad_(True)
         self.model = TrainableModel(tensors, config, whole, device)
         self._standardise(tensors, config)  # before the optimiser looks at the head
-        first = self.model.head.first
-        self._core = nn.Parameter(torch.linalg.solve(self._matrix.double(), first.weight.detach().double().T).T.float())
+        self._cores = {name: nn.Parameter(self._whitened(layer.weight)) for name, layer in self._first_layers().items()}
         network = list(self.model.network.parameters())
         if not settings.network_rate:
             for parameter in network:
                 parameter.requires_grad_(False)
-        named = [(name, p) for name, p in self.model.head.named_parameters() if name != "first.weight"]
+        rate = {"first": settings.first_rate, "density_first": settings.density_first_rate}
+        whitened = {f"{name}.weight" for name in self._cores}
+        named = [(name, p) for name, p in self.model.head.named_parameters() if name not in whitened]
         groups = [
-            {"params": [self._core], "lr": settings.first_rate},
+            *({"params": [core], "lr": rate[name]} for name, core in self._cores.items()),
             {"params": [p for name, p in named if not name.startswith("density")], "lr": settings.head_rate},
             {"params": [p for name, p in named if name.startswith("density")], "lr": settings.density_rate},
         ]
@@ -149,6 +167,15 @@ class EndToEnd:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.average = {name: tensor.detach().clone() for name, tensor in self._trained().items()}
+
+    def _first_layers(self) -> dict[str, nn.Linear]:
+        """Return the layers that read the features, whose weights W = C M^T are trained as C."""
+        head = self.model.head
+        return {"first": head.first} | ({"density_first": head.density_first} if head.config.n_density else {})
+
+    def _whitened(self, weight: Tensor) -> Tensor:
+        """Return C of W = C M^T."""
+        return torch.linalg.solve(self._matrix.double(), weight.detach().double().T).T.to(weight)
 
     def _trained(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters())
@@ -163,7 +190,7 @@ class EndToEnd:
         rng = np.random.default_rng([self.settings.seed, _AFRESH])
         parts: list[Any] = []
         while sum(map(len, parts)) < _ROWS:
-            samples = [self._sample(rng) for _ in range(24)]
+            samples = [self.draw(rng) for _ in range(24)]
             parts.append(rows_of(evaluator, samples, 24, rng, 0)["features"])
         head, s = self.model.head, self.settings
         features = torch.from_numpy(np.concatenate(parts).astype(np.float32))
@@ -182,33 +209,56 @@ class EndToEnd:
         log.info("%d idle features woken", int(idle.sum()))
         self._matrix = whiten(features, head.mean, head.scale, len(head.mean)).to(head.mean)
 
-    def _sample(self, rng: np.random.Generator) -> tuple[Sample, int]:
-        s, kind = self.settings, rng.uniform()
-        if kind < s.dynamics and self.source.dynamics:
-            return self.source.snapshot(s.law, rng)
-        if kind < s.dynamics + s.background:
-            return self.source.draw(BACKGROUND, s.law, s.alloy_share, rng)
-        present = self.source.present
-        weight = np.array([s.surplus if self.source.is_common(phase) else 1.0 for phase in present])
-        return self.source.draw(int(rng.choice(present, p=weight / weight.sum())), s.law, s.alloy_share, rng)
+    def draw(self, rng: np.random.Generator) -> tuple[Sample, int]:
+        """Return a sample of any kind, in the shares of the settings, and its class."""
+        s, kind, source = self.settings, rng.uniform(), self.source
+        for share, there, sample in (
+            (s.dynamics, bool(source.dynamics), source.snapshot),
+            (s.stackings, source.has_stackings, source.stacking),
+            (s.unlisted, bool(source.unlisted), source.other_crystal),
+        ):
+            if there and kind < share:
+                return sample(s.law, rng)
+            kind -= share
+        if 0.0 <= kind < s.background:
+            return source.draw(BACKGROUND, s.law, s.alloy_share, rng)
+        present = source.present
+        weight = np.array([s.surplus if source.is_common(phase) else 1.0 for phase in present])
+        return source.draw(int(rng.choice(present, p=weight / weight.sum())), s.law, s.alloy_share, rng)
 
-    def batch(self, step: int) -> Batch:
+    def samples(self, step: int) -> list[tuple[Sample, int]]:
         """Draw the samples of a step."""
         rng = np.random.default_rng([self.settings.seed, step])
         samples: list[tuple[Sample, int]] = []
         while sum(len(sample.carrier) for sample, _ in samples) < self.settings.n_atoms:
-            samples.append(self._sample(rng))
-        return make_batch(samples, self.model.config.r_max)
+            samples.append(self.draw(rng))
+        return samples
 
-    def batches(self) -> Iterator[Batch]:
-        """Yield the batches from the present step on, one drawn ahead."""
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self.batch, self.step)
+    def batch(self, step: int, pool: BlockPool | None = None, samples: list[tuple[Sample, int]] | None = None) -> Batch:
+        """Return the samples of a step side by side; with `pool`, a share of them denoised."""
+        s = self.settings
+        samples = self.samples(step) if samples is None else list(samples)
+        if pool is not None and s.score_weight and s.denoised:
+            rng = np.random.default_rng([s.seed, step, _DENOISED])
+            denoise_some(samples, self.model, s.denoised, s.noise_scale, rng, pool)
+        batch = make_batch(samples, self.model.config.r_max)
+        share = label_shares(batch, s.label_share)
+        kept = np.random.default_rng([s.seed, step, _LABELLED]).uniform(size=len(batch.label)) < share
+        return dataclasses.replace(
+            batch,
+            label=np.where(kept, batch.label, -1),
+            weight=None if math.isinf(s.least_noise) else noise_weight(batch, s.noise_scale, s.least_noise),
+        )
+
+    def ahead(self) -> Iterator[list[tuple[Sample, int]]]:
+        """Yield the samples of the steps from the present one on, one step drawn ahead."""
+        with ThreadPoolExecutor(1) as executor:
+            coming = executor.submit(self.samples, self.step)
             for step in range(self.step, self.settings.n_steps):
-                batch = coming.result()
+                samples = coming.result()
                 if step + 1 < self.settings.n_steps:
-                    coming = ahead.submit(self.batch, step + 1)
-                yield batch
+                    coming = executor.submit(self.samples, step + 1)
+                yield samples
 
     def run(
         self, checkpoint: Path, seconds: float = math.inf, progress: Callable[[float, str], None] | None = None
@@ -218,8 +268,8 @@ class EndToEnd:
         started = saved = time.monotonic()
         recent: list[tuple[float, float]] = []
         with BlockPool() as pool:
-            for batch in self.batches():
-                recent.append(self.advance(batch, pool))
+            for samples in self.ahead():
+                recent.append(self.advance(self.batch(self.step, pool, samples), pool))
                 if self.step % 20 == 0:
                     score, label = np.mean(recent[-100:], axis=0)
                     log.info("step %d: score loss %.4f, label loss %.4f", self.step, *np.mean(recent[-20:], axis=0))
@@ -236,9 +286,8 @@ class EndToEnd:
 
     def advance(self, batch: Batch, pool: BlockPool) -> tuple[float, float]:
         """Make one step; returns the losses, of the score and of the labels."""
-        s, head = self.settings, self.model.head
+        s, first = self.settings, self._first_layers()
         self.model.zero_grad()
-        self._core.grad = None
         found = training_step(
             self.model,
             batch,
@@ -248,11 +297,10 @@ class EndToEnd:
             largest_error=s.largest_error,
             pool=pool,
         )
-        weight = head.first.weight
-        if weight.grad is None:
-            raise RuntimeError("the first layer of the head has no gradient")
-        self._core.grad = weight.grad @ self._matrix
-        weight.grad = None
+        for name, core in self._cores.items():
+            weight = first[name].weight
+            core.grad = None if weight.grad is None else weight.grad @ self._matrix
+            weight.grad = None
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(trained, s.clip))
         if math.isfinite(norm):
@@ -262,7 +310,8 @@ class EndToEnd:
         self.schedule.step()
         self.step += 1
         with torch.no_grad():
-            head.first.weight.copy_(self._core @ self._matrix.T)
+            for name, core in self._cores.items():
+                first[name].weight.copy_(core @ self._matrix.T)
             decay = min(s.average, self.step / (self.step + 10.0))
             for name, tensor in self._trained().items():
                 self.average[name].lerp_(tensor, 1.0 - decay)
@@ -288,7 +337,7 @@ class EndToEnd:
             "identity": self._identity(),
             "step": self.step,
             "model": self.model.state_dict(),
-            "core": self._core.detach(),
+            "cores": {name: core.detach() for name, core in self._cores.items()},
             "matrix": self._matrix,
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
@@ -307,7 +356,8 @@ class EndToEnd:
             raise InputError(f"the checkpoint {path} belongs to a run with other settings; choose another folder")
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
-            self._core.copy_(state["core"])
+            for name, core in self._cores.items():
+                core.copy_(state["cores"][name])
         self._matrix, self.average, self.step = state["matrix"], state["average"], int(state["step"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -318,11 +368,19 @@ class EndToEnd:
 
 
 def with_density(head: PhaseHead, width: int) -> PhaseHead:
-    """Return a copy of the head with a density branch, which is E = 0 at first."""
-    if head.config.n_density or not width:
-        width = head.config.n_density
-    copy = PhaseHead(dataclasses.replace(head.config, n_density=width, dropout=0.0))
-    copy.load_state_dict(head.state_dict(), strict=False)
+    """Return a copy of the head with a density branch of that width at least; the logits stay as they are.
+
+    A new branch is E = 0. What is added to a narrower one is drawn at random and leads to nothing at first.
+    """
+    old = head.config.n_density
+    copy = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
+    own, state = copy.state_dict(), head.state_dict()
+    if 0 < old < width:
+        own["density_second.weight"][:old, old:] = 0.0
+        for name in [name for name in own if name.startswith("density_")]:
+            given = state.pop(name)
+            own[name][tuple(slice(n) for n in given.shape)] = given
+    copy.load_state_dict(own | state)
     return copy
 
 
@@ -340,16 +398,3 @@ def wake(tensors: dict[str, Any], config: NetworkConfig, rng: np.random.Generato
             if np.abs(tensors[name]).max() < 1e-6 * scale:
                 out[name] = rng.normal(0.0, scale, tensors[name].shape).astype(tensors[name].dtype)
     return out
-
-
-def make_batch(samples: list[tuple[Sample, int]], r_max: float) -> Batch:
-    """Put samples side by side."""
-    frames = [sample.frame for sample, _ in samples]
-    sizes = [len(frame) for frame in frames]
-    return Batch(
-        edges=side_by_side([neighbour_list(f.positions, f.cell, f.pbc, r_max + 0.05) for f in frames]),
-        carrier=np.concatenate([sample.carrier for sample, _ in samples]).astype(np.int64),
-        label=np.repeat([label for _, label in samples], sizes).astype(np.int64),
-        displacement=np.concatenate([sample.displacement for sample, _ in samples]),
-        sample=np.repeat(np.arange(len(samples)), sizes),
-    )

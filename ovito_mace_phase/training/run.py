@@ -34,7 +34,7 @@ from .ices import ice_structures
 from .scores import part_scores
 from .shards import Shard, ShardLaw, ShardMaker
 from .snapshots import Snapshot, read_snapshots
-from .structures import CrystalStructure, Part, load_labelled, part_of, reference_structures, split
+from .structures import CrystalStructure, Part, load_labelled, load_unlisted, part_of, reference_structures, split
 from .whitening import Whitening, fit_whitening, fold
 
 log = logging.getLogger(__name__)
@@ -95,12 +95,14 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Structures and background of each part of the split, and the classes."""
+    """Structures, background and crystals of prototypes that are no class of each part of the split; the classes."""
 
     phases: tuple[Phase, ...]
     structures: dict[Part, list[CrystalStructure]]
     melts: dict[Part, list[list[Frame]]]
     dynamics: list[Snapshot]
+    unlisted: dict[Part, list[list[CrystalStructure]]]
+    seed: int
 
 
 def load_data(sources: Sources, seed: int) -> TrainingData:
@@ -114,7 +116,10 @@ def load_data(sources: Sources, seed: int) -> TrainingData:
     for system, frames in load_melts(sources.melts).items():
         background[part_of(f"melt {system.split('_')[1]}", seed)].append(frames)
     snapshots = [] if sources.dynamics is None else read_snapshots(sources.dynamics)
-    return TrainingData(phases=phases, structures=parts, melts=background, dynamics=snapshots)
+    unlisted = load_unlisted(sources.data, phases, seed)
+    return TrainingData(
+        phases=phases, structures=parts, melts=background, dynamics=snapshots, unlisted=unlisted, seed=seed
+    )
 
 
 def carrier_network(backbone: Path) -> tuple[Evaluator, dict[str, Any], NetworkConfig, dict[str, Any]]:
@@ -283,4 +288,5 @@ def record(given: TrainingData, settings: Any, data: Path, started: float) -> di
         },
         "machine": {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.cuda.is_available()},
         "split": "by chemical system (hash), see docs/training.md",
+        "split_seed": given.seed,
     }

@@ -8,6 +8,7 @@ or correlated (`noise`). Strain is part of the clean structure. Everything is dr
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 
@@ -75,17 +76,32 @@ class Sample:
         Amplitude of the noise; NaN where it is not known.
     displacement : (n_atoms, 3) float64
         Noisy minus clean position, network units; NaN where there is no clean position.
+    label : (n_atoms,) int64 or None
+        Columns of the phases, where the atoms have not all the same.
     """
 
     frame: Frame
     carrier: npt.NDArray[np.int64]
     sigma: float
     displacement: npt.NDArray[np.float64]
+    label: npt.NDArray[np.int64] | None = None
 
 
 def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.random.Generator) -> Sample:
     """Draw one sample of a crystal structure."""
-    cell, fractional, species = supercell(structure, int(rng.integers(MIN_ATOMS, LARGE)))
+    return shaken(*supercell(structure, int(rng.integers(MIN_ATOMS, LARGE))), law, n_carriers, rng)
+
+
+def shaken(
+    cell: npt.NDArray[np.float64],
+    fractional: npt.NDArray[np.float64],
+    species: npt.NDArray[np.int64],
+    law: SampleLaw,
+    n_carriers: int,
+    rng: np.random.Generator,
+    label: npt.NDArray[np.int64] | None = None,
+) -> Sample:
+    """Strain a crystal in network units, shake it, take atoms out, put its species on carriers."""
     strain = rng.uniform(-1.0, 1.0, (3, 3)) * law.strain * rng.uniform()
     cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
     low, high = law.hot if rng.uniform() < law.hot_share else law.sigma
@@ -99,6 +115,7 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
     if rng.uniform() < law.vacancies:
         kept = rng.permutation(len(species))[: int(len(species) * (1.0 - rng.uniform(0.01, 0.04)))]
         positions, species, displacement = positions[kept], species[kept], displacement[kept]
+        label = None if label is None else label[kept]
     frame = Frame(
         positions=positions,
         species=species,
@@ -106,7 +123,7 @@ def draw(structure: CrystalStructure, law: SampleLaw, n_carriers: int, rng: np.r
         cell=cell,
         pbc=pbc,
     )
-    return to_network_units(frame, law, n_carriers, sigma, rng, displacement)
+    return dataclasses.replace(to_network_units(frame, law, n_carriers, sigma, rng, displacement), label=label)
 
 
 def to_network_units(

@@ -137,9 +137,10 @@ def rows_of(
     edges, carrier, centres = concatenate([sample for sample, _ in samples], network.weights.config.r_max, keep, rng)
     features = features_of(network, edges, carrier, np.concatenate(centres))
     sizes = [len(rows) for rows in centres]
+    each = np.concatenate([own_labels(*sample) for sample in samples])
     return {
         "features": features.astype(kind),
-        "label": np.repeat([label for _, label in samples], sizes).astype(np.int16),
+        "label": each[np.concatenate(centres)].astype(np.int16),
         "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
         "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),
     }
@@ -155,16 +156,29 @@ def concatenate(
     edges : Edges
     carrier : (n_atoms,) int64
     centres : list of (at most keep,) int64
-        Rows chosen of each frame.
+        Rows chosen of each frame; of a frame with several phases as many of each.
     """
     parts, centres, n_atoms = [], [], 0
     for sample in samples:
         frame = sample.frame
         parts.append(neighbour_list(frame.positions, frame.cell, frame.pbc, r_max))
-        chosen = np.sort(rng.choice(len(frame), size=min(keep, len(frame)), replace=False))
-        centres.append(chosen + n_atoms)
+        label = np.zeros(len(frame), dtype=np.int64) if sample.label is None else sample.label
+        centres.append(chosen_rows(label, keep, rng) + n_atoms)
         n_atoms += len(frame)
     return side_by_side(parts), np.concatenate([sample.carrier for sample in samples]), centres
+
+
+def own_labels(sample: Sample, label: int) -> npt.NDArray[np.int64]:
+    """Return the class of each atom of a sample."""
+    return np.full(len(sample.frame), label) if sample.label is None else sample.label.astype(np.int64)
+
+
+def chosen_rows(label: npt.NDArray[np.integer], keep: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return about `keep` rows at most, in ascending order, as many of each label as there are."""
+    kinds = np.unique(label)
+    each = -(-keep // len(kinds))
+    rows = [rng.permutation(np.flatnonzero(label == kind))[:each] for kind in kinds]
+    return np.sort(np.concatenate(rows))
 
 
 def batches(

@@ -1,4 +1,4 @@
-"""Where training samples come from: crystals of every phase, random alloys, background, molecular dynamics.
+"""Where training samples come from: crystals of every phase, random alloys, faults, background, molecular dynamics.
 
 Within a phase the chemical systems are drawn evenly, and the structures of a system. Background, labelled Other, is
 melts, random packings and shattered crystals.
@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import Frame
 from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.phases.build_ices import ICES
 
 from .background import random_packing, shaken_melt, shattered
-from .sampler import Sample, SampleLaw, draw, supercell, to_network_units
+from .sampler import Sample, SampleLaw, draw, shaken, supercell, to_network_units
 from .snapshots import Snapshot, check_phases, strained_snapshot
+from .stackings import FAMILIES, random_stacking
 from .structures import CrystalStructure
 
 COMMON = (
@@ -37,8 +39,6 @@ COMMON = (
     "L1_0",
     "OMEGA",
     "DHCP",
-    "ICE_IH",
-    "ICE_IC",
     "ALPHA_QUARTZ",
     "PEROVSKITE",
     "SPINEL",
@@ -52,10 +52,12 @@ COMMON = (
     "BETA_SN",
     "D0_19",
     "D0_22",
+    *(ice.key for ice in ICES),
 )
 ALLOY_PARENTS = ("FCC", "BCC", "HCP")
 BACKGROUND = -1
 """Asked for in place of a phase."""
+_TRIES = 20
 _MELTS, _PACKINGS = 0.55, 0.20  # shares of the background; the rest are shattered crystals
 
 
@@ -73,6 +75,10 @@ class SampleSource:
     n_carriers : int
     dynamics : sequence of Snapshot
         Hot crystals.
+    unlisted : sequence of list of CrystalStructure
+        Crystals of prototypes that are no class, by prototype: Other, though they can be denoised; those of more
+        species than there are carriers are left out. Outlier exposure,
+        Hendrycks, Mazeika, Dietterich, ICLR 2019.
     """
 
     def __init__(
@@ -82,7 +88,10 @@ class SampleSource:
         melts: Sequence[Sequence[Frame]],
         n_carriers: int,
         dynamics: Sequence[Snapshot] = (),
+        unlisted: Sequence[Sequence[CrystalStructure]] = (),
     ) -> None:
+        few = [[one for one in kind if one.species.max() < n_carriers] for kind in unlisted]
+        self.unlisted = [kind for kind in few if kind]
         check_phases(dynamics, phases)
         self.phases, self.melts, self.n_carriers, self.dynamics = phases, melts, n_carriers, dynamics
         self._column = {phase.key: k for k, phase in enumerate(phases)}
@@ -103,17 +112,12 @@ class SampleSource:
         return self.phases[phase].key in COMMON
 
     def draw(self, phase: int, law: SampleLaw, alloy_share: float, rng: np.random.Generator) -> tuple[Sample, int]:
-        """Return a sample of the phase, or of the background, and its class.
-
-        One in which noise has put two atoms in one place is drawn again.
-        """
-        for _ in range(20):
-            with contextlib.suppress(InputError):
-                if phase == BACKGROUND:
-                    return self._background(law, rng), 0
-                return draw(self._structure(phase, alloy_share, rng), law, self.n_carriers, rng), phase
-        name = "the background" if phase == BACKGROUND else self.phases[phase].key
-        raise InputError(f"twenty samples of {name} in a row had atoms at the same place; check its structures")
+        """Return a sample of the phase, or of the background, and its class."""
+        if phase == BACKGROUND:
+            return _drawn("the background", lambda: self._background(law, rng)), 0
+        return _drawn(
+            self.phases[phase].key, lambda: draw(self._structure(phase, alloy_share, rng), law, self.n_carriers, rng)
+        ), phase
 
     def snapshot(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of molecular dynamics and its class."""
@@ -121,12 +125,38 @@ class SampleSource:
         label = 0 if chosen.phase is None else self._column[chosen.phase]
         return strained_snapshot(chosen, law, self.n_carriers, rng), label
 
+    def other_crystal(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+        """Return a sample of a crystal that is no class, labelled Other."""
+
+        def one() -> Sample:
+            kind = self.unlisted[int(rng.integers(len(self.unlisted)))]
+            return draw(kind[int(rng.integers(len(kind)))], law, self.n_carriers, rng)
+
+        return _drawn("crystals that are no class", one), 0
+
+    @property
+    def has_stackings(self) -> bool:
+        """Whether all phases of `stackings` are among the classes."""
+        return all(key in self._column for family in FAMILIES for key in (family.cubic, family.hexagonal))
+
+    def stacking(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+        """Return a sample with stacking faults, labelled layer by layer, and the class of its first atom."""
+
+        def one() -> Sample:
+            made = random_stacking(rng)
+            cubic, hexagonal = self._column[made.family.cubic], self._column[made.family.hexagonal]
+            label = np.where(made.hexagonal, hexagonal, cubic)
+            return shaken(made.cell, made.fractional, made.species, law, self.n_carriers, rng, label)
+
+        sample = _drawn("stacking faults", one)
+        return sample, int(sample.label[0]) if sample.label is not None else 0
+
     def _structure(self, phase: int, alloy_share: float, rng: np.random.Generator) -> CrystalStructure:
         systems = self._systems[phase]
         group = systems[rng.integers(len(systems))]
         structure = group[rng.integers(len(group))]
         alloy = self.phases[phase].key in ALLOY_PARENTS and rng.uniform() < alloy_share
-        return random_alloy(structure, rng) if alloy else structure
+        return random_alloy(structure, rng, self.n_carriers) if alloy else structure
 
     def _background(self, law: SampleLaw, rng: np.random.Generator) -> Sample:
         kind = rng.uniform()
@@ -140,10 +170,18 @@ class SampleSource:
         return to_network_units(frame, law, self.n_carriers, np.inf, rng, displacement)
 
 
-def random_alloy(structure: CrystalStructure, rng: np.random.Generator) -> CrystalStructure:
-    """Put two to four species at random on the sites of a supercell; the label stays the parent lattice."""
+def _drawn(what: str, make: Callable[[], Sample]) -> Sample:
+    """Return a sample; one in which noise has put two atoms in one place is made again."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(InputError):
+            return make()
+    raise InputError(f"{_TRIES} samples of {what} in a row had atoms at the same place; check the structures")
+
+
+def random_alloy(structure: CrystalStructure, rng: np.random.Generator, most: int) -> CrystalStructure:
+    """Put two to `most` species at random on the sites of a supercell; the label stays the parent lattice."""
     cell, fractional, species = supercell(structure)
-    share = rng.dirichlet(np.ones(rng.integers(2, 5)) * 2.0)
+    share = rng.dirichlet(np.ones(rng.integers(2, most + 1)) * 2.0)
     return dataclasses.replace(
         structure, cell=cell, fractional=fractional, species=rng.choice(len(share), size=len(species), p=share)
     )

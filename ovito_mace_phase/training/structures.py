@@ -6,12 +6,13 @@ system serves the split and is never shown to the network.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,15 @@ def part_of(system: str, seed: int) -> Part:
     return "validation" if draw < _VALIDATION else "test" if draw < _VALIDATION + _TEST else "train"
 
 
+def split_seed(card: Mapping[str, Any]) -> int:
+    """Return the seed of the split that a model was trained with, from its card.
+
+    Cards of the first stage do not name it: there it is the seed of the run.
+    """
+    training = card.get("training") or {}
+    return int(training.get("split_seed", training.get("settings", {}).get("seed", 0)))
+
+
 def load_labelled(
     path: Path, phases: Sequence[Phase], *, max_distance: float = 0.15, max_atoms: int = 200
 ) -> list[CrystalStructure]:
@@ -84,6 +94,37 @@ def load_labelled(
     InputError
         When the file is missing or lacks a field.
     """
+    column = {label: i for i, phase in enumerate(phases) for label in (phase.aflow, *phase.merged) if label}
+    read = _read(path, max_distance=max_distance, max_atoms=max_atoms)
+    return [dataclasses.replace(one, phase=column[label]) for label, one in read if label in column]
+
+
+def load_unlisted(
+    path: Path, phases: Sequence[Phase], seed: int, *, max_distance: float = 0.15, max_atoms: int = 120
+) -> dict[Part, list[list[CrystalStructure]]]:
+    """Read the structures whose prototype no phase of the table is: crystals that must come out as Other.
+
+    Split by prototype, through a hash, so that those of the test part are of kinds never shown. Parameters as of
+    `load_labelled`.
+
+    Returns
+    -------
+    dict
+        For each part the prototypes, each a list of structures, with phase 0.
+    """
+    listed = {label for phase in phases for label in (phase.aflow, *phase.merged) if label}
+    kinds: dict[str, list[CrystalStructure]] = {}
+    for label, one in _read(path, max_distance=max_distance, max_atoms=max_atoms):
+        if label not in listed:
+            kinds.setdefault(label, []).append(one)
+    out: dict[Part, list[list[CrystalStructure]]] = {"train": [], "validation": [], "test": []}
+    for label in sorted(kinds):
+        out[part_of(f"prototype {label}", seed)].append(kinds[label])
+    return out
+
+
+def _read(path: Path, *, max_distance: float, max_atoms: int) -> Iterator[tuple[str, CrystalStructure]]:
+    """Yield AFLOW label and structure of every entry, phase 0."""
     if not path.is_file():
         raise InputError(
             f"no labelled structures at {path}; pass --data with the npz file (docs/training.md says what is in it)"
@@ -92,25 +133,23 @@ def load_labelled(
     missing = [name for name in _FIELDS if name not in data]
     if missing:
         raise InputError(f"{path} lacks the arrays {', '.join(missing)}; docs/training.md lists what it must hold")
-    column = {label: i for i, phase in enumerate(phases) for label in (phase.aflow, *phase.merged) if label}
     start = np.concatenate([[0], np.cumsum(data["natoms"])])
-    out = []
     for k, label in enumerate(data["label"]):
-        if str(label) not in column or data["d"][k] > max_distance or data["natoms"][k] > max_atoms:
+        if data["d"][k] > max_distance or data["natoms"][k] > max_atoms:
             continue
         atoms = slice(start[k], start[k + 1])
         numbers = data["Z"][atoms]
-        out.append(
+        yield (
+            str(label),
             CrystalStructure(
-                phase=column[str(label)],
+                phase=0,
                 cell=cell_rows(data["cell"][k].astype(float)),
                 fractional=data["frac"][atoms].astype(np.float64),
                 species=np.unique(numbers, return_inverse=True)[1].astype(np.int64),
                 system="-".join(str(z) for z in sorted(set(numbers.tolist()))),
                 source=str(data["ids"][k]),
-            )
+            ),
         )
-    return out
 
 
 def cell_rows(parameters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,15 @@ from ovito_mace_phase.phases import Phase
 from .distance_fit import fit_distances
 from .end_to_end import EndToEnd, EndToEndSettings
 from .fit import calibrate
+from .refit import RefitSettings, refit_classes
 from .run import Sources, TrainingData, load_data, record, untested
 from .sampler import Sample, SampleLaw
+from .score_errors import score_errors
 from .scores import part_scores
 from .shards import Shard, rows_of
 from .snapshots import Snapshot, strained_snapshot
 from .source import BACKGROUND, SampleSource
+from .structures import split_seed
 
 log = logging.getLogger(__name__)
 MARGIN = 1.0
@@ -46,6 +49,8 @@ class WholeSettings:
     Attributes
     ----------
     training : EndToEndSettings
+    refit : RefitSettings
+        Of the classes, afterwards.
     rejected : float
         Share of the atoms of a phase, at the largest noise or at the melting temperature, that may fall below its
         density floor and so become Other; and of the crystal atoms of any source below the threshold for all phases.
@@ -57,6 +62,7 @@ class WholeSettings:
     """
 
     training: EndToEndSettings
+    refit: RefitSettings = field(default_factory=RefitSettings)
     rejected: float = 0.005
     hot_weight: float = 1.0
     per_phase: int = 9
@@ -92,17 +98,29 @@ def train_whole(
     """
     started = time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    given = load_data(sources, settings.training.seed)
     tensors, start_card = load_model(sources.backbone)
+    given = load_data(sources, split_seed(start_card))  # or systems tested then would be trained on now
     config = NetworkConfig.from_card(start_card)
     head = PhaseHead.from_tensors(tensors, start_card)
     network = {name: array for name, array in tensors.items() if not name.startswith("head.")}
     n_carriers = len(config.elements)
-    source = SampleSource(given.phases, given.structures["train"], given.melts["train"], n_carriers, given.dynamics)
+    source = training_source(given, n_carriers)
     run = EndToEnd(network, config, head, source, settings.training)
     if not run.run(folder / "end_to_end.checkpoint", seconds, lambda done, text: progress(text, done)):
         return None
     return finish(run, given, sources, start_card, folder, settings, started, progress)
+
+
+def training_source(given: TrainingData, n_carriers: int) -> SampleSource:
+    """Return where the samples of the training part come from."""
+    return SampleSource(
+        given.phases,
+        given.structures["train"],
+        given.melts["train"],
+        n_carriers,
+        given.dynamics,
+        given.unlisted["train"],
+    )
 
 
 def finish(
@@ -119,6 +137,16 @@ def finish(
     network, head = run.result()
     config = run.model.config
     evaluator = make_evaluator(network, config, head)
+    if settings.refit.n_parts:
+        head = refit_classes(
+            evaluator,
+            head,
+            run.draw,
+            settings.refit,
+            folder / "refit",
+            lambda done: progress("classes once more", done),
+        )
+        evaluator = make_evaluator(network, config, head)
     rng = np.random.default_rng([settings.training.seed, 1])
     plain = dataclasses.replace(
         settings.training.law, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0
@@ -149,6 +177,7 @@ def finish(
         "network": config.to_card(),
         "head": dataclasses.asdict(head.config),
         "noise_scale": settings.training.noise_scale,
+        "score_errors": score_errors(evaluator, given.phases, settings.training.noise_scale, given.structures, rng),
         "calibration": {
             "temperature": calibration.temperature,
             "log_density": calibration.log_density,
