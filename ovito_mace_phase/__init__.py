@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .engine.memory import set_memory
     from .model import PhaseModel
     from .modifier import MacePhaseModifier
+    from .ovito_trajectory import classify_trajectory
     from .phases import Phase, phase_table
     from .threads import set_threads
 
@@ -23,6 +24,7 @@ __all__ = [
     "PhaseModel",
     "PhaseResult",
     "classify",
+    "classify_trajectory",
     "phase_table",
     "set_memory",
     "set_threads",
@@ -34,6 +36,7 @@ _HOMES = {
     "PhaseModel": "model",
     "PhaseResult": "classification",
     "classify": "classification",
+    "classify_trajectory": "ovito_trajectory",
     "phase_table": "phases",
     "set_memory": "engine.memory",
     "set_threads": "threads",

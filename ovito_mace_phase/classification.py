@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from .chosen_scores import ChosenScores
 from .errors import InputError
 from .frame import Frame, make_frame
 from .model import Backend, Device, PhaseModel, Units
@@ -25,7 +26,7 @@ from .species import merge_species
 if TYPE_CHECKING:
     from .denoising import Denoised
 
-Prior = Literal["uniform", "frame"] | Mapping[str, float]
+Prior = Literal["local", "uniform", "frame"] | Mapping[str, float]
 OTHER_ID = 0
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
@@ -37,9 +38,9 @@ class ReadoutSettings:
 
     Attributes
     ----------
-    prior : 'uniform', 'frame' or mapping
-        Weights of the phases before an atom is looked at: all alike; estimated from the frame; or given by key
-        (phases not named share weight 1 each).
+    prior : 'local', 'uniform', 'frame' or mapping
+        Weights of the phases before an atom is looked at: what its nearest neighbours are; all alike; estimated from
+        the frame; or given by key (phases not named share weight 1 each).
     threshold : float
         Atoms whose confidence is lower become Other.
     phases : tuple of str, optional
@@ -47,7 +48,7 @@ class ReadoutSettings:
         thresholds of single phases are off: atoms of phases left out go to the nearest one.
     """
 
-    prior: Prior = "uniform"
+    prior: Prior = "local"
     threshold: float = 0.0
     phases: tuple[str, ...] | None = None
 
@@ -87,7 +88,7 @@ class PhaseResult:
     @property
     def logits(self) -> npt.NDArray[np.float32]:
         """All order parameters, (n_atoms, n_phases) float32, columns as in `phases`; raises InputError if not kept."""
-        if not isinstance(self.scores, FullScores):
+        if not isinstance(self.scores, (FullScores, ChosenScores)):
             size = 4e-9 * len(self.phase) * len(self.phases)
             raise InputError(
                 f"the logits of this frame ({size:.1f} GB) were not kept: ask for single phases with "
@@ -124,7 +125,7 @@ def classify(
     model: PhaseModel | str | Path | None = None,
     species_spec: str | None = None,
     length_scale: float | Literal["auto"] = "auto",
-    prior: Prior = "uniform",
+    prior: Prior = "local",
     threshold: float = 0.0,
     phases: Sequence[str] | None = None,
     denoise_steps: int = 0,
@@ -198,10 +199,13 @@ def classify(
         memory=memory,
     )
     first, second = in_parts(progress, FORWARD_SHARE if denoise_steps else 1.0)
-    result = read_out(evaluate_scores(frame, loaded, wanted, progress=first, cancelled=cancelled), loaded, settings)
+    given = evaluate_scores(frame, loaded, wanted, progress=first, cancelled=cancelled)
+    result = read_out(given, loaded, settings)
     if not denoise_steps:
         return result
-    scores, denoised = denoised_scores(frame, loaded, wanted, denoise_steps, progress=second, cancelled=cancelled)
+    scores, denoised = denoised_scores(
+        frame, loaded, wanted, denoise_steps, given=given, progress=second, cancelled=cancelled
+    )
     return dataclasses.replace(read_out(scores, loaded, settings), denoised=denoised, before=result)
 
 
@@ -222,6 +226,13 @@ class EvaluationSettings:
     def keeps_logits(self, n_atoms: int, n_phases: int) -> bool:
         """Whether all logits of a frame are kept."""
         return 4 * n_atoms * n_phases <= FULL_BYTES if self.keep_logits is None else self.keep_logits
+
+
+def units_of(
+    frame: Frame, model: PhaseModel, settings: EvaluationSettings, cancelled: Callable[[], bool] | None = None
+) -> Units:
+    """Return the length factor and the carriers of a frame, for `evaluate_scores`."""
+    return model.units(merge_species(frame, settings.species_spec), settings.length_scale, cancelled)
 
 
 def evaluate_scores(
@@ -263,11 +274,15 @@ def denoised_scores(
     settings: EvaluationSettings,
     steps: int,
     *,
+    given: PhaseScores | None = None,
     progress: Callable[[float], None] | None = None,
     status: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[PhaseScores, Denoised]:
-    """Denoise a frame and return the scores at its final positions, and the way there."""
+    """Denoise a frame and return the scores at its final positions, and the way there.
+
+    `given` are the scores of the frame as it is, where they are known.
+    """
     from .denoising import denoise
 
     first, second = in_parts(progress, 1.0 - FORWARD_SHARE)
@@ -276,6 +291,7 @@ def denoised_scores(
         model,
         steps=steps,
         length_scale=settings.length_scale,
+        scores=given,
         memory=settings.memory,
         progress=first,
         status=status,
@@ -306,9 +322,12 @@ def read_out(scores: PhaseScores, model: PhaseModel, settings: ReadoutSettings) 
         calibration = calibration.of(model.phases) if settings.phases is None else calibration
         columns = _columns(model.phases, settings.phases)
         scores = scores.restricted(columns) if len(columns) < len(model.phases) else scores
-    weights = _weights(settings.prior, scores, model.calibration.temperature)
     other = next((column for column, phase in enumerate(scores.phases) if phase.id == OTHER_ID), None)
-    column, confidence, margin = scores.labels(calibration, weights, settings.threshold, other)
+    if settings.prior == "local":
+        column, confidence, margin = scores.local_labels(calibration, settings.threshold, other)
+    else:
+        weights = _weights(settings.prior, scores, model.calibration.temperature)
+        column, confidence, margin = scores.labels(calibration, weights, settings.threshold, other)
     ids = np.array([phase.id for phase in scores.phases] + [OTHER_ID], dtype=np.int32)
     return PhaseResult(phase=ids[column], confidence=confidence, margin=margin, scores=scores)
 
@@ -330,9 +349,13 @@ def _weights(prior: Prior, scores: PhaseScores, temperature: float) -> npt.NDArr
     if prior == "uniform":
         return None
     if prior == "frame":
-        return frame_prior(scores.sample(), temperature)
+        if temperature not in scores.priors:
+            scores.priors[temperature] = frame_prior(scores.sample(), temperature)
+        return scores.priors[temperature]
     if not isinstance(prior, Mapping):
-        raise InputError(f"prior must be 'uniform', 'frame' or a mapping of phase keys to weights, not {prior!r}")
+        raise InputError(
+            f"prior must be 'local', 'uniform', 'frame' or a mapping of phase keys to weights, not {prior!r}"
+        )
     keys = [phase.key for phase in scores.phases]
     for key, weight in prior.items():
         if key not in keys:

@@ -7,8 +7,8 @@ class MacePhaseError(Exception):
     """Base of all errors raised on purpose; the command line prints the message and exits with status 2."""
 
 
-class InputError(MacePhaseError, ValueError):
-    """A frame or a parameter cannot be used as given."""
+class InputError(MacePhaseError, ValueError, RuntimeError):
+    """A frame or a parameter cannot be used as given; a RuntimeError too, which is what OVITO's own modifiers raise."""
 
 
 class ModelFileError(MacePhaseError, ValueError):
@@ -21,3 +21,11 @@ class MissingPackageError(MacePhaseError, ImportError):
 
 class CancelledError(MacePhaseError):
     """The caller asked to stop; nothing was written."""
+
+
+class OutputError(MacePhaseError):
+    """Results cannot be written; what is finished is kept."""
+
+
+class WorkerLostError(MacePhaseError):
+    """Worker processes ended again and again, or the cluster is gone; what is finished is kept."""

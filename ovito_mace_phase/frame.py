@@ -17,6 +17,7 @@ from .errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+_FARTHEST = 1e12  # length units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,12 @@ def make_frame(
         raise InputError(
             f"{len(bad)} of {len(xyz)} positions are NaN or infinite, the first is atom index {bad[0]} with "
             f"{xyz[bad[0]].tolist()}; remove these atoms or repair the file"
+        )
+    if xyz.size and abs(xyz).max() > _FARTHEST:
+        atom = int(abs(xyz).max(axis=1).argmax())
+        raise InputError(
+            f"the position of atom index {atom}, {xyz[atom].tolist()}, is beyond {_FARTHEST:g}, where distances drown "
+            "in rounding; remove this atom or repair the file"
         )
     codes, names = _species_codes(species, len(xyz))
     rows, periodic = _cell(cell, pbc)

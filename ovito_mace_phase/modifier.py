@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import warnings
 from collections.abc import Generator
@@ -15,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import ovito
 from ovito.data import DataCollection
 from ovito.pipeline import ModifierInterface
-from ovito.traits import FilePath
-from traits.api import Bool, Enum, Float, Range, Str, Union
+from ovito.traits import FilePath, action_handler
+from traits.api import Bool, Button, Enum, Float, Int, Range, Str, Union
 
+from .card_text import card_text
 from .errors import InputError
-from .model_store import get_table
+from .foreign_parameters import FOREIGN, check_parameter
+from .limits import MOST_STEPS
+from .model_store import forget, get_card, get_table
 from .score_cache import ScoreCache
+from .structure_list import StructureList, StructureSettings, Type
 
 if TYPE_CHECKING:
     from .evaluation import Request
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["MacePhaseModifier"]
 
 _CACHE = "MacePhase.scores"
-MOST_STEPS = 1000  # of denoising
+_MOST_NAMED = 4  # phases in the pipeline list
 
 
 class MacePhaseModifier(ModifierInterface):
@@ -67,8 +70,8 @@ class MacePhaseModifier(ModifierInterface):
     )
     """Keys of the phases that may be given, separated by commas; "" is all."""
 
-    prior = Enum("uniform", "frame", label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
-    """"frame" estimates the phase fractions of the frame first, so that stray atoms join the phases around them."""
+    prior = Enum("local", "uniform", "frame", label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
+    """An atom is likely of a phase: "local", of its neighbours; "frame", common in the frame; "uniform", of any."""
 
     confidence_threshold = Range(
         0.0, 1.0, 0.0, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
@@ -92,6 +95,17 @@ class MacePhaseModifier(ModifierInterface):
     color_by_type = Bool(True, label="Color particles by phase", ovito_group="Output", ovito_invalidate_cache=False)
     """Write the colour of each atom's phase."""
 
+    compatibility = Enum(
+        "none", "PTM", "CNA", label="Output like", ovito_group="Compatibility", ovito_invalidate_cache=False
+    )
+    """Also write what PTM or CNA write: `Structure Type` with their ids, their attributes, the table `structures`."""
+
+    further_phases = Bool(True, label="Further phases too", ovito_group="Compatibility", ovito_invalidate_cache=False)
+    """Keep phases that PTM or CNA lack in `Structure Type`, ids from 100; off: they are Other there."""
+
+    structure_settings = Str("", visible=False, ovito_invalidate_cache=False)
+    """Phases switched off and colours of one's own, as `structures` writes them."""
+
     device = Enum("auto", "cpu", "cuda", label="Device", ovito_group="Model")
     """Where the network runs."""
 
@@ -104,18 +118,41 @@ class MacePhaseModifier(ModifierInterface):
     )
     """A model of your own; "" is the shipped one."""
 
+    reload_model = Button(ovito_label="Reload model", ovito_group="Model", ovito_invalidate_cache=False)
+    """Button: read the model file again and evaluate anew."""
+
+    show_model_card = Button(ovito_label="Show model card", ovito_group="Model", ovito_invalidate_cache=False)
+    """Button: show name, number of phases, scores, licence and citation of the model."""
+
+    times_reloaded = Int(0, visible=False, transient=True)
+    """Changed by the button, so that OVITO evaluates the pipeline anew."""
+
     def __init__(self, **parameters: Any) -> None:
         known = parameter_names()
-        for name in parameters:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise TypeError(
-                    f"MacePhaseModifier has no parameter {name!r}; {hint}the parameters are: {', '.join(known)}"
-                )
+        parameters = {
+            name: value
+            for name, value in parameters.items()
+            if name in (*known, "structure_settings") or not check_parameter(name, value, known)
+        }
         if parameters.get("length_scale") == "auto":
             parameters["length_scale"] = None
         super().__init__(**parameters)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FOREIGN:
+            check_parameter(name, value, parameter_names())
+        else:
+            super().__setattr__(name, value)
+
+    Type = Type
+
+    def __getattr__(self, name: str) -> Any:
+        # not a property: OVITO would take a property of the class for one of its parameters
+        if name == "structures":
+            return StructureList(self, get_table(self.model_file))
+        if name in FOREIGN:
+            raise AttributeError(f"MacePhaseModifier has no parameter {name!r}: {FOREIGN[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def modify(
         self, data: DataCollection, *, frame: int = 0, data_cache: DataCollection | None = None, **kwargs: Any
@@ -131,21 +168,52 @@ class MacePhaseModifier(ModifierInterface):
         """
         yield "Reading atoms"
         from .evaluation import evaluate
+        from .ovito_compatibility import write_compatible
         from .ovito_input import read_atoms
         from .ovito_output import write_denoised, write_result, write_settings
 
         table = get_table(self.model_file)
+        structures = StructureSettings(self.structure_settings, table)
         phases, operators = _keys(self.phases, table), self._order_parameter_keys(table)
         atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
         done = yield from evaluate(self._request(atoms, phases, operators), _cache_of(data_cache))
         yield "Writing phases"
         listed = phases + (operators if operators != "auto" else ())
-        write_result(data, atoms, done, table=table, listed=listed, color_by_type=self.color_by_type)
-        write_denoised(data, atoms, done, table=table, apply_to_positions=self.apply_to_positions)
+        write_result(
+            data, atoms, done, table=table, listed=listed, color_by_type=self.color_by_type, structures=structures
+        )
+        write_denoised(
+            data, atoms, done, table=table, apply_to_positions=self.apply_to_positions, structures=structures
+        )
+        write_compatible(
+            data,
+            self.compatibility,
+            further_phases=self.further_phases,
+            table=table,
+            settings=structures,
+            color_by_type=self.color_by_type,
+        )
         write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
         for note in atoms.notes:
             _tell(note)
             yield note
+
+    @action_handler("reload_model")
+    def reload(self) -> None:
+        """Drop the model from memory and let OVITO evaluate the pipeline again."""
+        forget(self.model_file)
+        self.times_reloaded += 1
+
+    @action_handler("show_model_card")
+    def show_card(self) -> None:
+        """Show what the model is: in a window where there is one, printed elsewhere.
+
+        Raises
+        ------
+        ModelFileError
+            When the card cannot be read; OVITO shows the message.
+        """
+        _show("Model card", card_text(get_card(self.model_file)))
 
     def _order_parameter_keys(self, table: PhaseTable) -> tuple[str, ...] | Literal["auto"]:
         mode = self.order_parameters.strip().lower()
@@ -186,11 +254,24 @@ class MacePhaseModifier(ModifierInterface):
             "settings.confidence_threshold": self.confidence_threshold,
             "settings.only_selected": int(self.only_selected),
             "settings.denoise_steps": self.denoise_steps,
+            "settings.compatibility": self.compatibility,
         }
 
     def get_pipeline_short_info(self, *args: Any, **kwargs: Any) -> str:
-        """Text beside the modifier in OVITO's pipeline list."""
-        return self.phases.strip() or "all phases"
+        """Text beside the modifier in OVITO's pipeline list: what differs from the defaults."""
+        named = [key for key in re.split(r"[,;\s]+", self.phases) if key]
+        parts = [", ".join(named) if len(named) <= _MOST_NAMED else f"{len(named)} phases"] if named else ["all phases"]
+        if self.confidence_threshold:
+            parts.append(f"confidence \u2265 {self.confidence_threshold:g}")
+        if self.denoise_steps:
+            parts.append(f"denoised ({self.denoise_steps})")
+        if self.only_selected:
+            parts.append("selected only")
+        if self.compatibility != "none":
+            parts.append(f"like {self.compatibility}")
+        if self.model_file:
+            parts.append(re.split(r"[/\\]", self.model_file)[-1].removesuffix(".safetensors"))
+        return ", ".join(parts)
 
 
 MacePhaseModifier.__module__ = __package__ or "ovito_mace_phase"  # scripts generated by OVITO import it from there
@@ -221,3 +302,16 @@ def _tell(note: str) -> None:
         print(f"MACE phase classification: {note}")  # noqa: T201
     else:
         warnings.warn(note, stacklevel=2)
+
+
+def _show(title: str, text: str) -> None:
+    """Show a text in a window of OVITO Pro, and print it where there is none."""
+    if ovito.gui_mode:  # type: ignore[attr-defined]
+        try:
+            from PySide6.QtWidgets import QMessageBox
+        except ImportError:
+            pass
+        else:
+            QMessageBox.information(None, title, text)
+            return
+    print(text)  # noqa: T201 - what the button is for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ def read_atoms(data: DataCollection, *, species_spec: str = "", only_selected: b
     if chosen is not None and not len(chosen):
         notes.append("no atom is selected, so none was classified")
     positions = np.array(particles.positions, dtype=np.float64)
-    species, ids = _species(particles)
+    species, names, ids = _species(particles)
     if species is None and species_spec.strip().lower() not in ("", "ignore"):
         raise InputError(
             f"species = {species_spec!r} names particle types, but these particles have none; leave it empty"
@@ -77,6 +78,8 @@ def read_atoms(data: DataCollection, *, species_spec: str = "", only_selected: b
     if cell is None:
         notes.append("there is no simulation cell: open boundaries on all sides")
     frame = make_frame(positions, species, cell, pbc)
+    if species is not None:
+        frame = dataclasses.replace(frame, species_names=tuple(names[int(code)] for code in frame.species_names))
     return AtomsIn(
         frame=frame,
         species_spec=_translate(species_spec, ids, frame.species_names),
@@ -105,21 +108,24 @@ def _cell(data: DataCollection) -> tuple[npt.NDArray[np.float64] | None, npt.NDA
     return np.array(data.cell[:3, :3], dtype=np.float64).T, pbc
 
 
-def _species(particles: Particles) -> tuple[npt.NDArray[np.str_] | None, dict[str, str]]:
-    """Name of each atom's type, and a look-up from type number to name; types of the same name are one species."""
+def _species(particles: Particles) -> tuple[npt.NDArray[np.int64] | None, list[str], dict[str, str]]:
+    """Return a code of each atom's type, the names of the codes in order, and a look-up from type number to name.
+
+    Types of the same name are one species.
+    """
     types = particles.particle_types
     if types is None:
-        return None, {}
+        return None, [], {}
     named = {kind.id: kind.name for kind in types.types if kind.name}
     numbers, inverse = np.unique(np.asarray(types), return_inverse=True)
     taken = set(named.values())
-    names = {}
+    ids = {}
     for number in sorted({*named, *(int(value) for value in numbers)}):
         plain = str(number)
-        names[plain] = named.get(number) or (f"type{plain}" if plain in taken else plain)
-    if not len(numbers):
-        return np.zeros(0, dtype=np.str_), names
-    return np.array([names[str(int(value))] for value in numbers])[inverse], names
+        ids[plain] = named.get(number) or (f"type{plain}" if plain in taken else plain)
+    names = sorted({ids[str(int(value))] for value in numbers})
+    codes = np.array([names.index(ids[str(int(value))]) for value in numbers], dtype=np.int64)
+    return codes[inverse] if len(codes) else np.zeros(0, dtype=np.int64), names, ids
 
 
 def _translate(spec: str, ids: dict[str, str], present: tuple[str, ...]) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from ovito.data import DataCollection, DataTable, ElementType, Property
+from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementType, Property  # type: ignore[attr-defined]
 
 from .evaluation import Evaluation
 from .ovito_input import AtomsIn
 from .phases import Phase, PhaseTable
+from .structure_list import StructureSettings
 
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
@@ -30,6 +31,7 @@ def write_result(
     table: PhaseTable,
     listed: Sequence[str],
     color_by_type: bool,
+    structures: StructureSettings,
 ) -> None:
     """Write the result of one frame.
 
@@ -46,12 +48,17 @@ def write_result(
         Keys of phases to list even when no atom has them.
     color_by_type : bool
         Write the `Color` of every atom.
+    structures : StructureSettings
+        Phases switched off, which are written as Other, and colours.
     """
     phase = _spread(done.result.phase, atoms, np.int32(0))
+    off = [table.by_key(key).id for key in structures.disabled]
+    if off:
+        phase = np.where(np.isin(phase, off), np.int32(0), phase)
     shown = _shown_phases(phase, listed, table)
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
-    _set_types(typed, shown)
+    set_types(typed, shown, structures)
     particles.create_property("Confidence", data=_spread(done.result.confidence, atoms, np.float32(0)))
     particles.create_property("Phase Margin", data=_spread(done.result.margin, atoms, np.float32(0)))
     for key, scores in done.order_parameters.items():
@@ -59,13 +66,19 @@ def write_result(
     for key, lengths in done.distances.items():
         particles.create_property(f"Distance_{key}", data=_spread(lengths, atoms, np.float32(np.nan)))
     if color_by_type:
-        particles.create_property("Color", data=_colors(phase, shown))
-    _write_counts(data, phase, shown)
+        particles.create_property("Color", data=_colors(phase, shown, structures))
+    _write_counts(data, phase, shown, structures)
     data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
 
 
 def write_denoised(
-    data: DataCollection, atoms: AtomsIn, done: Evaluation, *, table: PhaseTable, apply_to_positions: bool
+    data: DataCollection,
+    atoms: AtomsIn,
+    done: Evaluation,
+    *,
+    table: PhaseTable,
+    apply_to_positions: bool,
+    structures: StructureSettings,
 ) -> None:
     """Write denoised positions, displacements, the phases before and the table of steps, if there was denoising.
 
@@ -81,11 +94,13 @@ def write_denoised(
     particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
     particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
     phase = _spread(before.phase, atoms, np.int32(0))
-    _set_types(particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table))
+    set_types(
+        particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table), structures
+    )
     if apply_to_positions:
         particles.positions_[:] = places
     steps = denoised.steps
-    curve = data.tables.create(identifier=STEPS_TABLE, title="Denoising", plot_mode=DataTable.PlotMode.Line)
+    curve = _new_table(data, STEPS_TABLE, "Denoising", DataTable.PlotMode.Line)
     curve.x = curve.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
     curve.y = curve.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
     curve.create_property("Rms step", data=np.array([step.rms for step in steps]))
@@ -119,26 +134,50 @@ def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str], table: Ph
     return [shown[number] for number in sorted(shown)]
 
 
-def _set_types(typed: Property, shown: Sequence[Phase]) -> None:
+def set_types(typed: Property, shown: Sequence[Phase], structures: StructureSettings) -> None:
     """Replace the types of a property, which keeps those of an earlier modifier otherwise."""
     typed.types.clear()
     for phase in shown:
-        typed.types.append(ElementType(id=phase.id, name=type_name(phase), color=phase.color))
+        color, enabled = structures.color(phase), structures.enabled(phase.key)
+        typed.types.append(ElementType(id=phase.id, name=type_name(phase), color=color, enabled=enabled))
 
 
-def _colors(phase: npt.NDArray[np.int32], shown: Sequence[Phase]) -> npt.NDArray[np.float64]:
-    colors = np.array([entry.color for entry in shown], dtype=np.float64)
+def _colors(
+    phase: npt.NDArray[np.int32], shown: Sequence[Phase], structures: StructureSettings
+) -> npt.NDArray[np.float64]:
+    colors = np.array([structures.color(entry) for entry in shown], dtype=np.float64)
     return colors[np.searchsorted([entry.id for entry in shown], phase)]
 
 
-def _write_counts(data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase]) -> None:
+def _write_counts(
+    data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase], structures: StructureSettings
+) -> None:
     """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart."""
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
+    found: dict[str, int | float] = {}
     for entry, count in zip(shown, counts, strict=True):
-        data.attributes[f"{PREFIX}.counts.{entry.key}"] = int(count)
-        data.attributes[f"{PREFIX}.fractions.{entry.key}"] = float(count / len(phase)) if len(phase) else 0.0
-    table = data.tables.create(identifier=TABLE, title="Phase counts", plot_mode=DataTable.PlotMode.BarChart)
+        found[f"{PREFIX}.counts.{entry.key}"] = int(count)
+        found[f"{PREFIX}.fractions.{entry.key}"] = float(count / len(phase)) if len(phase) else 0.0
+    _set_attributes(data, found)
+    table = _new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
     table.x = table.create_property("Phase", data=ids)
-    _set_types(table.x, shown)
-    table.y = table.create_property("Count", data=counts)
+    set_types(table.x, shown, structures)
+    table.y = table.create_property("Count", data=counts, dtype=np.int64)
+
+
+def _set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> None:
+    """Set attributes; new ones at once, since OVITO looks through all of them for each that is set by name."""
+    present = set(data.attributes)
+    for name, value in values.items():
+        if name in present:
+            data.attributes[name] = value
+        else:
+            data.objects.append(AttributeDataObject(identifier=name, value=value))
+
+
+def _new_table(data: DataCollection, identifier: str, title: str, plot_mode: DataTable.PlotMode) -> DataTable:
+    """Return an empty table in place of that of another modifier of this kind, which has rows of its own number."""
+    if identifier in data.tables:
+        data.objects.remove(data.tables[identifier])
+    return data.tables.create(identifier=identifier, title=title, plot_mode=plot_mode)

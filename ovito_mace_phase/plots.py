@@ -85,7 +85,7 @@ def _lines(axes: Axes, shares: list[PhaseShare], frames: Sequence[FrameSummary])
 
 def plot_atoms(
     path: Path,
-    positions: npt.NDArray[np.float64],
+    positions: npt.NDArray[np.floating],
     phase: npt.NDArray[np.int32],
     kinds: Sequence[tuple[int, str, tuple[float, float, float]]],
     title: str,
@@ -95,7 +95,7 @@ def plot_atoms(
     Parameters
     ----------
     path : Path
-    positions : (n_atoms, 3) float64
+    positions : (n_atoms, 3) float
     phase : (n_atoms,) int32
     kinds : sequence of (id, key, colour)
         Phases to name in the legend, in this order.

@@ -43,10 +43,11 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
         for name in members:
             if name not in frame.species_names:
                 raise InputError(
-                    f"species {name!r} in {spec!r} does not occur; the frame has {', '.join(frame.species_names)}"
+                    f"species {name!r} in {spec!r} does not occur; the frame has "
+                    f"{', '.join(frame.species_names)}: name these, or leave species empty"
                 )
             if name in group_of:
-                raise InputError(f"species {name!r} stands twice in {spec!r}")
+                raise InputError(f"species {name!r} stands twice in {spec!r}; name every type once")
             group_of[name] = ",".join(members)
     merged = [group_of.get(name, name) for name in frame.species_names]
     names = tuple(dict.fromkeys(merged))

@@ -1,15 +1,21 @@
-"""Counts of phases, frame by frame: the numbers behind the printed table, `phases.csv` and the plots."""
+"""Counts of phases, frame by frame: the numbers behind the printed table, the files of phases and the plots."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
+from .errors import MissingPackageError
+
+_ROWS_AT_ONCE = 100_000  # of a Parquet table held in memory
 _OVERVIEW = 3  # phases named in the line of a file
 
 
@@ -121,26 +127,70 @@ def overview_text(files: Sequence[tuple[str, Sequence[FrameSummary]]]) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: Path, frames: Sequence[FrameSummary]) -> None:
-    """Write one line per frame and phase; a phase that occurs in any frame has a line for every frame."""
+COLUMNS = ("frame", "timestep", "n_atoms", "phase", "count", "fraction", "mean_confidence")
+"""Of the table of frames and phases; what there is no number for is None."""
+Row = tuple[int, int | None, int, str, int, float, float | None]
+
+
+def table_rows(frames: Sequence[FrameSummary]) -> Iterator[Row]:
+    """Yield one row per frame and phase, `COLUMNS`; a phase that occurs in any frame has a row for every frame."""
     keys = [share.key for share in over_frames(frames)]
+    for summary in frames:
+        shares = {share.key: share for share in summary.shares}
+        for key in keys:
+            share = shares.get(key)
+            count = share.count if share else 0
+            sure = share.confidence if share and share.count else None
+            fraction = count / max(summary.n_atoms, 1)
+            yield summary.frame, summary.timestep, summary.n_atoms, key, count, fraction, sure
+
+
+def write_csv(path: Path, frames: Sequence[FrameSummary]) -> None:
+    """Write the table of frames and phases as text."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["frame", "timestep", "n_atoms", "phase", "count", "fraction", "mean_confidence"])
-        for summary in frames:
-            shares = {share.key: share for share in summary.shares}
-            for key in keys:
-                share = shares.get(key)
-                count = share.count if share else 0
-                sure = f"{share.confidence:.4f}" if share and share.count else ""
-                writer.writerow(
-                    [
-                        summary.frame,
-                        "" if summary.timestep is None else summary.timestep,
-                        summary.n_atoms,
-                        key,
-                        count,
-                        f"{count / max(summary.n_atoms, 1):.6f}",
-                        sure,
-                    ]
-                )
+        writer.writerow(COLUMNS)
+        for frame, timestep, n_atoms, key, count, fraction, sure in table_rows(frames):
+            step = "" if timestep is None else timestep
+            writer.writerow(
+                [frame, step, n_atoms, key, count, f"{fraction:.6f}", "" if sure is None else f"{sure:.4f}"]
+            )
+
+
+def write_parquet(path: Path, frames: Sequence[FrameSummary]) -> None:
+    """Write the table of frames and phases as Parquet, numbers in full.
+
+    Raises
+    ------
+    MissingPackageError
+        Without pyarrow.
+    """
+    parquet = parquet_writer()
+    import pyarrow as pa
+
+    kinds = (
+        pa.int64(),
+        pa.int64(),
+        pa.int64(),
+        pa.string(),
+        pa.int64(),
+        pa.float64(),
+        pa.float64(),
+    )
+    schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    rows = table_rows(frames)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            columns = [pa.array(column, kind) for column, kind in zip(zip(*some, strict=True), kinds, strict=True)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def parquet_writer() -> ModuleType:
+    """Return `pyarrow.parquet`; MissingPackageError with the command that installs it."""
+    try:
+        return import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingPackageError(
+            "a table in Parquet needs the Python package pyarrow; install it with "
+            "`python -m pip install 'ovito-mace-phase[parquet]'`, or use the CSV"
+        ) from error

@@ -55,6 +55,19 @@ def n_threads() -> int:
     return int(text)
 
 
+def over_rows(function: Callable[[int, int], Result], n_rows: int, size: int) -> list[Result]:
+    """Return `function(first, last)` of pieces of at most `size` rows, in their order, from several threads at once.
+
+    For kernels that release the GIL; the pieces do not depend on the number of threads.
+    """
+    pieces = [(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
+    count = min(n_threads(), len(pieces))
+    if count < 2:
+        return [function(*piece) for piece in pieces]
+    with ThreadPoolExecutor(max_workers=count, thread_name_prefix="mace-phase-rows") as executor:
+        return list(executor.map(lambda piece: function(*piece), pieces))
+
+
 class BlockPool:
     """Threads that work on blocks; use it in a `with` statement.
 

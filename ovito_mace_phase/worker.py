@@ -46,8 +46,12 @@ def run_in_worker(work: Callable[[Progress, Cancelled], T], message: str) -> Gen
     stop = threading.Event()
     latest: list[float | str] = [0.0]
 
+    furthest = [0.0]
+
     def progress(report: float | str) -> None:
-        latest[0] = report if isinstance(report, str) else min(1.0, max(0.0, float(report)))
+        if not isinstance(report, str):  # steps that are taken again must not move the bar back
+            furthest[0] = report = min(1.0, max(furthest[0], float(report)))
+        latest[0] = report
 
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mace-phase")
     try:

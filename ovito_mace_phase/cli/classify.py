@@ -10,7 +10,9 @@ import click
 from ovito_mace_phase.errors import InputError, MacePhaseError
 
 if TYPE_CHECKING:
-    from .trajectory import Classified, Options
+    from ovito_mace_phase.ovito_trajectory import FileFormat
+
+    from .trajectory import Options, Written
 
 EPILOG = """\b
 Examples:
@@ -18,6 +20,7 @@ Examples:
   ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
   ovito-mace-phase classify hot.dump --denoise 8 --denoised-positions
   ovito-mace-phase classify ice.dump --select 'ParticleType=="O"'
+  ovito-mace-phase classify long.dump --jobs 8 --report --movie 50
   ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --ops FCC,HCP
 """
 
@@ -66,10 +69,11 @@ Examples:
 )
 @click.option(
     "--prior",
-    type=click.Choice(["uniform", "frame"]),
-    default="uniform",
+    type=click.Choice(["local", "uniform", "frame"]),
+    default="local",
     show_default=True,
-    help="frame: estimate the phase fractions of the frame first; stray atoms join the phases around them.",
+    help="Of two phases alike to an atom it gets: local, the one of its neighbours; frame, the commoner one in the "
+    "frame; uniform, the one a little more alike.",
 )
 @click.option(
     "--denoise",
@@ -123,6 +127,31 @@ Examples:
     help="Labelled trajectory: extended XYZ (phases as names) or LAMMPS dump (phases as numbers).",
 )
 @click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of the last frame.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Worker processes, which take frames side by side and share the threads.",
+)
+@click.option(
+    "--scheduler",
+    default="",
+    metavar="ADDRESS",
+    help="Let the workers of this Dask scheduler take the frames; an address such as tcp://node:8786, or its file.",
+)
+@click.option("--restart", is_flag=True, help="Throw away the finished frames of a run that was cut off.")
+@click.option("--parquet", is_flag=True, help="Write the table of frames as phases.parquet too.")
+@click.option("--plots", is_flag=True, help="Write confidence.png and order_parameters.png, the distributions.")
+@click.option(
+    "--movie",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Write movie.gif, of at most N frames, evenly spread.  [default: 0, none]",
+)
+@click.option("--report", is_flag=True, help="Write report.html: plots, pictures, table on one page; includes --plots.")
 def classify_command(
     files: tuple[Path, ...],
     output: Path,
@@ -141,8 +170,15 @@ def classify_command(
     threads: int,
     memory: str | None,
     model: str,
-    file_format: str,
+    file_format: FileFormat,
     picture: bool,
+    jobs: int,
+    scheduler: str,
+    restart: bool,
+    parquet: bool,
+    plots: bool,
+    movie: int,
+    report: bool,
 ) -> int:
     """Give every atom of FILE... its crystal phase, in any format that OVITO reads.
 
@@ -151,12 +187,12 @@ def classify_command(
     phases); with several files the last three are named after each file.
     """
     from ovito_mace_phase.engine.memory import set_memory
+    from ovito_mace_phase.files import check_input, input_stems, output_folder, parse_frames
+    from ovito_mace_phase.summary import parquet_writer
     from ovito_mace_phase.threads import set_threads
 
-    from .files import input_stems, output_folder, parse_frames
-
     for file in files:
-        _check_input(file)
+        check_input(file)
     parse_frames(frames, 10**9)
     if denoised_positions and not denoise:
         raise InputError("--denoised-positions needs --denoise STEPS, for example --denoise 8")
@@ -177,13 +213,28 @@ def classify_command(
     }
     set_threads(threads)
     set_memory(memory)
+    if parquet:
+        parquet_writer()
     folder = output_folder(output)
-    from .trajectory import Options  # imports OVITO
+    from ovito_mace_phase.ovito_trajectory import Workers
+
+    from .trajectory import Options
 
     options = Options(
-        settings=settings, select=select, frames=frames, folder=folder, file_format=file_format, picture=picture
+        settings=settings,
+        select=select,
+        frames=frames,
+        folder=folder,
+        file_format=file_format,
+        workers=Workers(jobs=jobs, scheduler=scheduler, threads=threads, memory=memory),
+        restart=restart,
+        parquet=parquet,
+        picture=picture,
+        plots=plots or report,
+        movie=movie,
+        report=report,
     )
-    done: dict[str, Classified] = {}
+    done: dict[str, Written] = {}
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
             done[stem] = _one_file(file, stem, options, single=len(files) == 1)
@@ -193,80 +244,42 @@ def classify_command(
             click.echo(f"Error: {file}: {error}", err=True)
     if len(files) > 1 and done:
         _report_all(done, options)
-    failures = len(files) - sum(not one.fault for one in done.values())
+    failures = len(files) - sum(not one.result.fault for one in done.values())
     if failures and len(files) > 1:
         click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
     return 2 if failures else 0
 
 
-def _report_all(done: dict[str, Classified], options: Options) -> None:
+def _report_all(done: dict[str, Written], options: Options) -> None:
     """Say once more, after several files, what was found and where everything is."""
     from ovito_mace_phase.summary import overview_text
 
-    click.echo("\n" + overview_text([(stem, one.frames) for stem, one in done.items()]))
-    suffix = next(iter(done.values())).trajectory.suffix
+    click.echo("\n" + overview_text([(stem, one.result.frames) for stem, one in done.items()]))
+    suffix = next(iter(done.values())).files[0].suffix
     pictures = ", *.frame.png (the atoms)" if options.picture else ""
+    reports = ", *.report.html (all of it on one page)" if options.report else ""
     click.echo(
         f"\nall results are in the folder {options.folder}: *{suffix} (labelled atoms, open them in OVITO), "
-        f"*.phases.csv (counts), *.phases.png (plots){pictures}"
+        f"*.phases.csv (counts), *.phases.png (plots){pictures}{reports}"
     )
 
 
-def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Classified:
+def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
     """Classify one file, print its table and write its results."""
-    from ovito_mace_phase.plots import plot_phases
-    from ovito_mace_phase.summary import table_text, write_csv
+    from .trajectory import classify_file, report_text
 
-    from .files import finished_file
-    from .picture import draw_atoms
-    from .trajectory import classify_file
-
-    done = classify_file(file, stem, options)
-    click.echo(f"\n{file}  ({done.text})")
-    click.echo(table_text(done.frames))
-    for note in done.notes:
-        click.echo(f"note: {note}")
-    prefix = "" if single else f"{stem}."
-    written = [done.trajectory]
-    with finished_file(options.folder / f"{prefix}phases.csv") as path:
-        write_csv(path, done.frames)
-        written.append(options.folder / f"{prefix}phases.csv")
-    with finished_file(options.folder / f"{prefix}phases.png") as path:
-        plot_phases(path, done.frames, stem)
-        written.append(options.folder / f"{prefix}phases.png")
-    if options.picture and len(done.last.phase):
-        with finished_file(options.folder / f"{prefix}frame.png") as path:
-            reason = draw_atoms(
-                path,
-                done.last.positions,
-                done.last.phase,
-                done.last.cell,
-                done.last.kinds,
-                f"{stem}, frame {done.frames[-1].frame}",
-            )
-            written.append(options.folder / f"{prefix}frame.png")
-        if reason:
-            click.echo(f"note: frame.png is a flat drawing, not rendered by OVITO: {reason}")
-    click.echo(f"written to {options.folder}: " + ", ".join(path.name for path in written))
-    if done.fault:
-        before = "the frame before it was" if len(done.frames) == 1 else f"the {len(done.frames)} frames before it were"
-        click.echo(f"Error: {done.fault}; {before} written", err=True)
-    return done
-
-
-def _check_input(file: Path) -> None:
-    """See that there is a file to read; a pattern such as `dump.*` stands for the files of one trajectory."""
-    if "*" in file.name:
-        if not list(file.parent.glob(file.name)):
-            raise InputError(f"no file matches {file}")
-        return
-    if file.is_dir():
-        raise InputError(f"{file} is a folder; give the files in it, for example {file}/*.dump")
-    if not file.exists():
-        raise InputError(f"there is no file {file}")
-    with file.open("rb") as stream:
-        if not stream.read(1):
-            raise InputError(f"{file} is empty")
+    try:
+        written = classify_file(file, stem, options, single=single)
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            click.echo(f"note: {note}", err=True)
+        raise
+    click.echo(report_text(file, written))
+    frames, fault = written.result.frames, written.result.fault
+    if fault:
+        before = "the frame before it was" if len(frames) == 1 else f"the {len(frames)} frames before it were"
+        click.echo(f"Error: {fault}; {before} written", err=True)
+    return written
 
 
 def _check_keys(keys: str, model: str) -> None:

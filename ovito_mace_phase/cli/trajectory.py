@@ -1,34 +1,22 @@
-"""One trajectory file through an OVITO pipeline with the modifier, frame by frame, to a labelled trajectory."""
+"""One trajectory file for the command line: its frames with a progress bar, then tables, pictures and the report."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from ovito.data import DataCollection, Property
-from ovito.io import export_file, import_file
-from ovito.modifiers import ExpressionSelectionModifier
-from ovito.pipeline import Pipeline
+import click
 from tqdm import tqdm
 
-from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.errors import InputError, MacePhaseError
-from ovito_mace_phase.model_store import get_table
-from ovito_mace_phase.phases import PhaseTable
-from ovito_mace_phase.summary import FrameSummary, summarise
+from ovito_mace_phase.ovito_trajectory import FileFormat, TrajectoryRun, Workers
+from ovito_mace_phase.plots import plot_phases
+from ovito_mace_phase.summary import table_text
+from ovito_mace_phase.trajectory.record import FrameRecord
+from ovito_mace_phase.trajectory.result import TrajectoryResult
 
-from .files import finished_file, parse_frames
-
-_FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
-Kind = tuple[int, str, tuple[float, float, float]]
+from .movie import draw_movie
+from .picture import draw_atoms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,202 +27,147 @@ class Options:
     select: str
     frames: str
     folder: Path
-    file_format: str
+    file_format: FileFormat
+    workers: Workers
+    restart: bool
+    parquet: bool
     picture: bool
+    plots: bool
+    movie: int
+    report: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastFrame:
-    """The atoms of the last frame, for the picture."""
+class Written:
+    """The result of one file, and the files it was written to."""
 
-    positions: npt.NDArray[np.float64]
-    phase: npt.NDArray[np.int32]
-    cell: npt.NDArray[np.float64] | None
-    kinds: tuple[Kind, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classified:
-    """What came out of one file; `fault` is why it ended before the last frame asked for, as in a file cut short."""
-
-    frames: list[FrameSummary]
-    trajectory: Path
-    last: LastFrame
+    result: TrajectoryResult
+    files: tuple[Path, ...]
     notes: tuple[str, ...]
-    fault: str
-    text: str
 
 
-def classify_file(file: Path, stem: str, options: Options) -> Classified:
-    """Classify the frames of one file and write the labelled trajectory.
+def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
+    """Classify the frames of one file, and write what was asked for.
 
-    A fault in a later frame ends the work; the frames before it are kept.
+    A fault in a later frame ends the work; the frames before it are written.
+
+    Parameters
+    ----------
+    file : Path
+    stem : str
+        Name of the results.
+    options : Options
+    single : bool
+        Whether this is the only file, so that its results need no name.
 
     Raises
     ------
     InputError
         When OVITO cannot read the file, it has no atoms, or the frames do not exist.
     """
-    pipeline = _open(file)
-    if options.select:
-        pipeline.modifiers.append(ExpressionSelectionModifier(expression=options.select))
-    modifier = MacePhaseModifier(only_selected=bool(options.select), **options.settings)
-    pipeline.modifiers.append(modifier)
-    frames = parse_frames(options.frames, pipeline.num_frames)
-    table = get_table(modifier.model_file)
-    target = _target(file, stem, options)
-    kind = _FORMATS[options.file_format][0]
-    summaries: list[FrameSummary] = []
-    notes: dict[str, None] = {}
-    last: DataCollection | None = None
-    fault = ""
-    with (
-        finished_file(target) as temporary,
-        temporary.open("wb") as stream,
-        tempfile.TemporaryDirectory(dir=options.folder) as scratch,
-    ):
-        for index in tqdm(frames, desc=stem, unit="frame"):
-            try:
-                last = _compute(pipeline, index, file)
-            except MacePhaseError as error:
-                if last is None:
-                    raise
-                fault = str(error) if f"frame {index} " in str(error) else f"frame {index}: {error}"
-                break
-            summaries.append(_summary(last, index, table))
-            notes.update(dict.fromkeys(filter(None, last.attributes["MacePhase.warnings"].split("; "))))
-            if index == frames[0]:
-                _keep_order_parameters(modifier, last)
-            part = Path(scratch) / "frame"
-            with _readable_errors(f"cannot write frame {index} to {target}, {_free(options.folder)}"):
-                export_file(last, str(part), kind, columns=_columns(last))
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, stream)
-    if last is None:
-        raise InputError(f"{file} has no frames")
-    return Classified(
-        frames=summaries,
-        trajectory=target,
-        last=_last(last, table),
-        notes=tuple(notes),
-        fault=fault,
-        text=_text(summaries, pipeline.num_frames, last),
+    run = TrajectoryRun(
+        file,
+        output=options.folder,
+        stem=stem,
+        frames=options.frames,
+        select=options.select,
+        settings=options.settings,
+        file_format=options.file_format,
+        workers=options.workers,
+        restart=options.restart,
     )
+    prefix = "" if single else f"{stem}."
+    with run:
+        earlier = len(run.work.done())
+        if earlier:
+            click.echo(f"{file}: {earlier} of {len(run.frames)} frames are there from a run that was cut off", err=True)
+        with tqdm(total=len(run.frames), desc=stem, unit="frame") as bar:
+
+            def show(record: FrameRecord) -> None:
+                bar.update()
+
+            result = run.classify(options.folder / f"{prefix}phases.csv", show)
+        outputs = _Outputs(run, result, stem, prefix, options)
+        outputs.write()
+        run.close()
+    return Written(result=result, files=tuple(outputs.files), notes=tuple(outputs.notes))
 
 
-def _free(folder: Path) -> str:
-    return f"with {shutil.disk_usage(folder).free / 1e6:.1f} MB left on the disk"
+class _Outputs:
+    """What is made of the result, file by file."""
+
+    def __init__(self, run: TrajectoryRun, result: TrajectoryResult, stem: str, prefix: str, options: Options) -> None:
+        self._run = run
+        self._result = result
+        self._stem = stem
+        self._prefix = prefix
+        self._options = options
+        self._pictures: list[tuple[str, Path]] = []  # caption and file, for the report
+        labelled = [] if result.labelled is None else [result.labelled]
+        self.files = [*labelled, options.folder / f"{prefix}phases.csv"]
+        self.notes = list(result.notes)
+
+    def write(self) -> None:
+        """Write all that was asked for."""
+        if self._options.parquet:
+            with self._file("phases.parquet") as path:
+                self._result.write_parquet(path)
+        with self._file("phases.png") as path:
+            plot_phases(path, self._result.frames, self._stem)
+        if self._options.plots:
+            self._distributions()
+        last = self._result.frames[-1]
+        if self._options.picture and last.n_atoms:
+            self._picture(last.frame)
+        if self._options.movie and last.n_atoms:
+            self._movie()
+        if self._options.report:
+            with self._file("report.html") as path:
+                self._result.write_report(path, title=self._stem, pictures=self._pictures, settings=self._settings())
+
+    def _distributions(self) -> None:
+        from ovito_mace_phase.trajectory.plots import plot_confidence, plot_order_parameters
+
+        with self._file("confidence.png") as path:
+            plot_confidence(path, self._result, self._stem)
+        if self._result.scores:
+            with self._file("order_parameters.png") as path:
+                plot_order_parameters(path, self._result, self._stem)
+
+    def _picture(self, frame: int) -> None:
+        atoms = self._run.atoms(frame)
+        with self._file("frame.png") as path:
+            reason = draw_atoms(
+                path, atoms.positions, atoms.phase, atoms.cell, atoms.kinds, f"{self._stem}, frame {frame}"
+            )
+        self._pictures.append((f"Atoms of frame {frame}", self.files[-1]))
+        if reason:
+            self.notes.append(f"frame.png is a flat drawing, not rendered by OVITO: {reason}")
+
+    def _movie(self) -> None:
+        frames = [summary.frame for summary in self._result.frames]
+        with self._file("movie.gif") as path:
+            shown, reason = draw_movie(path, self._run.atoms, frames, self._options.movie, self._run.work.path)
+        self._pictures.append((f"{shown} of {len(frames)} frames", self.files[-1]))
+        if reason:
+            self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
+
+    def _settings(self) -> dict[str, str]:
+        """Return what the report says of the run."""
+        options = self._options
+        given = {"frames": options.frames, "select": options.select, **options.settings}
+        return {name: str(value) for name, value in given.items() if value not in ("", None)}
+
+    def _file(self, name: str) -> Any:
+        self.files.append(self._options.folder / f"{self._prefix}{name}")
+        return self._run.output(f"{self._prefix}{name}")
 
 
-def _open(file: Path) -> Pipeline:
-    with _readable_errors(f"OVITO cannot read {file}"):
-        return import_file(str(file))
-
-
-def _compute(pipeline: Pipeline, index: int, file: Path) -> DataCollection:
-    """Evaluate one frame; the modifier's notes are printed once at the end instead of as warnings."""
-    with _readable_errors(f"OVITO cannot read frame {index} of {file}"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            return pipeline.compute(index)
-        except RuntimeError as error:
-            _, selection, reason = str(error).partition("'Expression selection' reported:")
-            if not selection:
-                raise
-            raise InputError(f"--select is no OVITO expression that fits this file: {reason.strip()}") from error
-
-
-@contextmanager
-def _readable_errors(what: str) -> Iterator[None]:
-    """OVITO reports unreadable files and failed writes as RuntimeError; one sentence of it is for the user."""
-    try:
-        yield
-    except RuntimeError as error:
-        if type(error) is not RuntimeError or error.__traceback__ is None or not _from_ovito(error):
-            raise
-        raise InputError(f"{what}: {' '.join(str(error).split())}") from error
-
-
-def _from_ovito(error: RuntimeError) -> bool:
-    """Whether the innermost Python frame is OVITO's or this file, and not the network's."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return name.split(".")[0] == "ovito" or name == __name__
-
-
-def _target(file: Path, stem: str, options: Options) -> Path:
-    target = options.folder / f"{stem}{_FORMATS[options.file_format][1]}"
-    if target.exists() and target.resolve() == file.resolve():
-        target = target.with_name(f"{stem}.labelled{target.suffix}")
-    return target
-
-
-def _keep_order_parameters(modifier: MacePhaseModifier, data: DataCollection) -> None:
-    """Write the same columns in every frame: those of the first."""
-    keys = [name.removeprefix("OP_") for name in data.particles.keys() if name.startswith("OP_")]  # noqa: SIM118 - not a dict
-    modifier.order_parameters = ",".join(keys) or "none"
-
-
-def _columns(data: DataCollection) -> list[str]:
-    first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
-    last = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118
-    if "Phase Before Denoising" in data.particles:
-        last += ["Phase Before Denoising", *(f"Denoising Displacement.{axis}" for axis in "XYZ")]
-    return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
-
-
-def _chosen(data: DataCollection) -> npt.NDArray[np.bool_]:
-    """Which atoms were classified."""
-    if not data.attributes["MacePhase.settings.only_selected"]:
-        return np.ones(data.particles.count, dtype=bool)
-    return np.asarray(data.particles.selection) != 0
-
-
-def _kinds(data: DataCollection, phase: npt.NDArray[np.int32], table: PhaseTable) -> tuple[Kind, ...]:
-    """Phases of the frame, most frequent first."""
-    numbers = [kind.id for kind in cast("Property", data.particles["Phase"]).types]
-    numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
-    return tuple((number, table.by_id(number).key, table.by_id(number).color) for number in numbers)
-
-
-def _summary(data: DataCollection, index: int, table: PhaseTable) -> FrameSummary:
-    chosen = _chosen(data)
-    phase, confidence = np.asarray(data.particles["Phase"])[chosen], np.asarray(data.particles["Confidence"])[chosen]
-    timestep = data.attributes.get("Timestep")
-    return summarise(
-        phase, confidence, _kinds(data, phase, table), frame=index, timestep=None if timestep is None else int(timestep)
-    )
-
-
-def _last(data: DataCollection, table: PhaseTable) -> LastFrame:
-    chosen = _chosen(data)
-    phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
-    present = set(np.unique(phase).tolist())
-    return LastFrame(
-        positions=np.array(data.particles.positions, dtype=np.float64)[chosen],
-        phase=phase,
-        cell=None if data.cell is None else np.array(data.cell[...], dtype=np.float64),
-        kinds=tuple(kind for kind in _kinds(data, phase, table) if kind[0] in present),
-    )
-
-
-def _text(frames: list[FrameSummary], n_frames: int, data: DataCollection) -> str:
-    atoms = {summary.n_atoms for summary in frames}
-    count = _number_of(atoms.pop(), "atom") if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
-    which = f"frame {frames[0].frame} of {n_frames}" if len(frames) == 1 else f"{len(frames)} of {n_frames} frames"
-    return f"{count}, {which}, model {data.attributes['MacePhase.model']}{_denoised(data)}"
-
-
-def _denoised(data: DataCollection) -> str:
-    """Tell what denoising did to the last frame."""
-    if "MacePhase.denoising.steps" not in data.attributes:
-        return ""
-    steps, rms = (data.attributes[f"MacePhase.denoising.{name}"] for name in ("steps", "rms_displacement"))
-    rest = "at rest" if data.attributes["MacePhase.denoising.converged"] else "not at rest yet"
-    return f", denoised in {_number_of(steps, 'step')}: moved by {rms:.3g} rms, {rest}"
-
-
-def _number_of(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def report_text(file: Path, written: Written) -> str:
+    """Return the text for the terminal."""
+    result = written.result
+    lines = [f"\n{file}  ({result.text})", table_text(result.frames)]
+    lines += [f"note: {note}" for note in written.notes]
+    folder = written.files[0].parent
+    lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Output files that are whole or not there: written beside their place under another name, then renamed."""
+"""Files that are whole or not there (written under another name, then renamed), their names, selections of frames."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ovito_mace_phase.errors import InputError
+from .errors import InputError
 
 _SUFFIXES = {".gz", ".bz2", ".xz", ".zst"}
 
 
 @contextmanager
-def finished_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the suffix of `path`; rename it to `path` at the end, remove it after an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+def finished_file(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Give a temporary path with the suffix of `path`; rename it to `path` at the end, remove it after an error.
+
+    The temporary file lies in `folder`, on the same disk; by default beside `path`.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=folder or path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -51,6 +54,27 @@ def output_folder(path: Path) -> Path:
             f"cannot write to the output folder {path}: {error.strerror}; choose another one with -o"
         ) from None
     return path
+
+
+def check_input(file: Path) -> None:
+    """See that there is a file to read; a pattern such as `dump.*` stands for the files of one trajectory.
+
+    Raises
+    ------
+    InputError
+        When there is none, it is empty, or a folder.
+    """
+    if "*" in file.name:
+        if not list(file.parent.glob(file.name)):
+            raise InputError(f"no file matches {file}")
+        return
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; give the files in it, for example {file}/*.dump")
+    if not file.exists():
+        raise InputError(f"there is no file {file}")
+    with file.open("rb") as stream:
+        if not stream.read(1):
+            raise InputError(f"{file} is empty")
 
 
 def input_stems(paths: Sequence[Path]) -> list[str]:

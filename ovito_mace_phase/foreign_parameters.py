@@ -1,0 +1,38 @@
+"""Parameters of PTM and CNA that have no meaning here, and what to use instead: for scripts that change over."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+_PTM = "keep a PolyhedralTemplateMatchingModifier(rmsd_cutoff=0) upstream for it (docs/migrating.md)"
+FOREIGN = {
+    "rmsd_cutoff": "a network has no rmsd; confidence_threshold (0 to 1) makes doubtful atoms Other",
+    "output_rmsd": "Confidence, and distances=True, say how far an atom is from its phase",
+    "output_interatomic_distance": _PTM,
+    "output_orientation": _PTM,
+    "output_deformation_gradient": _PTM,
+    "output_ordering": "ordered phases such as L1_2, L1_0 and CSCL are phases of their own, found by particle type",
+    "mode": "there is no mode to choose and no cutoff",
+    "cutoff": "there is no cutoff to choose: lengths are taken from the frame",
+}
+"""Name -> remedy."""
+_HARMLESS = (False, None)
+
+
+def check_parameter(name: str, value: Any, known: Sequence[str]) -> bool:
+    """Tell whether a parameter may be passed over: one of PTM or CNA that asks for nothing (False or None).
+
+    Raises
+    ------
+    TypeError
+        For any other name that is not in `known`.
+    """
+    if name in FOREIGN:
+        if any(value is one for one in _HARMLESS):
+            return True
+        raise TypeError(f"MacePhaseModifier has no parameter {name!r}: {FOREIGN[name]}")
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise TypeError(f"MacePhaseModifier has no parameter {name!r}; {hint}the parameters are: {', '.join(known)}")

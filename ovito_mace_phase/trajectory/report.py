@@ -1,0 +1,140 @@
+"""The report: plots, pictures and tables of a trajectory as one HTML page, with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from ovito_mace_phase import __version__
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.model_store import get_table
+from ovito_mace_phase.phases import PhaseTable
+from ovito_mace_phase.plots import plot_phases
+from ovito_mace_phase.summary import over_frames
+
+from .plots import plot_confidence, plot_order_parameters
+from .result import TrajectoryResult
+
+MOST_ROWS = 500  # frames listed; the attached table has all
+MOST_COLUMNS = 8  # phases listed per frame
+_TYPES = {".png": "image/png", ".gif": "image/gif"}
+
+
+def write_report(
+    path: Path,
+    result: TrajectoryResult,
+    *,
+    title: str = "",
+    pictures: Sequence[tuple[str, Path]] = (),
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """Write the page; it refers to no other file and to no network.
+
+    Parameters
+    ----------
+    path : Path
+    result : TrajectoryResult
+    title : str
+        Default: the name of the input file.
+    pictures : sequence of (caption, file)
+        PNG or GIF, to put in.
+    settings : mapping, optional
+        To list, and to find the model's own phases by its `model_file`.
+
+    Raises
+    ------
+    InputError
+        For a result without frames, or a picture of another kind.
+    """
+    if not result.frames:
+        raise InputError("there is no frame to report")
+    listed = dict(settings or {})
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files(__package__) / "report.html").read_text(encoding="utf-8")
+    )
+    name = title or result.file.name
+    page = template.render(
+        title=name,
+        result=result,
+        version=__version__,
+        settings=listed,
+        phases=_phases(result, get_table(listed.get("model_file", ""))),
+        plots=_plots(result, name),
+        pictures=[(caption, _embedded(picture)) for caption, picture in pictures],
+        csv=_csv(result),
+        **_frames(result),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _phases(result: TrajectoryResult, table: PhaseTable) -> list[dict[str, Any]]:
+    """Rows of the table of phases."""
+    total = max(sum(summary.n_atoms for summary in result.frames), 1)
+    known = {phase.key: phase for phase in table}
+    rows = []
+    for share in over_frames(result.frames):
+        if share.count:
+            phase = known.get(share.key)
+            fractions = result.fractions(share.key)
+            rows.append(
+                {
+                    "key": share.key,
+                    "color": _hex(share.color),
+                    "name": phase.name if phase else "",
+                    "label": (phase.aflow or "") if phase else "",
+                    "percent": 100 * share.count / total,
+                    "least": 100 * min(fractions),
+                    "most": 100 * max(fractions),
+                    "confidence": share.confidence,
+                }
+            )
+    return rows
+
+
+def _frames(result: TrajectoryResult) -> dict[str, Any]:
+    """Rows of the table of frames, evenly spread where there are many."""
+    keys = [share.key for share in over_frames(result.frames) if share.count][:MOST_COLUMNS]
+    step = -(-len(result.frames) // MOST_ROWS)
+    rows = [
+        (summary.frame, summary.timestep, summary.n_atoms, [100 * summary.fraction(key) for key in keys])
+        for summary in result.frames[::step]
+    ]
+    return {"keys": keys, "rows": rows, "step": step}
+
+
+def _plots(result: TrajectoryResult, title: str) -> list[tuple[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
+        path = Path(folder) / "plot.png"
+        plot_phases(path, result.frames, title)
+        plots = [("Phases", _embedded(path))]
+        plot_confidence(path, result, title)
+        plots.append(("Confidence of the labels", _embedded(path)))
+        if result.scores:
+            plot_order_parameters(path, result, title)
+            plots.append(("Order parameters", _embedded(path)))
+    return plots
+
+
+def _csv(result: TrajectoryResult) -> str:
+    with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
+        path = Path(folder) / "phases.csv"
+        result.write_csv(path)
+        return "data:text/csv;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _embedded(path: Path) -> str:
+    """Return a picture as an address that holds it."""
+    kind = _TYPES.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(f"a picture of the report must be one of {', '.join(_TYPES)}, not {path.name}")
+    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _hex(color: Sequence[float]) -> str:
+    return "#" + "".join(f"{round(255 * min(max(part, 0.0), 1.0)):02x}" for part in color)

@@ -1,0 +1,125 @@
+"""What came out of a trajectory: one summary per frame, histograms over all, the table, and where the atoms are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovito_mace_phase.summary import COLUMNS, FrameSummary, table_rows, table_text, write_csv, write_parquet
+
+from .record import FrameRecord, add_bins
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryResult:
+    """The classified frames of a trajectory.
+
+    Attributes
+    ----------
+    file : Path
+        That was read.
+    frames : tuple of FrameSummary
+        Phases of each frame, in the order asked for.
+    n_frames_in_file : int
+    labelled : Path or None
+        Trajectory of the labelled atoms.
+    confidence, scores : dict of str to Counter
+        Histograms over all frames: of the confidence of each phase, and of each order parameter (see
+        `trajectory.record`).
+    notes : tuple of str
+        What the user should know.
+    fault : str
+        Why the frames end before the last one asked for, as in a damaged file; else "".
+    model : str
+        Name of the model.
+    denoised : str
+        What denoising did to the last frame; "" without.
+    """
+
+    file: Path
+    frames: tuple[FrameSummary, ...]
+    n_frames_in_file: int
+    labelled: Path | None
+    confidence: dict[str, Counter[int]]
+    scores: dict[str, Counter[int]]
+    notes: tuple[str, ...]
+    fault: str
+    model: str
+    denoised: str
+
+    def __str__(self) -> str:
+        return f"{self.text}\n{table_text(self.frames)}"
+
+    @property
+    def text(self) -> str:
+        """Atoms, frames and model in one line."""
+        atoms = {summary.n_atoms for summary in self.frames}
+        count = _number_of(atoms.pop(), "atom") if len(atoms) == 1 else f"{min(atoms)} to {max(atoms)} atoms"
+        total = self.n_frames_in_file
+        one = len(self.frames) == 1
+        which = f"frame {self.frames[0].frame} of {total}" if one else f"{len(self.frames)} of {total} frames"
+        return f"{count}, {which}, model {self.model}{self.denoised}"
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the table of frames and phases as columns by name, for `pandas.DataFrame` or `polars.DataFrame`."""
+        rows = list(table_rows(self.frames))
+        return {name: [row[place] for row in rows] for place, name in enumerate(COLUMNS)}
+
+    def fractions(self, key: str) -> list[float]:
+        """Return the fraction of the atoms that have the phase `key`, frame by frame."""
+        return [summary.fraction(key) for summary in self.frames]
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write the table of frames and phases as text."""
+        write_csv(Path(path), self.frames)
+
+    def write_parquet(self, path: str | Path) -> None:
+        """Write the table of frames and phases as Parquet; MissingPackageError without pyarrow."""
+        write_parquet(Path(path), self.frames)
+
+    def write_report(self, path: str | Path, **more: Any) -> None:
+        """Write plots and tables as one HTML page that needs no network; for `more` see `report.write_report`."""
+        from .report import write_report
+
+        write_report(Path(path), self, **more)
+
+
+def gather(
+    records: Iterable[FrameRecord],
+    *,
+    file: Path,
+    n_frames_in_file: int,
+    labelled: Path | None,
+    fault: str,
+) -> TrajectoryResult:
+    """Add up the records of frames, in order."""
+    frames: list[FrameSummary] = []
+    confidence: dict[str, Counter[int]] = {}
+    scores: dict[str, Counter[int]] = {}
+    notes: dict[str, None] = {}
+    model = denoised = ""
+    for record in records:
+        frames.append(record.summary)
+        add_bins(confidence, record.confidence)
+        add_bins(scores, record.scores)
+        notes.update(dict.fromkeys(record.notes))
+        model, denoised = record.model, record.denoised
+    return TrajectoryResult(
+        file=file,
+        frames=tuple(frames),
+        n_frames_in_file=n_frames_in_file,
+        labelled=labelled,
+        confidence=confidence,
+        scores=scores,
+        notes=tuple(notes),
+        fault=fault,
+        model=model,
+        denoised=denoised,
+    )
+
+
+def _number_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
