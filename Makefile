@@ -1,5 +1,6 @@
 # make demo   install into .venv, classify the sample dumps, say where the results are
 # make test   install into .venv, run linters, type check and tests
+# make docs   install into .venv, build the documentation with its API pages into build/docs/html
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -7,7 +8,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo_output
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test fast lint clean
+.PHONY: demo test fast lint docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -29,6 +30,10 @@ test: lint
 
 fast: $(STAMP)
 	$(BIN)/pytest -m 'not slow'
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/docs/doctrees docs build/docs/html
+	@echo 'open build/docs/html/index.html'
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

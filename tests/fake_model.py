@@ -8,13 +8,24 @@ import numpy as np
 
 from ovito_mace_phase.confidence import Calibration
 from ovito_mace_phase.errors import CancelledError
-from ovito_mace_phase.lengths import local_spacing
+from ovito_mace_phase.lengths import length_factor, local_spacing
+from ovito_mace_phase.local_prior import Bonds
+from ovito_mace_phase.model import Units
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.scores import ScoreKeeper
 from ovito_mace_phase.species import assign_carriers
 
 N_CARRIERS = 6
 SPLIT = 7.0  # atoms with x below are FCC, the others HCP
+
+
+def no_bonds(n_atoms: int) -> Bonds:
+    """Atoms without neighbours: the local prior then changes nothing."""
+    return Bonds(
+        order=np.arange(n_atoms, dtype=np.int32),
+        offsets=np.zeros(n_atoms + 1, dtype=np.int64),
+        neighbour=np.zeros(0, dtype=np.int32),
+    )
 
 
 class FakeModel:
@@ -29,10 +40,14 @@ class FakeModel:
         self.calls = 0
         self.cancelled = False
 
+    def units(self, frame, length_scale=None, cancelled=None):
+        spacing = local_spacing(frame, cancelled)
+        return Units(factor=length_factor(spacing), carrier=assign_carriers(frame, N_CARRIERS, spacing))
+
     def scores(self, frame, *, progress=None, cancelled=None, full=True, considered=None, keys=(), **_ignored):
         keeper = ScoreKeeper(len(frame), self.phases, 1.0, full=full, considered=considered, keys=keys)
         keeper.add(np.arange(len(frame)), self._logits(frame, progress, cancelled))
-        return keeper.result()
+        return keeper.result(no_bonds(len(frame)))
 
     def _logits(self, frame, progress, cancelled):
         self.calls += 1

@@ -137,7 +137,7 @@ def test_old_logits_and_labels_stay(base, path, rng):
     ]
     packing = random_packing(rng, 1)
     for positions, cell in [*frames, (packing.positions, packing.cell)]:
-        before, after = (classify(positions, None, cell, True, model=model) for model in (old, new))
+        before, after = (classify(positions, None, cell, True, model=model, prior="uniform") for model in (old, new))
         np.testing.assert_allclose(after.logits[:, :-1], before.logits, atol=1e-3)
         assert (after.phase == before.phase).mean() > 0.99
 

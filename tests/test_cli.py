@@ -16,7 +16,8 @@ from fake_model import install
 from ovito.io import export_file, import_file
 from pipelines import collection, fcc
 
-from ovito_mace_phase.cli import COMMANDS, files, main, picture
+from ovito_mace_phase import files
+from ovito_mace_phase.cli import COMMANDS, main, picture
 from ovito_mace_phase.errors import InputError
 
 COLUMNS = ["Particle Identifier", "Particle Type", "Position.X", "Position.Y", "Position.Z"]
@@ -29,7 +30,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def no_rendering(monkeypatch):
-    monkeypatch.setattr(picture, "_render_apart", lambda *args: "switched off")
+    monkeypatch.setattr(picture, "render_folder", lambda *args: "switched off")
 
 
 def run(*arguments) -> int:
@@ -350,12 +351,12 @@ def test_output_folder_is_a_file(tmp_path, capsys):
 
 
 def test_full_disk(tmp_path, capsys, monkeypatch):
-    from ovito_mace_phase.cli import trajectory
+    from ovito_mace_phase.trajectory import work
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device", "cu.xyz")
 
-    monkeypatch.setattr(trajectory.shutil, "copyfileobj", full)
+    monkeypatch.setattr(work.shutil, "copyfileobj", full)
     out = tmp_path / "out"
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 2
     assert "disk is full" in capsys.readouterr().err

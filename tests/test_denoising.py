@@ -14,14 +14,16 @@ from pipelines import collection, pipeline
 
 from ovito_mace_phase import MacePhaseModifier, PhaseModel, classify
 from ovito_mace_phase.cli import main
+from ovito_mace_phase.confidence import Calibration
 from ovito_mace_phase.denoising import denoise
 from ovito_mace_phase.distances import DistanceFit, distances
 from ovito_mace_phase.engine.score import Score
-from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.errors import InputError, ModelFileError
 from ovito_mace_phase.evaluating.defect_frames import faulted, faults
 from ovito_mace_phase.evaluating.ovito_methods import ovito_answer
 from ovito_mace_phase.frame import make_frame
 from ovito_mace_phase.model import Units
+from ovito_mace_phase.step_gain import step_gain
 
 FACTOR = 1.7
 
@@ -29,11 +31,18 @@ FACTOR = 1.7
 class Springs:
     """logP = -sum k |r - site|^2 / 2: each atom on a spring, in a file whose unit is FACTOR network units."""
 
-    def __init__(self, sites, stiffness, noise_scale=0.2):
+    def __init__(self, sites, stiffness, noise_scale=0.2, score_errors=(0.0, 0.0)):
         self.sites, self.stiffness, self.noise_scale, self.calls = sites, stiffness, noise_scale, 0
+        self.score_errors, self.calibration = np.array(score_errors), Calibration()
 
     def units(self, frame, length_scale=None, cancelled=None):
         return Units(factor=FACTOR, carrier=np.zeros(len(frame), dtype=np.int64))
+
+    def scores(self, frame, *, full, progress=None, **_):
+        """Every atom is of phase 1."""
+        progress and progress(1.0)
+        logits = np.zeros((len(frame), 2), dtype=np.float32)
+        return SimpleNamespace(labels=lambda *_: (np.ones(len(frame), dtype=int), None, None), sample=lambda: logits)
 
     def score(self, frame, *, units, progress=None, **_):
         self.calls += 1
@@ -93,6 +102,51 @@ def test_only_movable_atoms_move(rng):
     np.testing.assert_allclose(done.frame.positions[movable], sites[movable], atol=1e-12)
 
 
+def test_steps_as_short_as_the_error_of_the_model_are_held_back(rng):
+    """All atoms of this small box are neighbours, so all have the gain u^2 / (u^2 + 4 e^2)."""
+    sites = rng.uniform(0, 1.4, (20, 3))  # diagonal 4.1 network units
+    off = rng.normal(0, 0.02, sites.shape)
+    frame = make_frame(sites + off - off.mean(0), None, np.eye(3) * 40, True)
+    for error in (0.001, 0.05, 0.5):
+        model = Springs(sites, stiffness=(FACTOR / 0.2) ** 2, score_errors=(0.3, error))
+        done = denoise(frame, model, steps=1, tolerance=0.0)
+        square = FACTOR**2 * ((frame.positions - sites) ** 2).sum(1).mean()
+        gain = square / (square + 4 * error**2)
+        np.testing.assert_allclose(done.displacement, gain * (sites - frame.positions), atol=1e-9)
+
+
+def test_the_gain_is_local(rng):
+    """Two clusters far apart: where little moves, little is followed, whatever happens elsewhere."""
+    move = np.zeros((40, 3))
+    move[:20, 0], move[20:, 1] = 0.3, 0.01
+    positions = rng.uniform(0, 2, (40, 3)) + np.repeat([[5.0, 0, 0], [25.0, 0, 0]], 20, axis=0)
+    frame, everywhere = make_frame(positions, None, np.eye(3) * 40, True), np.ones(40, dtype=bool)
+    error = np.repeat([0.05, 0.02], 20)
+    gain = step_gain(frame, move, error, 1.0, everywhere)
+    np.testing.assert_allclose(gain, np.repeat([0.09 / 0.10, 1e-4 / (1e-4 + 0.0016)], 20))
+    small = make_frame(positions / 3, None, np.eye(3) * 40 / 3, True)
+    np.testing.assert_allclose(step_gain(small, move / 3, error, 3.0, everywhere), gain)
+    held = everywhere.copy()
+    held[5:20] = False
+    np.testing.assert_allclose(step_gain(frame, move * held[:, None], error, 1.0, held)[:5], gain[:5])
+
+
+@pytest.mark.parametrize(
+    "errors", [0.1, {"FCC": "0.1"}, {"FCC": -0.1}, {"FCC": float("nan")}, {"FCC": 3.0}, {"FCC": True}]
+)
+def test_wrong_errors_in_the_card(model, errors):
+    edited = PhaseModel(model.evaluator, model.phases, model.card | {"score_errors": errors})
+    with pytest.raises(ModelFileError, match=r"score_errors.*copy both files"):
+        denoise(make_frame(np.zeros((1, 3)), None, None, None), edited)
+
+
+def test_a_phase_without_an_error_has_the_median(model):
+    known = {"FCC": 0.01, "BCC": 0.03, "HCP": 0.02}
+    edited = PhaseModel(model.evaluator, model.phases, model.card | {"score_errors": known})
+    expected = [({"OTHER": 0.0} | known).get(phase.key, 0.02) for phase in model.phases]
+    np.testing.assert_array_equal(edited.score_errors, expected)
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_wrong_number_of_steps(rng, steps):
     sites, frame = springs(rng)
@@ -120,9 +174,8 @@ def test_distance_from_the_order_parameter(rng):
 
 
 def test_distances_need_a_calibrated_model():
-    frame = make_frame(np.zeros((1, 3)), None, None, None)
     with pytest.raises(InputError, match="not calibrated for distances"):
-        distances({"FCC": np.zeros(1, dtype=np.float32)}, SimpleNamespace(card={}, name="x"), frame, None)
+        distances({"FCC": np.zeros(1, dtype=np.float32)}, SimpleNamespace(card={}, name="x"), 1.0)
 
 
 # ---------------------------------------------------------------- the shipped model
@@ -204,6 +257,19 @@ def test_stacking_faults_survive(rng, model, name):
     done = denoise(noisy, model)
     np.testing.assert_array_equal(ovito_answer(fault.frame, "CNA"), fault.truth)
     assert np.mean(ovito_answer(done.frame, "CNA") == fault.truth) == 1.0
+
+
+def test_known_scores_save_an_evaluation(rng, model, monkeypatch):
+    _, frame = rattled(rng, repeat=3)
+    known = model.scores(frame)
+    asked, evaluate = [], model.scores
+    monkeypatch.setattr(model, "scores", lambda *args, **settings: asked.append(1) or evaluate(*args, **settings))
+    plain = denoise(frame, model, steps=2)
+    assert len(asked) == 1
+    given = denoise(frame, model, steps=2, scores=known)
+    denoise(frame, model, steps=1, scores=known.restricted([0, 1, 2]))  # of some phases: of no use
+    assert len(asked) == 2
+    np.testing.assert_allclose(given.displacement, plain.displacement, atol=1e-6)
 
 
 def test_classify_reports_both_frames(rng, model):

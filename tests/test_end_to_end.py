@@ -15,10 +15,11 @@ from ovito_mace_phase.head import HeadConfig, PhaseHead
 from ovito_mace_phase.network.weights import NetworkConfig, tensor_shapes
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.threads import BlockPool
-from ovito_mace_phase.training import end_to_end
+from ovito_mace_phase.training import batches, end_to_end
 from ovito_mace_phase.training.background import shaken_melt
+from ovito_mace_phase.training.batches import label_shares, make_batch, moved, noise_weight, rms
 from ovito_mace_phase.training.distance_fit import fit_distances
-from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, make_batch, wake, with_density
+from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, wake, with_density
 from ovito_mace_phase.training.fit import calibrate
 from ovito_mace_phase.training.sampler import SampleLaw
 from ovito_mace_phase.training.snapshots import Snapshot
@@ -85,6 +86,35 @@ def test_a_density_branch_changes_no_label(head, rng):
     torch.testing.assert_close(torch.logsumexp(whole(features), 1), density)
 
 
+def test_a_wider_density_branch_changes_no_logit(head, rng):
+    narrow = with_density(head, 8)
+    for parameter in narrow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    wide = with_density(narrow, 20)
+    features = torch.from_numpy(rng.normal(size=(20, 160)).astype(np.float32))
+    assert wide.config.n_density == 20
+    torch.testing.assert_close(wide(features), narrow(features))
+    wide(features).square().sum().backward()
+    assert all(wide.density_last.weight.grad[0, 8:] != 0)  # what is new will be used
+    assert with_density(wide, 8).config.n_density == 20
+
+
+def test_phases_of_one_sample_are_looked_at_alike(source, rng):
+    law = SampleLaw(vacancies=0.0, surfaces=0.0)
+    samples = [source.draw(phase, law, 0.0, rng) for phase in (1, 2)]
+    n_atoms = len(samples[1][0].frame)
+    label = np.full(n_atoms, 2)
+    label[:5] = 1
+    samples[1] = (dataclasses.replace(samples[1][0], label=label), 2)
+    batch = make_batch(samples, 5.0)
+    share = label_shares(batch, 0.2)
+    first = batch.sample == 0
+    np.testing.assert_allclose(share[first], 0.2)
+    few, many = share[~first][:5], share[~first][5:]
+    np.testing.assert_allclose(many, 0.1 * n_atoms / (n_atoms - 5))
+    np.testing.assert_allclose(few, min(1.0, 0.1 * n_atoms / 5))
+
+
 def test_zero_matrices_are_woken_and_others_kept(tensors, rng):
     tensors["layers.1.linear.2"] = np.zeros_like(tensors["layers.1.linear.2"])
     woken = wake(tensors, CONFIG, rng)
@@ -108,9 +138,9 @@ def test_displacements_lead_back_to_the_crystal(source, rng):
 
 
 def test_melts_know_how_they_were_shaken(rng):
-    frame = make_frame(rng.uniform(0, 8, (30, 3)), None, np.eye(3) * 8, True)
-    with np.errstate(all="ignore"):
-        shaken, moved = shaken_melt([frame], rng)
+    sites = np.argwhere(np.ones((3, 3, 3))) * 8 / 3
+    frame = make_frame(sites + rng.uniform(-0.4, 0.4, sites.shape), None, np.eye(3) * 8, True)
+    shaken, moved = shaken_melt([frame], rng)
     inverse = np.linalg.inv(shaken.cell)
     np.testing.assert_allclose((shaken.positions - moved) @ inverse, frame.positions / 8, atol=1e-12)
 
@@ -122,9 +152,60 @@ def test_a_step_draws_the_same_samples_again(run):
         one.edges.vectors, other.edges.vectors
     )
     assert len(one.carrier) >= SETTINGS.n_atoms
-    assert set(one.label) <= {0, 1, 2}
+    assert set(one.label) <= {-1, 0, 1, 2}
     crystal = one.label > 0
     assert np.isfinite(one.displacement[crystal]).all()
+
+
+def test_labels_of_a_share_of_the_atoms_are_looked_at(run):
+    batch = run.batch(0)
+    assert 0.3 < (batch.label >= 0).mean() < 0.7
+    whole = make_batch(run.samples(0), CONFIG.r_max)
+    seen = batch.label >= 0
+    np.testing.assert_array_equal(batch.label[seen], whole.label[seen])
+
+
+def test_every_sample_weighs_the_same_whatever_its_noise(source, rng):
+    samples = []
+    for sigma in (0.02, 0.1, 0.25):
+        law = SampleLaw(sigma=(sigma, sigma), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
+        samples.append(source.draw(1, law, 0.0, rng))
+    samples.append(source.draw(BACKGROUND, SampleLaw(), 0.0, rng))  # no clean positions: any weight, but finite
+    batch = make_batch(samples, CONFIG.r_max)
+    weight = noise_weight(batch, 0.15, 0.06)
+    for k, (sample, _) in enumerate(samples[:3]):
+        expected = (0.15 / max(rms(sample), 0.06)) ** 2
+        np.testing.assert_allclose(weight[batch.sample == k], expected)
+    assert np.isfinite(weight).all()
+
+
+def test_moved_samples_keep_their_clean_positions(source, rng):
+    sample, _ = source.draw(1, SampleLaw(), 0.0, rng)
+    by = rng.normal(0, 0.1, sample.displacement.shape)
+    found = moved(sample, by)
+    np.testing.assert_allclose(found.frame.positions - sample.frame.positions, by, atol=1e-12)
+    clean = sample.frame.positions - sample.displacement
+    np.testing.assert_allclose(found.frame.positions - found.displacement, clean, atol=1e-12)
+
+
+def test_some_samples_are_denoised_by_the_model_first(tensors, head, source, monkeypatch):
+    """A score that goes half way is applied one to three times; a wild one moves atoms by a bounded length."""
+    law = SampleLaw(sigma=(0.05, 0.1), hot_share=0.0)
+    settings = dataclasses.replace(SETTINGS, denoised=1.0, background=0.0, law=law)
+    run = EndToEnd(tensors, CONFIG, head, source, settings)
+    s = settings.noise_scale
+    before = run.batch(0)
+    with BlockPool() as pool:
+        monkeypatch.setattr(batches, "scores", lambda model, batch, pool: -0.5 * batch.displacement / s**2)
+        after = run.batch(0, pool)
+        ratio = np.abs(after.displacement).max(axis=1) / np.abs(before.displacement).max(axis=1)
+        halvings = np.log2(1.0 / ratio)
+        np.testing.assert_allclose(halvings, np.round(halvings), atol=1e-6)
+        assert set(np.round(halvings).astype(int)) <= {1, 2, 3}
+        monkeypatch.setattr(batches, "scores", lambda model, batch, pool: 30.0 * np.ones_like(batch.displacement))
+        wild = run.batch(0, pool)
+    assert (np.abs(wild.displacement).max(axis=1) <= np.abs(before.displacement).max(axis=1) + 0.6).all()
+    np.testing.assert_array_equal(before.carrier, after.carrier)
 
 
 def losses_of(run, steps):
@@ -174,7 +255,14 @@ def test_the_losses_fall(tensors, head, source):
     """On one phase with one amplitude of noise, within twenty steps."""
     law = SampleLaw(sigma=(0.1, 0.1), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
     settings = dataclasses.replace(
-        SETTINGS, n_steps=60, background=0.0, law=law, density_rate=1e-2, head_rate=1e-2, first_rate=1e-2
+        SETTINGS,
+        n_steps=60,
+        background=0.0,
+        law=law,
+        density_rate=1e-2,
+        density_first_rate=1e-2,
+        head_rate=1e-2,
+        first_rate=1e-2,
     )
     run = EndToEnd(tensors, CONFIG, head, source, settings)
     with BlockPool() as pool:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_model import FakeModel
+from labelled_file import write_labelled
 from pipelines import fcc
 
 from ovito_mace_phase.cli import main
-from ovito_mace_phase.evaluating import answers, nucleus, paths, species, water
+from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.evaluating import answers, heldout, nucleus, paths, species, water
 from ovito_mace_phase.evaluating.archives import archives, oxygens
 from ovito_mace_phase.evaluating.defect_frames import defect_frames, faulted, faults, point_defect
 from ovito_mace_phase.evaluating.lattices import SPACING, close_packed, cubic, hexagonal_layers
@@ -229,10 +231,10 @@ def test_renumbered_species_are_the_same_atoms():
 def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
     positions, cell = fcc()
     frame = make_frame(positions, None, cell, True)
-    assert list(answers.our_answers(frame, fake)) == answers.columns() == ["uniform", "frame"]
+    assert list(answers.our_answers(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
     calls = []
 
-    def denoised_scores(frame, model, settings, steps):
+    def denoised_scores(frame, model, settings, steps, *, given):
         calls.append(steps)
         return model.scores(frame), None
 
@@ -257,7 +259,7 @@ def test_denoise_suite_of_the_shipped_model(frames, tmp_path):
     assert all(0.0 < row["residual"] < 3.0 and 0.0 <= row["after"] <= 1.0 for row in rows)
 
 
-@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("heldout", "denoise")])
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("heldout", "denoise", "unlisted")])
 def test_suite_runs_and_writes_its_files(name, fake, frames, tmp_path):
     report = load(name)(fake, SuiteSettings(frames=(frames,), quick=True))
     files = write(report, tmp_path, name, {"suite": name, "seed": 0})
@@ -271,6 +273,20 @@ def test_suite_runs_and_writes_its_files(name, fake, frames, tmp_path):
     if name in FIGURES:
         assert files[2].read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(path.name for path in files)
+
+
+def test_unlisted_counts_what_is_doubted(fake, tmp_path, rng):
+    phases = [phase for phase in fake.phases if phase.key in {"FCC", "HCP", "L1_2"}]
+    data = write_labelled(tmp_path / "data.npz", phases, rng, n_each=30, unlisted=("L1_2",))
+    report = load("unlisted")(fake, SuiteSettings(data=data))
+    write(report, tmp_path, "unlisted", {"suite": "unlisted", "seed": 0})
+    rows = report.numbers["unlisted"]
+    assert {row["source"].split("-")[-1] for row in rows} == {"L1_2"}
+    assert all(row["n_species"] == 2 for row in rows)
+    assert all(row["other"] == row["doubted"] == 0.0 for row in rows)  # the fake is sure of fcc and hcp
+    assert {row["label"] for row in report.numbers["listed"]} <= {"FCC", "HCP"}
+    with pytest.raises(InputError, match="--data"):
+        load("unlisted")(fake, SuiteSettings())
 
 
 def test_thermal_counts_right_atoms(fake, frames):
@@ -291,6 +307,17 @@ def test_melts_say_what_was_trained_on(fake, frames):
     for row in rows:
         assert (row["part"] == "trained on") == (part_of(f"melt {row['system'].split()[1]}", 5) == "train")
         assert row["other"]["uniform"]["mean"] == 0.0  # the fake knows crystals only
+
+
+def test_heldout_measures_fresh_samples_with_every_prior():
+    settings = SuiteSettings(quick=True)  # without data: the reference cells of the first three phases
+    fresh = heldout._fresh(PhaseModel.load(), settings)
+    assert list(fresh) == list(answers.OURS)
+    for found in fresh.values():
+        assert found["n_phases"] == 3
+        assert 0.8 < found["phase"] <= found["group"] <= 1.0
+        assert found["ece"] < 0.2
+    assert [row[0] for row in heldout._fresh_table(fresh).rows] == list(answers.OURS)
 
 
 def test_heldout_tells_the_model_card(tmp_path):

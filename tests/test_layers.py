@@ -13,7 +13,16 @@ import ovito_mace_phase
 
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
-OVITO_FILES = {"modifier.py", "ovito_input.py", "ovito_output.py", "evaluating/ovito_methods.py"}
+OVITO_FILES = {
+    "modifier.py",
+    "ovito_input.py",
+    "ovito_output.py",
+    "ovito_compatibility.py",
+    "ovito_frames.py",
+    "ovito_task.py",
+    "ovito_trajectory.py",
+    "evaluating/ovito_methods.py",
+}
 MACE_FILES = {"convert.py", "network/from_mace.py", "mace_backend.py"}
 
 
@@ -43,7 +52,18 @@ def test_only_the_converter_imports_mace():
 
 
 def test_layers_below_do_not_import_the_modifier_or_the_command_line():
-    above = ("modifier", "ovito_input", "ovito_output", "cli")
+    above = (
+        *(
+            "modifier",
+            "ovito_input",
+            "ovito_output",
+            "ovito_compatibility",
+            "ovito_frames",
+            "ovito_task",
+            "ovito_trajectory",
+        ),
+        "cli",
+    )
     for name in files():
         if name.startswith("cli/") or name in OVITO_FILES or name in {"__init__.py", "__main__.py"}:
             continue

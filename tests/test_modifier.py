@@ -17,7 +17,6 @@ from ovito.pipeline import Pipeline
 from pipelines import collection, copper, fcc, pipeline
 
 from ovito_mace_phase import MacePhaseModifier, phase_table
-from ovito_mace_phase.modifier import parameter_names
 
 
 @pytest.fixture
@@ -162,34 +161,6 @@ def test_only_selected(fake):
 
 # ---------------------------------------------------------------- parameters
 
-SUPPORTED = {"Str", "Bool", "Enum", "Range", "Union", "FilePath"}
-
-
-def test_traits_have_type_label_and_default():
-    modifier = MacePhaseModifier()
-    expected = {
-        "species": "",
-        "length_scale": None,
-        "only_selected": False,
-        "phases": "",
-        "prior": "uniform",
-        "confidence_threshold": 0.0,
-        "denoise_steps": 0,
-        "apply_to_positions": False,
-        "order_parameters": "auto",
-        "distances": False,
-        "color_by_type": True,
-        "device": "auto",
-        "model_file": "",
-    }
-    assert list(parameter_names()) == list(modifier.visible_traits())
-    assert {name: getattr(modifier, name) for name in parameter_names()} == expected
-    for name in parameter_names():
-        trait = modifier.trait(name)
-        assert type(trait.trait_type).__name__ in SUPPORTED, name
-        assert trait.label, name
-        assert trait.ovito_group, name
-
 
 @pytest.mark.parametrize(
     ("name", "near"), [("thershold", "confidence_threshold"), ("color_by_typ", "color_by_type"), ("xyz", None)]
@@ -229,11 +200,6 @@ def test_order_parameters(fake, value, names):
 
 def test_no_color(fake):
     assert "Color" not in copper(MacePhaseModifier(color_by_type=False)).compute().particles
-
-
-def test_short_info():
-    assert MacePhaseModifier().get_pipeline_short_info() == "all phases"
-    assert MacePhaseModifier(phases="FCC").get_pipeline_short_info(None, x=1) == "FCC"
 
 
 # ---------------------------------------------------------------- evaluation

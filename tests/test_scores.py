@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from ovito_mace_phase.chosen_scores import best_of
 from ovito_mace_phase.classification import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
 from ovito_mace_phase.confidence import Calibration, label
 from ovito_mace_phase.errors import InputError
 from ovito_mace_phase.frame import make_frame
+from ovito_mace_phase.local_prior import N_RIVALS
 from ovito_mace_phase.network.kernels import log_sums
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.score_cache import ScoreCache, content_key
@@ -85,6 +87,51 @@ def test_only_some_phases(logits):
     )
     with pytest.raises(InputError, match="kept for other phases"):
         compact.restricted([0, 1])
+
+
+def test_some_columns_answer_like_a_copy_of_them(logits, rng):
+    full = kept(logits, full=True)
+    considered = np.sort(rng.choice(len(PHASES), len(PHASES) - 3, replace=False))
+    some = full.restricted(considered)
+    copied = np.ascontiguousarray(logits[:, considered])
+    floors = Calibration(temperature=1.3, log_density=float(np.median(np.logaddexp.reduce(copied, axis=1))))
+    for weights in (None, rng.uniform(0.1, 1.0, len(considered))):
+        for one, other in zip(
+            some.labels(floors, weights, 0.3, 0), label(copied, floors, weights, 0.3, 0), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(some.logits, copied)
+    np.testing.assert_array_equal(some.sample(), copied[:: stride_of(len(copied))])
+    key = PHASES[considered[1]].key
+    np.testing.assert_array_equal(some.column(key), copied[:, 1])
+    assert [phase.key for phase in some.restricted([1, 0]).phases] == [key, PHASES[considered[0]].key]
+    left = PHASES[next(k for k in range(len(PHASES)) if k not in considered)].key
+    with pytest.raises(InputError, match=left):
+        some.column(left)
+
+
+@pytest.mark.parametrize("n_left_out", [0, 2, 20, len(PHASES) - 10])
+def test_best_among_some_columns(logits, rng, n_left_out):
+    """Few or many left out, the commonest of them or not: as if the others had never been there."""
+    wins = logits.argmax(axis=1)
+    left_out = rng.choice(len(PHASES), n_left_out, replace=False)
+    if n_left_out:
+        left_out[0] = wins[0]
+    chosen = np.setdiff1d(np.arange(len(PHASES)), left_out)
+    found = best_of(kept(logits, full=True), chosen, 1.7)
+    copied = np.ascontiguousarray(logits[:, chosen])
+    order = np.argsort(-copied, axis=1)[:, :N_RIVALS]
+    np.testing.assert_array_equal(found.best, np.take_along_axis(copied, order, axis=1))
+    np.testing.assert_array_equal(np.take_along_axis(copied, found.best_columns.astype(int), axis=1), found.best)
+    np.testing.assert_allclose(found.log_density, logsumexp(copied, axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.log_norm, logsumexp(copied / 1.7, axis=1), rtol=1e-4, atol=1e-4)
+
+
+def test_memory_of_a_choice_counts(logits):
+    full = kept(logits, full=True)
+    before, some = full.nbytes, full.restricted([0, 1, 2, 3, 4])
+    some.best.append(best_of(full, some.chosen, 1.7))
+    assert full.nbytes == before + some.extra_bytes > before
 
 
 def test_sample_for_the_prior(rng):

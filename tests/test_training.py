@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from labelled_file import write_labelled
 
 from ovito_mace_phase.confidence import Calibration, label, posterior
 from ovito_mace_phase.engine.evaluator import make_evaluator
@@ -24,8 +25,16 @@ from ovito_mace_phase.training.noise import correlated, white
 from ovito_mace_phase.training.sampler import SampleLaw, draw, supercell
 from ovito_mace_phase.training.scores import expected_calibration_error
 from ovito_mace_phase.training.shards import Shard, ShardLaw, ShardMaker
-from ovito_mace_phase.training.source import random_alloy
-from ovito_mace_phase.training.structures import cell_rows, load_labelled, part_of, reference_structures, split
+from ovito_mace_phase.training.source import SampleSource, random_alloy
+from ovito_mace_phase.training.structures import (
+    cell_rows,
+    load_labelled,
+    load_unlisted,
+    part_of,
+    reference_structures,
+    split,
+    split_seed,
+)
 from ovito_mace_phase.training.whitening import fit_whitening, fold
 
 PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT", "CUBIC_DIAMOND", "L1_2"})
@@ -40,23 +49,7 @@ def network():
 @pytest.fixture
 def labelled(tmp_path, rng):
     """A small npz in the format of the labelled structures, with every reference cell decorated twenty times."""
-    rows = {name: [] for name in ("ids", "label", "d", "cell", "natoms", "Z", "frac")}
-    for k in range(20):
-        for phase in PHASES[1:]:
-            reference = phase.reference
-            lengths = np.linalg.norm(reference.cell, axis=1)
-            unit = reference.cell / lengths[:, None]
-            angles = [np.degrees(np.arccos(unit[i] @ unit[j])) for i, j in ((1, 2), (0, 2), (0, 1))]
-            rows["ids"].append(f"x-{k}-{phase.key}")
-            rows["label"].append(phase.aflow)
-            rows["d"].append(0.01)
-            rows["cell"].append([*lengths, *angles])
-            rows["natoms"].append(len(reference.species))
-            rows["Z"].extend(rng.permutation(80)[:5][reference.species] + 1)
-            rows["frac"].extend(reference.fractional)
-    path = tmp_path / "labelled.npz"
-    np.savez(path, **{name: np.array(values) for name, values in rows.items()})
-    return path
+    return write_labelled(tmp_path / "labelled.npz", PHASES[1:], rng)
 
 
 def test_structures_and_split(labelled):
@@ -69,6 +62,25 @@ def test_structures_and_split(labelled):
     assert not systems["train"] & systems["validation"]
     assert {s.phase for s in parts["train"]} == {1, 2, 3, 4}
     assert part_of("Cl-Na", 3) == part_of("Cl-Na", 3)
+
+
+def test_prototypes_that_are_no_phase_are_split_whole(labelled):
+    """With some phases left out of the table, their structures are crystals of no phase."""
+    few = tuple(phase for phase in PHASES if phase.key != "ROCKSALT")
+    kinds = load_unlisted(labelled, few, seed=0)
+    found = [one for part in kinds.values() for kind in part for one in kind]
+    everything = load_labelled(labelled, PHASES)
+    column = [phase.key for phase in PHASES].index("ROCKSALT")
+    expected = {one.source for one in everything if one.phase == column}
+    assert expected
+    assert {one.source for one in found} == expected
+    assert {one.phase for one in found} == {0}
+    assert sum(bool(part) for part in kinds.values()) == 1  # one prototype, hence one part
+    assert not any(load_unlisted(labelled, PHASES, seed=0).values())
+    source = SampleSource(few, load_labelled(labelled, few), [], 6, unlisted=[found])
+    sample, label = source.other_crystal(SampleLaw(), np.random.default_rng(0))
+    assert label == 0
+    assert np.isfinite(sample.displacement).all()
 
 
 def test_orphans_train_on_their_reference(labelled):
@@ -155,7 +167,7 @@ def test_shattered_crystals_keep_composition_and_distance(rng):
 
 def test_random_alloy_keeps_the_sites(rng):
     structure = reference_structures(PHASES, [])[0]
-    alloy = random_alloy(structure, rng)
+    alloy = random_alloy(structure, rng, 3)
     assert len(np.unique(alloy.species)) > 1
     assert alloy.phase == structure.phase
 
@@ -286,3 +298,10 @@ def test_calibration_error():
     confidence = np.full(1000, 0.8, dtype=np.float32)
     assert expected_calibration_error(confidence, np.arange(1000) < 800) == pytest.approx(0.0, abs=1e-6)
     assert expected_calibration_error(confidence, np.arange(1000) < 300) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_the_split_of_a_model_is_told_by_its_card():
+    assert split_seed({"training": {"split_seed": 3, "settings": {"seed": 5}}}) == 3
+    assert split_seed({"training": {"settings": {"seed": 5}}}) == 5
+    assert split_seed({"training": {"split_seed": 0, "settings": {"training": {"seed": 11}}}}) == 0
+    assert split_seed({}) == 0

@@ -202,3 +202,13 @@ def test_wrong_shape(model: Path, name: str) -> None:
     rewrite(model, found)
     with pytest.raises(ModelFileError, match=r"has shape .*, expected"):
         load_model(model)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none(model: Path, value: float) -> None:
+    found, _ = load_model(model)
+    found["layers.0.skip"] = found["layers.0.skip"].copy()
+    found["layers.0.skip"].flat[3] = value
+    rewrite(model, found)
+    with pytest.raises(ModelFileError, match=r"'layers.0.skip' holds 1 numbers that are NaN or infinite"):
+        load_model(model)

@@ -1,0 +1,113 @@
+"""The class branch trained on features of a finished network: a tiny network, two phases."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
+
+from ovito_mace_phase.engine.evaluator import make_evaluator
+from ovito_mace_phase.training.end_to_end import with_density
+from ovito_mace_phase.training.refit import RefitSettings, fit_directions, refit_classes
+from ovito_mace_phase.training.sampler import SampleLaw
+from ovito_mace_phase.training.shards import chosen_rows, rows_of
+
+SETTINGS = RefitSettings(n_parts=3, n_samples=30, keep=16, passes=6, batch=128, first_rate=1e-2, rate=1e-2)
+
+
+def labelled_rows(evaluator, samples, keep, rng):
+    found = rows_of(evaluator, samples, keep, rng, 0, np.float32)
+    return found["features"], found["label"].astype(np.int64)
+
+
+@pytest.fixture
+def whole(head):  # noqa: F811
+    one = with_density(head, 8)
+    torch.nn.init.normal_(one.density_last.weight)
+    return one.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def draw(source):  # noqa: F811
+    law = SampleLaw(sigma=(0.0, 0.1), hot_share=0.0)  # phases that a network drawn at random can tell apart
+    return lambda rng: source.draw(int(rng.integers(1, len(PHASES))), law, 0.0, rng)
+
+
+def scale_features(evaluator, head, draw, rng):  # noqa: F811
+    features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(20)], 50, rng)
+    head.mean.copy_(torch.from_numpy(features.mean(0)))
+    head.scale.copy_(torch.from_numpy(features.std(0) + 1e-3))
+
+
+def loss(evaluator, head, draw):  # noqa: F811
+    """Of the first samples that it learns from: what so few say of others depends on the network drawn."""
+    rng = np.random.default_rng([SETTINGS.seed, 0])
+    features, label = labelled_rows(evaluator, [draw(rng) for _ in range(24)], SETTINGS.keep, rng)
+    with torch.inference_mode():
+        return float(torch.nn.functional.cross_entropy(head(torch.from_numpy(features)), torch.from_numpy(label)))
+
+
+def test_classes_get_better_and_the_density_stays(tensors, whole, draw, tmp_path, rng):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    scale_features(evaluator, whole, draw, rng)
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    seen = []
+    better = refit_classes(evaluator, whole, draw, SETTINGS, tmp_path, seen.append)
+    assert loss(evaluator, better, draw) < 0.5 * loss(evaluator, whole, draw)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+    features = torch.from_numpy(rng.normal(size=(9, 160)).astype(np.float32))
+    density = [torch.logsumexp(one(features), 1) for one in (whole, better)]
+    torch.testing.assert_close(*density)
+    assert {path.name for path in tmp_path.iterdir()} == {f"refit_{k:02d}.npz" for k in range(3)}
+
+
+def test_nothing_learned_is_nothing_changed(tensors, whole, draw, tmp_path):  # noqa: F811
+    """The whitened coordinates and back."""
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    still = dataclasses.replace(SETTINGS, first_rate=0.0, rate=0.0, passes=1)
+    again = refit_classes(evaluator, whole, draw, still, tmp_path)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_parts_that_are_there_are_used(tensors, whole, draw, tmp_path):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    settings = dataclasses.replace(SETTINGS, n_parts=1, n_samples=4, passes=1)
+    first = refit_classes(evaluator, whole, draw, settings, tmp_path)
+
+    path = tmp_path / "refit_00.npz"
+    before = path.stat().st_mtime_ns
+    second = refit_classes(evaluator, whole, draw, settings, tmp_path)
+    assert path.stat().st_mtime_ns == before
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_samples_of_several_phases_give_as_many_rows_of_each(rng):
+    label = np.repeat([3, 7], [90, 10])
+    chosen = chosen_rows(label, 16, rng)
+    assert np.bincount(label[chosen], minlength=8)[[3, 7]].tolist() == [8, 8]
+    assert (np.diff(chosen) > 0).all()
+    assert len(chosen_rows(label, 1000, rng)) == 100
+    assert len(chosen_rows(np.full(50, 2), 16, rng)) == 16
+
+
+def test_rows_have_the_class_of_their_atom(tensors, whole, source, rng):  # noqa: F811
+    sample, _ = source.draw(1, SampleLaw(vacancies=0.0, surfaces=0.0), 0.0, rng)
+    label = np.arange(len(sample.frame)) % 2 + 1
+    found = rows_of(make_evaluator(tensors, CONFIG, whole), [(dataclasses.replace(sample, label=label), 1)], 8, rng, 0)
+    assert np.bincount(found["label"], minlength=3).tolist() == [0, 4, 4]
+
+
+def test_directions_whiten(tensors, whole, draw, rng):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    scale_features(evaluator, whole, draw, rng)
+    matrix = fit_directions(evaluator, whole, draw, SETTINGS, n_rows=400).matrix
+    features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(60)], 16, rng)
+    y = ((torch.from_numpy(features) - whole.mean) / whole.scale) @ matrix
+    assert matrix.shape == (160, 160)
+    assert 0.3 < float(y[:, :8].std()) < 3.0
