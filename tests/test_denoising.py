@@ -353,7 +353,7 @@ def test_distances_in_the_unit_of_the_file(rng):
     (small, names), (large, _) = mean(1.0), mean(10.0)
     assert {"Distance_FCC", "Distance_BCC"} <= names
     assert large == pytest.approx(10 * small, rel=1e-3)
-    assert 0.0 < small < 0.3
+    assert small == pytest.approx(np.sqrt(3) * 0.05, rel=0.25)
 
 
 def test_denoising_then_deleting_defects_in_one_pipeline(rng):

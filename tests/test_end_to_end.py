@@ -18,7 +18,8 @@ from ovito_mace_phase.threads import BlockPool
 from ovito_mace_phase.training import batches, end_to_end
 from ovito_mace_phase.training.background import shaken_melt
 from ovito_mace_phase.training.batches import label_shares, make_batch, moved, noise_weight, rms
-from ovito_mace_phase.training.distance_fit import fit_distances
+from ovito_mace_phase.training.density_floors import density_floors
+from ovito_mace_phase.training.distance_fit import common_line, fit_distances
 from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, wake, with_density
 from ovito_mace_phase.training.fit import calibrate
 from ovito_mace_phase.training.sampler import SampleLaw
@@ -299,13 +300,24 @@ def test_distances_are_fitted_where_the_order_parameter_falls(run, source, rng):
 
     network, head = run.result()
     evaluator = make_evaluator(network, CONFIG, head)
-    fits, floors = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    fits = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    floors = density_floors(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
     assert set(floors) == {"FCC", "ROCKSALT"}
     assert set(fits) <= {"FCC", "ROCKSALT"}
     for best, scale, r_squared in fits.values():
         assert np.isfinite(best)
         assert scale > 0
         assert r_squared <= 1
+
+
+def test_one_distorted_crystal_does_not_tilt_the_line_of_the_others(rng):
+    squared = rng.uniform(0, 0.07, (5, 6))
+    height = 4.0 - 25.0 * squared + rng.normal(0, 0.01, squared.shape)
+    height[rng.integers(5)] = rng.uniform(0, 1) + rng.normal(0, 0.3, 6)
+    best, slope, r_squared = common_line(squared, height)
+    assert best == pytest.approx(4.0, abs=0.05)
+    assert slope == pytest.approx(-25.0, abs=1.5)
+    assert r_squared > 0.99
 
 
 def test_hot_crystals_lower_the_density_floor_of_their_phase():

@@ -1,9 +1,10 @@
-"""What graded noise does to the crystals of each phase: order parameter against distance, and how low the density gets.
+"""What graded noise does to the order parameter of each phase.
 
     l = b_c - d^2 / (2 s_c^2),    l: mean logit of phase c over the atoms of a sample,  d^2: mean squared displacement
 
-One line for each phase through samples of its own crystals. Source: Kwon et al., arXiv:2512.11077. Its density floor is
-the density that the share `rejected` of its atoms falls below at the largest noise.
+Several crystals of the phase, each at all amplitudes of noise, have a line of their own; b_c and s_c are the medians of
+theirs, so that a distorted crystal among them does not tilt the line of the others. R^2 tells how well the common line
+describes the median crystal. Source: Kwon et al., arXiv:2512.11077.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import numpy as np
 import torch
 
 from ovito_mace_phase.engine.evaluator import Evaluator
+from ovito_mace_phase.frame import FloatArray
 from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.phases import Phase
 
-from .sampler import SampleLaw
+from .sampler import SampleLaw, draw
 from .shards import rows_of
 from .source import SampleSource
 from .structures import CrystalStructure
 
 SIGMAS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
 _LEAST_SLOPE = 1e-3
+_LAW = SampleLaw(strain=0.01, jitter=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0)
 
 
 def fit_distances(
@@ -33,10 +36,9 @@ def fit_distances(
     phases: Sequence[Phase],
     structures: Sequence[CrystalStructure],
     rng: np.random.Generator,
-    per_sigma: int = 2,
-    rejected: float = 0.005,
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Return b_c, s_c (network units) and R^2 by key, for the phases whose order parameter falls; and density floors.
+    n_crystals: int = 5,
+) -> dict[str, list[float]]:
+    """Return b_c, s_c (network units) and R^2 by key, for the phases whose order parameter falls with noise.
 
     Parameters
     ----------
@@ -47,28 +49,29 @@ def fit_distances(
         Columns.
     structures : sequence of CrystalStructure
     rng : Generator
-    per_sigma : int
-        Samples at each amplitude of noise.
-    rejected : float
-        Share of the atoms of a phase below its floor at the largest noise.
+    n_crystals : int
+        Crystals of each phase, drawn with repetition; each gets one sample at each amplitude of noise.
     """
     source = SampleSource(phases, structures, [], evaluator.n_carriers)
-    calm = SampleLaw(strain=0.01, jitter=0.03, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0)
-    laws = [dataclasses.replace(calm, sigma=(sigma, sigma)) for sigma in SIGMAS for _ in range(per_sigma)]
-    out, floors = {}, {}
+    laws = [dataclasses.replace(_LAW, sigma=(sigma, sigma)) for sigma in SIGMAS]
+    out = {}
     for phase in source.present:
-        samples = [source.draw(phase, law, 0.0, rng) for law in laws]
+        crystals = [source.structure(phase, 0.0, rng) for _ in range(n_crystals)]
+        samples = [(draw(one, law, evaluator.n_carriers, rng), phase) for one in crystals for law in laws]
         found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
         with torch.inference_mode():
-            logits = head(torch.from_numpy(found["features"]))
-        logit, density = logits[:, phase].double().numpy(), torch.logsumexp(logits, 1).numpy()
-        floors[phases[phase].key] = float(np.quantile(density[found["sigma"] >= 0.99 * SIGMAS[-1]], rejected))
-        count = np.bincount(found["sample"])
-        height = np.bincount(found["sample"], weights=logit) / count
+            logit = head(torch.from_numpy(found["features"]))[:, phase].double().numpy()
+        height = np.bincount(found["sample"], weights=logit) / np.bincount(found["sample"])
         squared = np.array([((s.displacement - s.displacement.mean(0)) ** 2).sum(1).mean() for s, _ in samples])
-        slope, best = np.polyfit(squared, height, 1)
-        rest = height - (best + slope * squared)
+        best, slope, r_squared = common_line(squared.reshape(n_crystals, -1), height.reshape(n_crystals, -1))
         if slope < -_LEAST_SLOPE:
-            r_squared = 1.0 - rest.var() / max(height.var(), 1e-12)
             out[phases[phase].key] = [round(float(x), 5) for x in (best, np.sqrt(-0.5 / slope), r_squared)]
-    return out, floors
+    return out
+
+
+def common_line(squared: FloatArray, height: FloatArray) -> tuple[float, float, float]:
+    """Return offset and slope, medians over rows (n_crystals, n_points), and R^2 of that line, its median over rows."""
+    slopes, offsets = np.transpose([np.polyfit(x, y, 1) for x, y in zip(squared, height, strict=True)])
+    best, slope = float(np.median(offsets)), float(np.median(slopes))
+    rest = ((height - best - slope * squared) ** 2).mean(axis=1)
+    return best, slope, float(np.median(1.0 - rest / np.maximum(height.var(axis=1), 1e-12)))

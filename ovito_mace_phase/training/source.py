@@ -116,7 +116,7 @@ class SampleSource:
         if phase == BACKGROUND:
             return _drawn("the background", lambda: self._background(law, rng)), 0
         return _drawn(
-            self.phases[phase].key, lambda: draw(self._structure(phase, alloy_share, rng), law, self.n_carriers, rng)
+            self.phases[phase].key, lambda: draw(self.structure(phase, alloy_share, rng), law, self.n_carriers, rng)
         ), phase
 
     def snapshot(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
@@ -151,7 +151,8 @@ class SampleSource:
         sample = _drawn("stacking faults", one)
         return sample, int(sample.label[0]) if sample.label is not None else 0
 
-    def _structure(self, phase: int, alloy_share: float, rng: np.random.Generator) -> CrystalStructure:
+    def structure(self, phase: int, alloy_share: float, rng: np.random.Generator) -> CrystalStructure:
+        """Return a crystal of the phase; the share `alloy_share` of those of a simple lattice are random alloys."""
         systems = self._systems[phase]
         group = systems[rng.integers(len(systems))]
         structure = group[rng.integers(len(group))]
@@ -166,7 +167,7 @@ class SampleSource:
         elif kind < _MELTS + _PACKINGS:
             frame = random_packing(rng, int(rng.integers(1, 5)))
         else:
-            frame = shattered(self._structure(int(rng.choice(self.present)), 0.0, rng), rng)
+            frame = shattered(self.structure(int(rng.choice(self.present)), 0.0, rng), rng)
         return to_network_units(frame, law, self.n_carriers, np.inf, rng, displacement)
 
 

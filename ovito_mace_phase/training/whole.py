@@ -23,6 +23,7 @@ from ovito_mace_phase.head import PhaseHead
 from ovito_mace_phase.network.weights import NetworkConfig, load_model, save_model
 from ovito_mace_phase.phases import Phase
 
+from .density_floors import density_floors
 from .distance_fit import fit_distances
 from .end_to_end import EndToEnd, EndToEndSettings
 from .fit import calibrate
@@ -167,10 +168,9 @@ def finish(
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
-    distances, floors = fit_distances(
-        evaluator, head, given.phases, given.structures["train"], rng, rejected=settings.rejected
-    )
-    floors = lowered(floors, given.phases, hot, settings.rejected)
+    known = (evaluator, head, given.phases, given.structures["train"], rng)
+    distances = fit_distances(*known)
+    floors = lowered(density_floors(*known, rejected=settings.rejected), given.phases, hot, settings.rejected)
     calibration = dataclasses.replace(calibration, floors=floors)
     card = dict(start_card) | {
         "name": settings.name,
