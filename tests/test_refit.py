@@ -10,7 +10,8 @@ import torch
 from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
 
 from ovito_mace_phase.engine.evaluator import make_evaluator
-from ovito_mace_phase.training.end_to_end import with_density
+from ovito_mace_phase.training.emphasis import emphasis
+from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, with_density
 from ovito_mace_phase.training.refit import RefitSettings, fit_directions, refit_classes
 from ovito_mace_phase.training.sampler import SampleLaw
 from ovito_mace_phase.training.shards import chosen_rows, rows_of
@@ -111,3 +112,36 @@ def test_directions_whiten(tensors, whole, draw, rng):  # noqa: F811
     y = ((torch.from_numpy(features) - whole.mean) / whole.scale) @ matrix
     assert matrix.shape == (160, 160)
     assert 0.3 < float(y[:, :8].std()) < 3.0
+
+
+def card(**phases):
+    """Return a model card; key=(share right, taken for, share taken for it)."""
+    return {
+        "scores": {
+            "validation": {
+                "per_phase": {
+                    key: {"phase": right, "confused_with": other, "confused": confused}
+                    for key, (right, other, confused) in phases.items()
+                }
+            }
+        }
+    }
+
+
+def test_hard_phases_and_those_they_are_taken_for_get_the_same_emphasis():
+    fcc, rocksalt = (next(k for k, p in enumerate(PHASES) if p.key == key) for key in ("FCC", "ROCKSALT"))
+    found = emphasis(card(FCC=(1.0, None, 0.0), ROCKSALT=(0.25, "FCC", 0.7)), PHASES, 2.0)
+    assert found == {fcc: 2.5, rocksalt: 2.5}
+    assert emphasis(card(FCC=(1.0, None, 0.0), ROCKSALT=(0.5, "OTHER", 0.5)), PHASES, 2.0) == {fcc: 1.0, rocksalt: 2.0}
+    assert emphasis(card(FCC=(0.0, "ROCKSALT", 1.0)), PHASES, 0.0) == {fcc: 1.0, rocksalt: 1.0}
+    assert emphasis({}, PHASES, 2.0) == {}
+
+
+def test_phases_are_drawn_as_often_as_the_emphasis_says(tensors, head, source, rng):  # noqa: F811
+    settings = EndToEndSettings(surplus=1.0, background=0.0, dynamics=0.0, stackings=0.0, unlisted=0.0)
+    run = EndToEnd(tensors, CONFIG, head, source, settings)
+    first, second = source.present
+    run.emphasis = {first: 9.0}
+    labels = np.array([run.draw(rng)[1] for _ in range(200)])
+    assert set(labels) <= {first, second}
+    assert 0.8 < (labels == first).mean() < 0.98

@@ -143,6 +143,7 @@ class EndToEnd:
         device: str = "cpu",
     ) -> None:
         self.source, self.settings, self.step = source, settings, 0
+        self.emphasis: dict[int, float] = {}  # how much oftener phases are drawn, by column
         tensors = wake(tensors, config, np.random.default_rng(settings.seed))
         torch.manual_seed(settings.seed)
         whole = with_density(head, settings.n_density).eval().requires_grad_(True)
@@ -224,6 +225,7 @@ class EndToEnd:
             return source.draw(BACKGROUND, s.law, s.alloy_share, rng)
         present = source.present
         weight = np.array([s.surplus if source.is_common(phase) else 1.0 for phase in present])
+        weight *= [self.emphasis.get(phase, 1.0) for phase in present]
         return source.draw(int(rng.choice(present, p=weight / weight.sum())), s.law, s.alloy_share, rng)
 
     def samples(self, step: int) -> list[tuple[Sample, int]]:

@@ -5,7 +5,8 @@
 
 A sample costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and
 density branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end,
-from (seed, number of the part); parts are files, so that a stopped run goes on and several processes can make them.
+those of phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are
+files, so that a stopped run goes on and several processes can make them.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class RefitSettings:
         Over all rows; rows of a step.
     first_rate, rate : float
         Learning rates of Adam, of the first layer in whitened coordinates and of the others; both fall as a cosine.
+    emphasis : float
+        k of `emphasis.py`; 0: all phases are drawn as in the training end to end.
     seed : int
     """
 
@@ -60,6 +63,7 @@ class RefitSettings:
     batch: int = 4096
     first_rate: float = 1e-4
     rate: float = 3e-4
+    emphasis: float = 2.0
     seed: int = 0
 
 

@@ -25,6 +25,7 @@ from ovito_mace_phase.phases import Phase
 
 from .density_floors import density_floors
 from .distance_fit import fit_distances
+from .emphasis import emphasis
 from .end_to_end import EndToEnd, EndToEndSettings
 from .fit import calibrate
 from .refit import RefitSettings, refit_classes
@@ -139,6 +140,7 @@ def finish(
     config = run.model.config
     evaluator = make_evaluator(network, config, head)
     if settings.refit.n_parts:
+        run.emphasis = emphasis(start_card, given.phases, settings.refit.emphasis)
         head = refit_classes(
             evaluator,
             head,
