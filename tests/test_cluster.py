@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,34 @@ def test_killed_worker_costs_nothing(tmp_path, monkeypatch, cluster):
     one.write_text(source.read_text().replace("\n3 1 ", "\n3 1 nan ", 1))
     with pytest.raises(InputError):
         classify_trajectory(one, tmp_path / "bad", scheduler=cluster.scheduler_address)
+
+
+def test_workers_that_come_late_and_all_leave_at_once(tmp_path, monkeypatch):
+    """As batch jobs do: the first starts after the command, and its time is up before the next one runs."""
+    distributed = pytest.importorskip("distributed")
+    from fake_model import install
+
+    install(monkeypatch)
+    monkeypatch.setenv("FAKE_SECONDS", "0.1")
+    source = long_dump(tmp_path / "run.dump", 10)
+    calm = classify_trajectory(source, tmp_path / "calm")
+    seen = []
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as local:
+        with local.get_client() as client:
+            client.register_plugin(fake_plugin(str(Path(__file__).parent)), name="fake")
+
+        def next_job(record) -> None:
+            seen.append(record.summary.frame)
+            if len(seen) == 4:
+                local.scale(0)
+                threading.Timer(1.0, local.scale, [1]).start()
+
+        threading.Timer(1.0, local.scale, [1]).start()
+        result = classify_trajectory(source, tmp_path / "late", scheduler=local.scheduler_address, progress=next_job)
+    assert sorted(seen) == list(range(10))
+    assert result.frames == calm.frames
 
 
 def test_no_scheduler(monkeypatch):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distributed.diagnostics.plugin import WorkerPlugin
 
 NAME = "ovito-mace-phase"
-"""Of the plugin, the executor and the resource on every worker."""
+"""Of the plugin and the executor on every worker."""
 CONNECT_SECONDS = 30
 _AHEAD = 2
 """Calls per worker that the scheduler holds, so that none waits for the client."""
@@ -71,7 +71,7 @@ class DaskPool:
                 "address that it prints, such as tcp://node:8786"
             ) from error
         self._client.register_plugin(_plugin(distributed, threads, memory, device), name=NAME)
-        self._executor = self._client.get_executor(pure=False, resources={NAME: 1}, retries=0)
+        self._executor = self._client.get_executor(pure=False, retries=0)
 
     def slots(self) -> int:
         """Return two calls for each worker that is there now."""
@@ -117,14 +117,13 @@ def _plugin(distributed: ModuleType, threads: int, memory: str | None, device: s
     """Make what prepares every worker of the cluster, those that join later too."""
 
     class OvitoThread(distributed.WorkerPlugin):  # type: ignore[name-defined]
-        """Gives a worker the thread for OVITO and room for one frame at a time."""
+        """Gives a worker the thread for OVITO."""
 
         async def setup(self, worker: Worker) -> None:
             host = worker.address.rpartition(":")[0]
             beside = sum(1 for other in await _addresses(worker) if other.rpartition(":")[0] == host)
             prepare_worker(threads or worker.state.nthreads, memory, max(1, beside), device)
             worker.executors[NAME] = ovito_thread()
-            await worker.set_resources(**{NAME: 1})
 
     return OvitoThread()
 
