@@ -1,12 +1,13 @@
 """The class branch once more, on features of the finished network: many more samples than a step end to end can see.
 
     z = W_3 silu(W_2 silu(C y + b_1) + b_2) + b_3,      y = M^T (f - mean) / scale,      W_1 = C M^T
-    loss = mean over atoms of  -log softmax(z)_label
+    loss = mean over atoms of  -log softmax(z)_label,      W = mean over the steps of what Adam went through
 
-A sample costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and
-density branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end,
-those of phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are
-files, so that a stopped run goes on and several processes can make them.
+The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what all share. A sample
+costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and density
+branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end, those of
+phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are files, so that
+a stopped run goes on and several processes can make them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from ovito_mace_phase.engine.evaluator import Evaluator
 from ovito_mace_phase.head import PhaseHead
@@ -50,7 +51,9 @@ class RefitSettings:
     passes, batch : int
         Over all rows; rows of a step.
     first_rate, rate : float
-        Learning rates of Adam, of the first layer in whitened coordinates and of the others; both fall as a cosine.
+        Learning rates of Adam, of the first layer in whitened coordinates and of the others; constant.
+    averaged : float
+        Share of the steps, the last ones, whose weights are averaged.
     emphasis : float
         k of `emphasis.py`; 0: all phases are drawn as in the training end to end.
     seed : int
@@ -61,8 +64,9 @@ class RefitSettings:
     keep: int = 32
     passes: int = 1
     batch: int = 4096
-    first_rate: float = 1e-4
-    rate: float = 3e-4
+    first_rate: float = 3e-4
+    rate: float = 1e-3
+    averaged: float = 0.9
     emphasis: float = 2.0
     seed: int = 0
 
@@ -149,9 +153,9 @@ def fit_classes(
     )
     n_rows = [len(Shard.load(path).label) for path in parts]
     total = settings.passes * sum(-(-n // settings.batch) for n in n_rows)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 20) * 0.5 * (1.0 + math.cos(math.pi * step / max(1, total)))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
+    mean = AveragedModel(nn.ParameterList([core, *rest]))
+    first = int((1.0 - settings.averaged) * total)
     losses: list[float] = []
     for features, label in _rounds(parts, settings):
         y = torch.from_numpy(features).float()
@@ -161,12 +165,16 @@ def fit_classes(
         loss.backward()
         optimizer.step()
         schedule.step()
+        if len(losses) >= first:
+            mean.update_parameters(nn.ParameterList([core, *rest]))
         losses.append(float(loss.detach()))
         if len(losses) % 50 == 0:
             log.info("refit, step %d of %d: label loss %.4f", len(losses), total, np.mean(losses[-50:]))
         if progress is not None:
             progress(0.6 + 0.4 * len(losses) / total)
     with torch.no_grad():
+        for own, averaged in zip([core, *rest], mean.module, strict=True):
+            own.copy_(averaged)
         whole.first.weight.copy_((core.double() @ matrix.double().T).float())
     return whole.eval().requires_grad_(False)
 
