@@ -173,7 +173,7 @@ def fit_classes(
         if progress is not None:
             progress(0.6 + 0.4 * len(losses) / total)
     with torch.no_grad():
-        for own, averaged in zip([core, *rest], mean.module, strict=True):
+        for own, averaged in zip([core, *rest], mean.module.parameters(), strict=True):
             own.copy_(averaged)
         whole.first.weight.copy_((core.double() @ matrix.double().T).float())
     return whole.eval().requires_grad_(False)
