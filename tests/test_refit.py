@@ -12,9 +12,9 @@ from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 
 from ovito_mace_phase.engine.evaluator import make_evaluator
 from ovito_mace_phase.training.emphasis import emphasis
 from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, with_density
-from ovito_mace_phase.training.refit import RefitSettings, fit_directions, refit_classes
+from ovito_mace_phase.training.refit import RefitSettings, fit_directions, refit_classes, surplus
 from ovito_mace_phase.training.sampler import SampleLaw
-from ovito_mace_phase.training.shards import chosen_rows, rows_of
+from ovito_mace_phase.training.shards import Shard, chosen_rows, rows_of
 
 SETTINGS = RefitSettings(n_parts=3, n_samples=30, keep=16, passes=6, batch=128, first_rate=1e-2, rate=1e-2)
 
@@ -69,7 +69,7 @@ def test_classes_get_better_and_the_density_stays(tensors, whole, draw, tmp_path
 def test_nothing_learned_is_nothing_changed(tensors, whole, draw, tmp_path):  # noqa: F811
     """The whitened coordinates and back."""
     evaluator = make_evaluator(tensors, CONFIG, whole)
-    still = dataclasses.replace(SETTINGS, first_rate=0.0, rate=0.0, passes=1)
+    still = dataclasses.replace(SETTINGS, first_rate=0.0, rate=0.0, passes=1, levelled=0.0)
     again = refit_classes(evaluator, whole, draw, still, tmp_path)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
@@ -86,6 +86,15 @@ def test_parts_that_are_there_are_used(tensors, whole, draw, tmp_path):  # noqa:
     assert path.stat().st_mtime_ns == before
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_phases_drawn_more_often_lose_a_share_of_what_that_gave_them(tmp_path):
+    label = np.repeat(np.int16([0, 1, 2, 4]), [500, 10, 20, 40])
+    rows = np.zeros((len(label), 3), dtype=np.float16)
+    values = {field.name: np.zeros(len(label), dtype=np.float32) for field in dataclasses.fields(Shard)}
+    Shard(**(values | {"features": rows, "label": label})).save(tmp_path / "part.npz")
+    found = surplus([tmp_path / "part.npz", tmp_path / "part.npz"], 5)
+    np.testing.assert_allclose(found, np.log([1.0, 0.5, 1.0, 1.0, 2.0]), atol=1e-6)
 
 
 def test_samples_of_several_phases_give_as_many_rows_of_each(rng):

@@ -2,12 +2,14 @@
 
     z = W_3 silu(W_2 silu(C y + b_1) + b_2) + b_3,      y = M^T (f - mean) / scale,      W_1 = C M^T
     loss = mean over atoms of  -log softmax(z)_label,      W = mean over the steps of what Adam went through
+    b_3,c <- b_3,c - t log(n_c / median n),  c other than Other,      n_c = rows of phase c
 
-The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what all share. A sample
-costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and density
-branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end, those of
-phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are files, so that
-a stopped run goes on and several processes can make them.
+The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what all share. Phases
+drawn more often became likelier answers; t takes a part of that back (Menon et al., ICLR 2021: logit adjustment). A
+sample costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and
+density branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end,
+those of phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are
+files, so that a stopped run goes on and several processes can make them.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class RefitSettings:
         Learning rates of Adam, of the first layer in whitened coordinates and of the others; constant.
     averaged : float
         Share of the steps, the last ones, whose weights are averaged.
+    levelled : float
+        t.
     emphasis : float
         k of `emphasis.py`; 0: all phases are drawn as in the training end to end.
     seed : int
@@ -67,6 +71,7 @@ class RefitSettings:
     first_rate: float = 3e-4
     rate: float = 1e-3
     averaged: float = 0.9
+    levelled: float = 0.4
     emphasis: float = 2.0
     seed: int = 0
 
@@ -176,7 +181,17 @@ def fit_classes(
         for own, averaged in zip([core, *rest], mean.module.parameters(), strict=True):
             own.copy_(averaged)
         whole.first.weight.copy_((core.double() @ matrix.double().T).float())
+        whole.last.bias.sub_(settings.levelled * surplus(parts, len(whole.last.bias)))
     return whole.eval().requires_grad_(False)
+
+
+def surplus(parts: Sequence[Path], n_phases: int) -> torch.Tensor:
+    """Return log(n_c / median n) by phase (n_phases,), 0 for Other and phases that are not there."""
+    n_rows = np.sum([np.bincount(Shard.load(path).label, minlength=n_phases) for path in parts], axis=0)
+    there = (n_rows > 0) & (np.arange(n_phases) > 0)
+    found = np.zeros(n_phases, dtype=np.float32)
+    found[there] = np.log(n_rows[there] / np.median(n_rows[there]))
+    return torch.from_numpy(found)
 
 
 def _rounds(
