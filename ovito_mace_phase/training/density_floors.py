@@ -2,7 +2,8 @@
 
     floor_c = the quantile of logsumexp_c l that the share `rejected` of the atoms of phase c fall below at sigma 0.15 A
 
-Two samples of each phase, slightly strained; `whole.lowered` leaves a margin below.
+Some samples of each phase, slightly strained, more of the common ones; a quarter of those of fcc, bcc and hcp are
+random alloys. `whole.lowered` leaves a margin below.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .source import SampleSource
 from .structures import CrystalStructure
 
 SIGMA = 0.15
+_ALLOYS = 0.25
 _LAW = SampleLaw(
     sigma=(SIGMA, SIGMA), strain=0.01, jitter=0.03, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0
 )
@@ -33,7 +35,8 @@ def density_floors(
     phases: Sequence[Phase],
     structures: Sequence[CrystalStructure],
     rng: np.random.Generator,
-    per_phase: int = 2,
+    per_phase: int = 4,
+    per_common: int = 24,
     rejected: float = 0.005,
 ) -> dict[str, float]:
     """Return floor_c by key.
@@ -42,15 +45,16 @@ def density_floors(
     ----------
     evaluator, head, phases, structures, rng
         See `distance_fit.fit_distances`.
-    per_phase : int
-        Samples of each phase.
+    per_phase, per_common : int
+        Samples of each phase; of those of `source.COMMON`.
     rejected : float
         Share of the atoms below the floor.
     """
     source = SampleSource(phases, structures, [], evaluator.n_carriers)
     floors = {}
     for phase in source.present:
-        samples = [source.draw(phase, _LAW, 0.0, rng) for _ in range(per_phase)]
+        n_samples = per_common if source.is_common(phase) else per_phase
+        samples = [source.draw(phase, _LAW, _ALLOYS, rng) for _ in range(n_samples)]
         found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
         with torch.inference_mode():
             density = torch.logsumexp(head(torch.from_numpy(found["features"])), 1).numpy()
