@@ -10,7 +10,7 @@ import torch
 from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
 
 from ovito_mace_phase.engine.evaluator import make_evaluator
-from ovito_mace_phase.training.emphasis import emphasis
+from ovito_mace_phase.training.emphasis import RARER, as_rare_as_met, emphasis
 from ovito_mace_phase.training.end_to_end import EndToEnd, EndToEndSettings, with_density
 from ovito_mace_phase.training.refit import RefitSettings, fit_directions, refit_classes, surplus
 from ovito_mace_phase.training.sampler import SampleLaw
@@ -144,6 +144,18 @@ def test_hard_phases_and_those_they_are_taken_for_get_the_same_emphasis():
     assert emphasis(card(FCC=(1.0, None, 0.0), ROCKSALT=(0.5, "OTHER", 0.5)), PHASES, 2.0) == {fcc: 1.0, rocksalt: 2.0}
     assert emphasis(card(FCC=(0.0, "ROCKSALT", 1.0)), PHASES, 0.0) == {fcc: 1.0, rocksalt: 1.0}
     assert emphasis({}, PHASES, 2.0) == {}
+
+
+def test_phases_that_faults_look_like_are_less_likely(whole, monkeypatch, rng):
+    monkeypatch.setitem(RARER, "ROCKSALT", 1.5)
+    rocksalt = next(k for k, phase in enumerate(PHASES) if phase.key == "ROCKSALT")
+    features = torch.from_numpy(rng.normal(size=(5, 160)).astype(np.float32))
+    before, after = (torch.log_softmax(one(features), 1) for one in (whole, as_rare_as_met(whole, PHASES)))
+    odds = (after - before)[:, rocksalt] - (after - before)[:, 0]
+    torch.testing.assert_close(odds, torch.full((5,), -1.5))
+    torch.testing.assert_close(
+        torch.logsumexp(whole(features), 1), torch.logsumexp(as_rare_as_met(whole, PHASES)(features), 1)
+    )
 
 
 def test_phases_are_drawn_as_often_as_the_emphasis_says(tensors, head, source, rng):  # noqa: F811

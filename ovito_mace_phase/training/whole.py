@@ -25,7 +25,7 @@ from ovito_mace_phase.phases import Phase
 
 from .density_floors import density_floors
 from .distance_fit import fit_distances
-from .emphasis import emphasis
+from .emphasis import as_rare_as_met, emphasis
 from .end_to_end import EndToEnd, EndToEndSettings
 from .fit import calibrate
 from .refit import RefitSettings, refit_classes
@@ -149,6 +149,7 @@ def finish(
             folder / "refit",
             lambda done: progress("classes once more", done),
         )
+        head = as_rare_as_met(head, given.phases)
         evaluator = make_evaluator(network, config, head)
     rng = np.random.default_rng([settings.training.seed, 1])
     plain = dataclasses.replace(
