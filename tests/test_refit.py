@@ -95,6 +95,8 @@ def test_phases_drawn_more_often_lose_a_share_of_what_that_gave_them(tmp_path):
     Shard(**(values | {"features": rows, "label": label})).save(tmp_path / "part.npz")
     found = surplus([tmp_path / "part.npz", tmp_path / "part.npz"], 5)
     np.testing.assert_allclose(found, np.log([1.0, 0.5, 1.0, 1.0, 2.0]), atol=1e-6)
+    found = surplus([tmp_path / "part.npz"], 5, [1, 4])
+    np.testing.assert_allclose(found, np.log([1.0, 0.4, 1.0, 1.0, 1.6]), atol=1e-6)
 
 
 def test_samples_of_several_phases_give_as_many_rows_of_each(rng):

@@ -2,14 +2,15 @@
 
     z = W_3 silu(W_2 silu(C y + b_1) + b_2) + b_3,      y = M^T (f - mean) / scale,      W_1 = C M^T
     loss = mean over atoms of  -log softmax(z)_label,      W = mean over the steps of what Adam went through
-    b_3,c <- b_3,c - t log(n_c / median n),  c other than Other,      n_c = rows of phase c
+    b_3,c <- b_3,c - t log(n_c / median n of its kind),  c other than Other,      n_c = rows of phase c
 
 The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what all share. Phases
-drawn more often became likelier answers; t takes a part of that back (Menon et al., ICLR 2021: logit adjustment). A
-sample costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and
-density branch stay as they are, so that denoising does not change. Samples are drawn as in the training end to end,
-those of phases that are hard to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are
-files, so that a stopped run goes on and several processes can make them.
+drawn more often became likelier answers; t takes a part of that back (Menon et al., ICLR 2021: logit adjustment), among
+the common phases and among the others, so that the common ones stay the likelier answers. A sample costs one evaluation
+of the network here, and five with its score and the gradient by the weights. Network and density branch stay as they
+are, so that denoising does not change. Samples are drawn as in the training end to end, those of phases that are hard
+to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are files, so that a stopped run goes
+on and several processes can make them.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def refit_classes(
     settings: RefitSettings,
     folder: Path,
     progress: Callable[[float], None] | None = None,
+    common: Sequence[int] = (),
 ) -> PhaseHead:
     """Return the head with its class branch trained on; of kind "mlp".
 
@@ -97,6 +99,8 @@ def refit_classes(
         Where parts are kept, about 500 MB each; those that are there are used.
     progress : callable, optional
         Called with the fraction done.
+    common : sequence of int
+        Columns of the common phases.
     """
     whitening = fit_directions(evaluator, head, draw, settings)
     parts = []
@@ -104,7 +108,7 @@ def refit_classes(
         parts.append(part(evaluator, whitening, draw, settings, number, folder))
         if progress is not None:
             progress(0.6 * (number + 1) / settings.n_parts)
-    return fit_classes(head, whitening, parts, settings, progress)
+    return fit_classes(head, whitening, parts, settings, progress, common)
 
 
 def fit_directions(
@@ -147,8 +151,9 @@ def fit_classes(
     parts: Sequence[Path],
     settings: RefitSettings,
     progress: Callable[[float], None] | None = None,
+    common: Sequence[int] = (),
 ) -> PhaseHead:
-    """Train the class branch on the rows of the parts."""
+    """Train the class branch on the rows of the parts; `common`: columns of the common phases."""
     torch.manual_seed(settings.seed)
     whole, matrix = copy.deepcopy(head).requires_grad_(True), whitening.matrix
     core = nn.Parameter(torch.linalg.solve(matrix.double(), head.first.weight.double().T).T.float())
@@ -181,16 +186,19 @@ def fit_classes(
         for own, averaged in zip([core, *rest], mean.module.parameters(), strict=True):
             own.copy_(averaged)
         whole.first.weight.copy_((core.double() @ matrix.double().T).float())
-        whole.last.bias.sub_(settings.levelled * surplus(parts, len(whole.last.bias)))
+        whole.last.bias.sub_(settings.levelled * surplus(parts, len(whole.last.bias), common))
     return whole.eval().requires_grad_(False)
 
 
-def surplus(parts: Sequence[Path], n_phases: int) -> torch.Tensor:
-    """Return log(n_c / median n) by phase (n_phases,), 0 for Other and phases that are not there."""
+def surplus(parts: Sequence[Path], n_phases: int, common: Sequence[int] = ()) -> torch.Tensor:
+    """Return log(n_c / median n of its kind) by phase (n_phases,), 0 for Other and phases that are not there."""
     n_rows = np.sum([np.bincount(Shard.load(path).label, minlength=n_phases) for path in parts], axis=0)
     there = (n_rows > 0) & (np.arange(n_phases) > 0)
+    is_common = np.isin(np.arange(n_phases), common)
     found = np.zeros(n_phases, dtype=np.float32)
-    found[there] = np.log(n_rows[there] / np.median(n_rows[there]))
+    for kind in (there & is_common, there & ~is_common):
+        if kind.any():
+            found[kind] = np.log(n_rows[kind] / np.median(n_rows[kind]))
     return torch.from_numpy(found)
 
 

@@ -148,6 +148,7 @@ def finish(
             settings.refit,
             folder / "refit",
             lambda done: progress("classes once more", done),
+            [column for column in range(len(given.phases)) if run.source.is_common(column)],
         )
         head = as_rare_as_met(head, given.phases)
         evaluator = make_evaluator(network, config, head)
