@@ -142,7 +142,7 @@ def test_correlated_noise_moves_neighbours_together(rng):
     share = {}
     for kind in (white, correlated):
         along = []
-        for _ in range(20):
+        for _ in range(80):
             move = kind(fractional @ cell, cell, 0.1, rng)
             along.append((np.sum(move[edges.centre] * direction, 1), np.sum(move[edges.neighbour] * direction, 1)))
         first, second = np.concatenate(along, axis=1)
