@@ -188,7 +188,7 @@ def with_elements(
 @click.option("--backbone", type=click.Path(path_type=Path), required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 def main(data: Path, backbone: Path, output: Path) -> None:
-    """Train all variants, print and write their scores; about a quarter of an hour on two cores."""
+    """Train all variants, print and write their scores; about half an hour on two cores."""
     output.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output / "ablation.log", level=logging.INFO, format="%(asctime)s %(message)s")
     sources = Sources(data=data, backbone=backbone)
