@@ -22,11 +22,6 @@ def fake(monkeypatch):
     return install(monkeypatch)
 
 
-@pytest.fixture
-def no_rendering(monkeypatch):
-    monkeypatch.setattr(picture, "render_folder", lambda *args: "switched off")
-
-
 def test_one_frame(tmp_path, capsys, no_rendering):
     out = tmp_path / "out"
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 0

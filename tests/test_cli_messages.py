@@ -14,17 +14,12 @@ from command_line import dump, rows, run
 from fake_model import install
 from ovito.io import import_file
 
-from ovito_mace_phase.cli import COMMANDS, picture
+from ovito_mace_phase.cli import COMMANDS
 
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch):
     return install(monkeypatch)
-
-
-@pytest.fixture
-def no_rendering(monkeypatch):
-    monkeypatch.setattr(picture, "render_folder", lambda *args: "switched off")
 
 
 def test_help_is_quick_and_complete():

@@ -56,7 +56,7 @@ class RefitSettings:
     first_rate, rate : float
         Learning rates of Adam, of the first layer in whitened coordinates and of the others; constant.
     averaged : float
-        Share of the steps, the last ones, whose weights are averaged.
+        Share of the steps, the last ones, whose weights are averaged; 0: the last step alone.
     levelled : float
         t.
     emphasis : float
@@ -161,11 +161,11 @@ def fit_classes(
     optimizer = torch.optim.Adam(
         [{"params": [core], "lr": settings.first_rate}, {"params": rest, "lr": settings.rate}], betas=(0.9, 0.99)
     )
-    n_rows = [len(Shard.load(path).label) for path in parts]
-    total = settings.passes * sum(-(-n // settings.batch) for n in n_rows)
+    labels = [Shard.labels(path) for path in parts]
+    total = settings.passes * sum(-(-len(label) // settings.batch) for label in labels)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
     mean = AveragedModel(nn.ParameterList([core, *rest]))
-    first = int((1.0 - settings.averaged) * total)
+    first = min(total - 1, int((1.0 - settings.averaged) * total))
     losses: list[float] = []
     for features, label in _rounds(parts, settings):
         y = torch.from_numpy(features).float()
@@ -186,13 +186,13 @@ def fit_classes(
         for own, averaged in zip([core, *rest], mean.module.parameters(), strict=True):
             own.copy_(averaged)
         whole.first.weight.copy_((core.double() @ matrix.double().T).float())
-        whole.last.bias.sub_(settings.levelled * surplus(parts, len(whole.last.bias), common))
+        whole.last.bias.sub_(settings.levelled * surplus(np.concatenate(labels), len(whole.last.bias), common))
     return whole.eval().requires_grad_(False)
 
 
-def surplus(parts: Sequence[Path], n_phases: int, common: Sequence[int] = ()) -> torch.Tensor:
+def surplus(label: npt.NDArray[np.int16], n_phases: int, common: Sequence[int] = ()) -> torch.Tensor:
     """Return log(n_c / median n of its kind) by phase (n_phases,), 0 for Other and phases that are not there."""
-    n_rows = np.sum([np.bincount(Shard.load(path).label, minlength=n_phases) for path in parts], axis=0)
+    n_rows = np.bincount(label, minlength=n_phases)
     there = (n_rows > 0) & (np.arange(n_phases) > 0)
     is_common = np.isin(np.arange(n_phases), common)
     found = np.zeros(n_phases, dtype=np.float32)

@@ -78,6 +78,12 @@ class Shard:
         with np.load(path) as archive:
             return cls(**{field.name: archive[field.name] for field in dataclasses.fields(cls)})
 
+    @staticmethod
+    def labels(path: Path) -> npt.NDArray[np.int16]:
+        """Read the labels alone, without the features."""
+        with np.load(path) as archive:
+            return np.asarray(archive["label"], dtype=np.int16)
+
 
 class ShardMaker:
     """Draws shards.
