@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classification import PhaseResult, classify
-    from .engine.memory import set_memory
-    from .model import PhaseModel
-    from .modifier import MacePhaseModifier
-    from .ovito_trajectory import classify_trajectory
-    from .phases import Phase, phase_table
-    from .threads import set_threads
+    from ovito_mace_phase.classification.classify import PhaseResult, classify
+    from ovito_mace_phase.model.phase_model import PhaseModel
+    from ovito_mace_phase.phases import Phase, phase_table
+    from ovito_mace_phase.plugin.modifier import MacePhaseModifier
+    from ovito_mace_phase.runtime.memory import set_memory
+    from ovito_mace_phase.runtime.threads import set_threads
+    from ovito_mace_phase.trajectory.api import classify_trajectory
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MacePhaseModifier": "modifier",
+    "MacePhaseModifier": "plugin.modifier",
     "Phase": "phases",
-    "PhaseModel": "model",
-    "PhaseResult": "classification",
-    "classify": "classification",
-    "classify_trajectory": "ovito_trajectory",
+    "PhaseModel": "model.phase_model",
+    "PhaseResult": "classification.classify",
+    "classify": "classification.classify",
+    "classify_trajectory": "trajectory.api",
     "phase_table": "phases",
-    "set_memory": "engine.memory",
-    "set_threads": "threads",
+    "set_memory": "runtime.memory",
+    "set_threads": "runtime.threads",
 }
 
 

@@ -2,7 +2,7 @@
 
     python sample_dumps/make_ices.py [KEY ...] -o DIR
 
-Proton orders are those of the training part (`ovito_mace_phase/training/ices.py`), so that test frames have others.
+Proton orders are those of the training part (`ovito_mace_phase/lab/data/ices.py`), so that test frames have others.
 Every snapshot is one `.npz` file with the fields of `make_melts.py` and phase. An ice whose oxygens have left their
 sites by more than a quarter of the distance of neighbours, rms, is reported and left out.
 """
@@ -18,7 +18,7 @@ import water_md
 from ase import Atoms
 from make_melts import save
 
-from ovito_mace_phase.phases.build_ices import ICES
+from ovito_mace_phase.lab.phase_table.ices import ICES
 
 _LOG = logging.getLogger(__name__)
 _LOW_PRESSURE = {

@@ -19,6 +19,6 @@ def rng(request):
 @pytest.fixture
 def no_rendering(monkeypatch):
     """Pictures drawn flat, which takes no renderer."""
-    from ovito_mace_phase.cli import picture
+    from ovito_mace_phase.trajectory import picture
 
     monkeypatch.setattr(picture, "render_folder", lambda *args: "switched off")

@@ -277,9 +277,9 @@ def modifier_parameters() -> str:
     from sphinx.pycode import ModuleAnalyzer
 
     from ovito_mace_phase import MacePhaseModifier
-    from ovito_mace_phase.modifier import parameter_names
+    from ovito_mace_phase.plugin.modifier import parameter_names
 
-    analyzer = ModuleAnalyzer.for_module("ovito_mace_phase.modifier")
+    analyzer = ModuleAnalyzer.for_module("ovito_mace_phase.plugin.modifier")
     texts = analyzer.find_attr_docs()
     modifier = MacePhaseModifier()
     traits = modifier.traits()

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.modifier import parameter_names
+from ovito_mace_phase.plugin.modifier import parameter_names
 
 HERE = Path(__file__).parent
 TITLE = "MACE phase classification"

@@ -26,7 +26,7 @@ from ovito.modifiers import PythonModifier
 from ovito.pipeline import Pipeline, StaticSource
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.modifier import parameter_names
+from ovito_mace_phase.plugin.modifier import parameter_names
 
 BUTTONS = ("reload_model", "show_model_card")
 STATES: dict[str, dict[str, Any]] = {

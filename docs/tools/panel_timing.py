@@ -15,7 +15,9 @@ import numpy as np
 from ovito.data import DataCollection, ParticleType, SimulationCell
 from ovito.pipeline import Pipeline, PythonSource
 
-from ovito_mace_phase import MacePhaseModifier, evaluation, model_store
+from ovito_mace_phase import MacePhaseModifier
+from ovito_mace_phase.model import store as model_store
+from ovito_mace_phase.plugin import session as evaluation
 
 LATTICE = 3.62
 MOST = ",".join(key for key in model_store.get_card("")["phases"] if key not in ("SC", "BCC"))

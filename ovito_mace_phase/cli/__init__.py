@@ -18,7 +18,7 @@ from importlib import import_module
 import click
 
 from ovito_mace_phase import __version__
-from ovito_mace_phase.errors import MacePhaseError
+from ovito_mace_phase.runtime.errors import MacePhaseError
 
 EXIT_FAULT = 1
 EXIT_INPUT = 2
@@ -61,7 +61,7 @@ class _LazyGroup(click.Group):
 def group(ctx: click.Context, show_traceback: bool) -> None:
     """Crystal phases of atoms in molecular dynamics, out of hundreds of AFLOW prototypes."""
     ctx.find_root().obj["traceback"] = show_traceback
-    logger = logging.getLogger("ovito_mace_phase.engine")
+    logger = logging.getLogger("ovito_mace_phase.model.engine")
     if not logger.handlers:
         logger.addHandler(_Messages())
         logger.setLevel(logging.INFO)

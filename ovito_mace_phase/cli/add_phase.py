@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.training.add_phase import ExtendedModel
+    from ovito_mace_phase.lab.add_phase.add_phase import ExtendedModel
 
 EPILOG = """\b
 Example:
@@ -54,9 +54,9 @@ def add_phase_command(
     """
     from tqdm import tqdm
 
-    from ovito_mace_phase.files import output_folder
-    from ovito_mace_phase.threads import set_threads
-    from ovito_mace_phase.training.add_phase import AddSettings, add_phase, check_output
+    from ovito_mace_phase.lab.add_phase.add_phase import AddSettings, add_phase, check_output
+    from ovito_mace_phase.runtime.files import output_folder
+    from ovito_mace_phase.runtime.threads import set_threads
 
     target = Path(key.lower()) if output is None else output
     if not target.name:

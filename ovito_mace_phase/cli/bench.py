@@ -11,7 +11,8 @@ from typing import Any
 import click
 import numpy as np
 
-from ovito_mace_phase.benchmark import (
+from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.lab.benchmark.measure import (
     FRAMES,
     Measured,
     Task,
@@ -21,8 +22,7 @@ from ovito_mace_phase.benchmark import (
     ratio,
     thermal_frame,
 )
-from ovito_mace_phase.errors import InputError
-from ovito_mace_phase.frame import Frame
+from ovito_mace_phase.runtime.errors import InputError
 
 BACKENDS = ("engine", "score", "training", "mace", "mace-forces", "ptm", "cna")
 STOCK_ATOMS = 4000
@@ -69,7 +69,7 @@ def bench_command(
     Times include everything between positions and labels: length scale, neighbours, network, head. Those of mace-torch
     leave out its neighbour list. Ratios are medians over turns in which all were called one after the other.
     """
-    from ovito_mace_phase.threads import n_threads, set_threads
+    from ovito_mace_phase.runtime.threads import n_threads, set_threads
 
     names, kinds = _names(frames, FRAMES, "--frames"), _names(backends, BACKENDS, "--backends")
     counts = _sizes(sizes)
@@ -95,7 +95,7 @@ def bench_command(
         json_file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
         click.echo(f"wrote {json_file}")
     if plot is not None:
-        from ovito_mace_phase.plots import plot_speed
+        from ovito_mace_phase.lab.benchmark.plot import plot_speed
 
         plot_speed(plot, rows, about["processor"])
         click.echo(f"wrote {plot}")
@@ -105,8 +105,8 @@ class _Bench:
     """The model, and what each backend does with a frame."""
 
     def __init__(self, model: Path | None, device: str) -> None:
-        from ovito_mace_phase.model import SHIPPED, PhaseModel
-        from ovito_mace_phase.network.weights import NetworkConfig, load_model
+        from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
+        from ovito_mace_phase.model.phase_model import SHIPPED, PhaseModel
 
         self.model = PhaseModel.load(model, device=device)  # type: ignore[arg-type]
         self.tensors, card = load_model(SHIPPED if model is None else model)
@@ -127,8 +127,8 @@ class _Bench:
 
     def errors(self, frame: Frame) -> dict[str, float]:
         """Compare the engine with plain torch in float64."""
-        from ovito_mace_phase.engine.reference import reference_scores
-        from ovito_mace_phase.head import PhaseHead
+        from ovito_mace_phase.model.network.head import PhaseHead
+        from ovito_mace_phase.model.reference.logits import reference_scores
 
         graph, factor = self.model.prepare(frame)
         carrier = np.empty(len(frame), dtype=np.int64)
@@ -145,7 +145,7 @@ class _Bench:
         }
 
     def _engine(self, frame: Frame) -> Callable[[], Any]:
-        from ovito_mace_phase.classification import ReadoutSettings, evaluate_scores, read_out
+        from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
 
         return lambda: read_out(evaluate_scores(frame, self.model), self.model, ReadoutSettings())
 
@@ -154,10 +154,10 @@ class _Bench:
 
     def _training(self, frame: Frame) -> Callable[[], Any]:
         """Return a training step on the frame, cut into samples of some 250 atoms that are put side by side."""
-        from ovito_mace_phase.engine.training import Batch, TrainableModel, training_step
-        from ovito_mace_phase.head import PhaseHead
-        from ovito_mace_phase.neighbours import neighbour_list, side_by_side
-        from ovito_mace_phase.threads import BlockPool
+        from ovito_mace_phase.atoms.neighbour_list import neighbour_list, side_by_side
+        from ovito_mace_phase.lab.training.step import Batch, TrainableModel, training_step
+        from ovito_mace_phase.model.network.head import PhaseHead
+        from ovito_mace_phase.runtime.threads import BlockPool
 
         sample = thermal_frame("cu", _SMALL)
         count = len(frame) // len(sample)
@@ -182,8 +182,8 @@ class _Bench:
     def _mace_inputs(self, frame: Frame) -> tuple[Any, dict[str, Any]]:
         import torch
 
-        from ovito_mace_phase.head import PhaseHead
-        from ovito_mace_phase.mace_backend import MaceBackend
+        from ovito_mace_phase.model.network.head import PhaseHead
+        from ovito_mace_phase.model.reference.mace.stock_mace import MaceBackend
 
         if self._oracle is None:
             head = PhaseHead.from_tensors(self.tensors, self.card)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovito_mace_phase.errors import InputError, MacePhaseError
+from ovito_mace_phase.runtime.errors import InputError, MacePhaseError
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.ovito_trajectory import FileFormat
-
-    from .trajectory import Options, Written
+    from ovito_mace_phase.trajectory.api import FileFormat
+    from ovito_mace_phase.trajectory.outputs import Options, Written
 
 EPILOG = """\b
 Examples:
@@ -186,10 +185,10 @@ def classify_command(
     every frame), phases.png (bars for one frame, lines over several) and frame.png (the atoms in the colours of their
     phases); with several files the last three are named after each file.
     """
-    from ovito_mace_phase.engine.memory import set_memory
-    from ovito_mace_phase.files import check_input, input_stems, output_folder, parse_frames
-    from ovito_mace_phase.summary import parquet_writer
-    from ovito_mace_phase.threads import set_threads
+    from ovito_mace_phase.runtime.files import check_input, input_stems, output_folder, parse_frames
+    from ovito_mace_phase.runtime.memory import set_memory
+    from ovito_mace_phase.runtime.threads import set_threads
+    from ovito_mace_phase.trajectory.summary import parquet_writer
 
     for file in files:
         check_input(file)
@@ -216,9 +215,8 @@ def classify_command(
     if parquet:
         parquet_writer()
     folder = output_folder(output)
-    from ovito_mace_phase.ovito_trajectory import Workers
-
-    from .trajectory import Options
+    from ovito_mace_phase.trajectory.api import Workers
+    from ovito_mace_phase.trajectory.outputs import Options
 
     options = Options(
         settings=settings,
@@ -252,7 +250,7 @@ def classify_command(
 
 def _report_all(done: dict[str, Written], options: Options) -> None:
     """Say once more, after several files, what was found and where everything is."""
-    from ovito_mace_phase.summary import overview_text
+    from ovito_mace_phase.trajectory.summary import overview_text
 
     click.echo("\n" + overview_text([(stem, one.result.frames) for stem, one in done.items()]))
     suffix = next(iter(done.values())).files[0].suffix
@@ -266,7 +264,7 @@ def _report_all(done: dict[str, Written], options: Options) -> None:
 
 def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
     """Classify one file, print its table and write its results."""
-    from .trajectory import classify_file, report_text
+    from ovito_mace_phase.trajectory.outputs import classify_file, report_text
 
     try:
         written = classify_file(file, stem, options, single=single)
@@ -284,7 +282,7 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Writt
 
 def _check_keys(keys: str, model: str) -> None:
     """Find a misspelled phase before OVITO is started, once for all files."""
-    from ovito_mace_phase.model_store import get_table
+    from ovito_mace_phase.model.store import get_table
 
     for key in keys.replace(",", " ").replace(";", " ").split():
         get_table(model).by_key(key.upper())

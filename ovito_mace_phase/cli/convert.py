@@ -22,8 +22,8 @@ def convert_command(model: Path | None, output: Path, allow_other: bool) -> None
 
     Without MODEL, MACE-MP-0 small is taken from $MACE_MP_0_SMALL or from the download cache of mace.
     """
-    from ovito_mace_phase.convert import convert, find_original
-    from ovito_mace_phase.network.weights import model_paths
+    from ovito_mace_phase.model.network.model_file import model_paths
+    from ovito_mace_phase.model.reference.mace.convert import convert, find_original
 
     card = convert(model or find_original(), output, allow_other=allow_other)
     network = card["network"]

@@ -1,4 +1,4 @@
-"""`ovito-mace-phase evaluate`: run suites that measure a model; see `ovito_mace_phase.evaluating`."""
+"""`ovito-mace-phase evaluate`: run suites that measure a model; see `ovito_mace_phase.lab.evaluation`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from ovito_mace_phase.evaluating.registry import SUITES, check_names, load
-from ovito_mace_phase.evaluating.report import SuiteSettings, write
-from ovito_mace_phase.files import output_folder
-from ovito_mace_phase.model import PhaseModel
+from ovito_mace_phase.lab.evaluation.registry import SUITES, check_names, load
+from ovito_mace_phase.lab.evaluation.report import SuiteSettings, write
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.runtime.files import output_folder
 
 
 def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

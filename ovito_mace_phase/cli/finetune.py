@@ -48,10 +48,10 @@ def finetune_command(
     """Train network and head end to end: score matching and cross-entropy; a stopped run goes on when called again."""
     from tqdm import tqdm
 
-    from ovito_mace_phase.training.end_to_end import EndToEndSettings
-    from ovito_mace_phase.training.refit import RefitSettings
-    from ovito_mace_phase.training.run import Sources
-    from ovito_mace_phase.training.whole import WholeSettings, train_whole
+    from ovito_mace_phase.lab.training.class_head import RefitSettings
+    from ovito_mace_phase.lab.training.end_to_end import EndToEndSettings
+    from ovito_mace_phase.lab.training.first_stage import Sources
+    from ovito_mace_phase.lab.training.pipeline import WholeSettings, train_whole
 
     output.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output / "train.log", level=logging.INFO, format="%(asctime)s %(message)s")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from ovito_mace_phase.model_store import get_table
+from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import Phase
 
 HEADER = ("id", "key", "name", "AFLOW label", "Strukturbericht", "space group", "atoms", "group")

@@ -56,7 +56,7 @@ def train_command(
     """Train the phase head on frozen features of the network; a stopped run goes on when called again."""
     from tqdm import tqdm
 
-    from ovito_mace_phase.training.run import Sources, TrainSettings, train
+    from ovito_mace_phase.lab.training.first_stage import Sources, TrainSettings, train
 
     output.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output / "train.log", level=logging.INFO, format="%(asctime)s %(message)s")

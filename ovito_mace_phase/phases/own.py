@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ovito_mace_phase.errors import InputError, ModelFileError
+from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 
 from .record import Phase
 from .table import PhaseTable, phase_from_json, phase_table, phase_to_json

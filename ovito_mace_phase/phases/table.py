@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ovito_mace_phase.errors import InputError
+from ovito_mace_phase.runtime.errors import InputError
 
 from .record import Phase, ReferenceCell
 

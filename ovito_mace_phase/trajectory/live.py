@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ovito_mace_phase.files import finished_file
-from ovito_mace_phase.summary import FrameSummary, write_csv
+from ovito_mace_phase.runtime.files import finished_file
+
+from .summary import FrameSummary, write_csv
 
 _LEAST_SECONDS = 2.0
 _TIMES = 30  # of the time that the last writing took

@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ovito_mace_phase.plots import MOST
-from ovito_mace_phase.summary import over_frames
-
+from .phase_plots import MOST
 from .record import CONFIDENCE_WIDTH, SCORE_WIDTH, dense
 from .result import TrajectoryResult
+from .summary import over_frames
 
 _GREY = (0.6, 0.6, 0.6)
 _BINS = round(1.0 / CONFIDENCE_WIDTH)

@@ -11,8 +11,8 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
 
-from ovito_mace_phase.engine.memory import VARIABLE, memory_budget, set_memory
-from ovito_mace_phase.threads import n_threads, set_threads
+from ovito_mace_phase.runtime.memory import VARIABLE, memory_budget, set_memory
+from ovito_mace_phase.runtime.threads import n_threads, set_threads
 
 
 class Pool(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.summary import FrameSummary, PhaseShare
+from .summary import FrameSummary, PhaseShare
 
 CONFIDENCE_WIDTH = 0.02
 """Width of a bin of confidence."""

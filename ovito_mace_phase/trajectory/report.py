@@ -12,14 +12,14 @@ from typing import Any
 from jinja2 import Environment
 
 from ovito_mace_phase import __version__
-from ovito_mace_phase.errors import InputError
-from ovito_mace_phase.model_store import get_table
+from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
-from ovito_mace_phase.plots import plot_phases
-from ovito_mace_phase.summary import over_frames
+from ovito_mace_phase.runtime.errors import InputError
 
+from .phase_plots import plot_phases
 from .plots import plot_confidence, plot_order_parameters
 from .result import TrajectoryResult
+from .summary import over_frames
 
 MOST_ROWS = 500  # frames listed; the attached table has all
 MOST_COLUMNS = 8  # phases listed per frame

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovito_mace_phase.summary import COLUMNS, FrameSummary, table_rows, table_text, write_csv, write_parquet
-
 from .record import FrameRecord, add_bins
+from .summary import COLUMNS, FrameSummary, table_rows, table_text, write_csv, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Atoms before the network: frames, species, lengths, neighbours."""

@@ -1,0 +1,293 @@
+"""Atoms sorted into cells, and the edges of any range of them: neighbour lists of a frame in pieces.
+
+    cell of atom a = floor(s_a n),   s_a its fractional coordinates, n_d = floor(height_d / cutoff) cells along d
+    edges of a: atoms of the cells within reach, every periodic image counted, |r_b + shift - r_a| < cutoff
+
+The sorted order runs layer by layer along the longest direction, so that the neighbours of a layer of cells are in the
+next layers; and within a layer in strips, so that atoms near each other in the order are near each other in space.
+Works for any cell and any periodicity, also where the cell is smaller than the cutoff. Differences are taken in
+float64.
+
+`neighbours.neighbour_list` gives the same edges for a whole frame by a library; this one is for frames whose edges do
+not fit in memory, and five to ten times faster.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.compiling import COMPILED, kernel
+
+from .neighbour_list import complete_cell, move_inside
+
+_STRIP = 4  # cells across a strip
+_MOST_CELLS = 1 << 24
+_CHUNK = 64  # candidates looked at together
+_MARGIN = 1.0 + 1e-9  # cells a little larger than the cutoff, against rounding of the coordinates
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellGrid:
+    """Sorted atoms of a frame.
+
+    Attributes
+    ----------
+    cutoff : float
+    positions : (n_atoms, 3) float64
+        In sorted order, moved inside the cell.
+    order : (n_atoms,) int64
+        Sorted atom k is atom `order[k]` of the caller.
+    box : (3, 3) float64
+        Rows are lattice vectors, the layered direction first.
+    shape, reach : (3,) int64
+        Cells along each direction; cells to look at on either side.
+    periodic : (3,) bool
+    start : (n_cells + 1,) int64
+        First atom of each cell, cells in sorted order.
+    layers : (shape[0] + 1,) int64
+        First atom of each layer of cells.
+    """
+
+    cutoff: float
+    positions: FloatArray
+    order: IntArray
+    box: FloatArray
+    shape: IntArray
+    reach: IntArray
+    periodic: npt.NDArray[np.bool_]
+    start: IntArray
+    layers: IntArray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def pairs(self, first: int, last: int) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return the edges of the sorted atoms `first` to `last - 1`.
+
+        Returns
+        -------
+        offsets : (last - first + 1,) int64
+        neighbour : (n_edges,) int64
+            Sorted numbers of the neighbours.
+        vectors : (n_edges, 3) float64
+            Neighbour minus centre.
+        """
+        given = (self.positions, self.box, self.shape, self.reach, self.periodic, self.start, self.cutoff, first, last)
+        capacity = 128 * (last - first) + 1024
+        while True:
+            offsets = np.zeros(last - first + 1, dtype=np.int64)
+            neighbour = np.empty(capacity, dtype=np.int64)
+            vectors = np.empty((capacity, 3), dtype=np.float64)
+            needed = _find_pairs(*given, offsets, neighbour, vectors)
+            if needed <= capacity:
+                return offsets, neighbour[:needed], vectors[:needed]
+            capacity = needed
+
+    def layers_around(self, first: int, last: int) -> IntArray:
+        """Return the layers that hold neighbours of the layers `first` to `last - 1`, ascending."""
+        found = np.arange(first - self.reach[0], last + self.reach[0])
+        if self.periodic[0]:
+            return np.unique(found % self.shape[0])
+        return found[(found >= 0) & (found < self.shape[0])]
+
+
+def make_grid(positions: FloatArray, cell: FloatArray, pbc: npt.NDArray[np.bool_], cutoff: float) -> CellGrid:
+    """Sort atoms into cells.
+
+    Parameters
+    ----------
+    positions : (n_atoms, 3) float64
+        Atoms may lie outside the cell.
+    cell : (3, 3) float64
+        Rows are lattice vectors; those of non-periodic directions are ignored and may be zero.
+    pbc : (3,) bool
+    cutoff : float
+
+    Raises
+    ------
+    InputError
+        When the cell is degenerate along periodic directions.
+    """
+    positions = np.ascontiguousarray(positions, dtype=np.float64)
+    pbc = np.asarray(pbc, dtype=bool)
+    box = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc, cutoff)
+    inside, _ = move_inside(positions, box, pbc)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    axes = np.argsort(-heights, kind="stable")
+    box, pbc, heights = np.ascontiguousarray(box[axes]), pbc[axes], heights[axes]
+    shape = _cells(heights, cutoff, len(positions))
+    reach = np.ceil(cutoff * shape / heights).astype(np.int64)
+    fractional = inside @ np.linalg.inv(box)
+    cells = np.clip((fractional * shape).astype(np.int64), 0, shape - 1)
+    rank = _rank(cells[:, 0], cells[:, 1], cells[:, 2], shape)
+    start = np.zeros(int(shape.prod()) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(rank, minlength=len(start) - 1), out=start[1:])
+    order = np.argsort(rank, kind="stable")
+    return CellGrid(
+        cutoff=float(cutoff),
+        positions=inside[order],
+        order=order,
+        box=box,
+        shape=shape,
+        reach=reach,
+        periodic=pbc,
+        start=start,
+        layers=start[:: int(shape[1] * shape[2])].copy(),
+    )
+
+
+def _cells(heights: FloatArray, cutoff: float, n_atoms: int) -> IntArray:
+    """Cells along each direction: no smaller than the cutoff, and not many more than atoms (gas in a large box)."""
+    most = min(_MOST_CELLS, 8 * n_atoms + 64)
+    wanted = np.maximum(1.0, np.floor(heights / (cutoff * _MARGIN)))
+    if wanted.prod() > most:
+        wanted = np.maximum(1.0, np.floor(wanted * (most / wanted.prod()) ** (1.0 / 3.0)))
+        while wanted.prod() > most:  # directions already down to one cell
+            wanted[np.argmax(wanted)] = max(1.0, wanted.max() // 2)
+    return wanted.astype(np.int64)
+
+
+def _rank(i: Any, j: Any, k: Any, shape: IntArray) -> Any:
+    """Place of cell (i, j, k) in the order: layer i, strip of j, k along the strip, j across it."""
+    strip = j - j % _STRIP
+    width = np.minimum(_STRIP, shape[1] - strip)
+    return (i * shape[1] + strip) * shape[2] + k * width + j % _STRIP
+
+
+@numba.njit(**COMPILED, inline="always")
+def _rank_of(i, j, k, shape):
+    strip = j - j % _STRIP
+    return (i * shape[1] + strip) * shape[2] + k * min(_STRIP, shape[1] - strip) + j % _STRIP
+
+
+@numba.njit(**COMPILED, inline="always")
+def _wrap(place, count, periodic):
+    """Cell number inside the box and lattice vectors passed; -1 for a cell that does not exist."""
+    turns = place // count
+    if turns != 0 and not periodic:
+        return -1, 0
+    return place - turns * count, turns
+
+
+@kernel(**COMPILED)
+def _find_pairs(positions, box, shape, reach, periodic, start, cutoff, first, last, offsets, neighbour, vectors):
+    """Write the edges; return how many there are, even when the arrays are too small for them."""
+    square = cutoff * cutoff
+    capacity = len(neighbour)
+    found = 0
+    n_cells = len(start) - 1
+    # cell of the first atom, by bisection, then onwards with the atoms
+    low, high = 0, n_cells
+    while high - low > 1:
+        middle = (low + high) // 2
+        if start[middle] <= first:
+            low = middle
+        else:
+            high = middle
+    cell = low
+    images = (2 * reach[0] + 1) * (2 * reach[1] + 1) * (2 * reach[2] + 1)
+    begin, end = np.empty(images, dtype=np.int64), np.empty(images, dtype=np.int64)
+    shift = np.empty((images, 3), dtype=np.float64)
+    is_home = np.empty(images, dtype=np.bool_)
+    distance, hit = np.empty(_CHUNK, dtype=np.float64), np.empty(_CHUNK + 1, dtype=np.int64)
+    n_images = 0
+    known = -1
+    layer_cells = shape[1] * shape[2]
+    for atom in range(first, last):
+        while start[cell + 1] <= atom:
+            cell += 1
+        if cell != known:
+            known = cell
+            i = cell // layer_cells
+            rest = cell - i * layer_cells
+            strip = rest // (_STRIP * shape[2])
+            rest -= strip * _STRIP * shape[2]
+            width = min(_STRIP, shape[1] - strip * _STRIP)
+            k = rest // width
+            j = strip * _STRIP + rest - k * width
+            n_images = 0
+            for di in range(-reach[0], reach[0] + 1):
+                ci, ti = _wrap(i + di, shape[0], periodic[0])
+                if ci < 0:
+                    continue
+                for dj in range(-reach[1], reach[1] + 1):
+                    cj, tj = _wrap(j + dj, shape[1], periodic[1])
+                    if cj < 0:
+                        continue
+                    for dk in range(-reach[2], reach[2] + 1):
+                        ck, tk = _wrap(k + dk, shape[2], periodic[2])
+                        if ck < 0:
+                            continue
+                        other = _rank_of(ci, cj, ck, shape)
+                        if start[other] == start[other + 1]:
+                            continue
+                        begin[n_images], end[n_images] = start[other], start[other + 1]
+                        for d in range(3):
+                            shift[n_images, d] = ti * box[0, d] + tj * box[1, d] + tk * box[2, d]
+                        is_home[n_images] = ti == 0 and tj == 0 and tk == 0
+                        n_images += 1
+        for image in range(n_images):
+            x = positions[atom, 0] - shift[image, 0]
+            y = positions[atom, 1] - shift[image, 1]
+            z = positions[atom, 2] - shift[image, 2]
+            # distances first, then those within the cutoff without a branch, then their vectors
+            for done in range(begin[image], end[image], _CHUNK):
+                count = min(_CHUNK, end[image] - done)
+                for m in range(count):
+                    dx, dy, dz = positions[done + m, 0] - x, positions[done + m, 1] - y, positions[done + m, 2] - z
+                    distance[m] = dx * dx + dy * dy + dz * dz
+                if is_home[image] and done <= atom < done + count:
+                    distance[atom - done] = square
+                hits = 0
+                for m in range(count):
+                    hit[hits] = m
+                    hits += distance[m] < square
+                if found + hits <= capacity:
+                    for m in range(hits):
+                        other = done + hit[m]
+                        neighbour[found + m] = other
+                        vectors[found + m, 0] = positions[other, 0] - x
+                        vectors[found + m, 1] = positions[other, 1] - y
+                        vectors[found + m, 2] = positions[other, 2] - z
+                found += hits
+        offsets[atom - first + 1] = found
+    return found
+
+
+@kernel(**COMPILED)
+def nearest_cubes(offsets, neighbour, vectors, k, first, total, count, shortest, partner):
+    """Measure the neighbourhoods of the atoms from `first` on.
+
+    Writes the sum of the cubed distances to the k nearest neighbours, the number of neighbours, the least squared
+    distance and the neighbour it belongs to.
+    """
+    near = np.empty(k, dtype=np.float64)
+    for centre in range(len(offsets) - 1):
+        held = 0
+        for edge in range(offsets[centre], offsets[centre + 1]):
+            square = vectors[edge, 0] ** 2 + vectors[edge, 1] ** 2 + vectors[edge, 2] ** 2
+            if square < shortest[first + centre]:
+                shortest[first + centre] = square
+                partner[first + centre] = neighbour[edge]
+            if held == k and square >= near[k - 1]:
+                continue
+            place = min(held, k - 1)
+            while place > 0 and near[place - 1] > square:
+                near[place] = near[place - 1]
+                place -= 1
+            near[place] = square
+            held = min(held + 1, k)
+        cubes = 0.0
+        for m in range(held):
+            cubes += near[m] * np.sqrt(near[m])
+        total[first + centre] = cubes
+        count[first + centre] = offsets[centre + 1] - offsets[centre]

@@ -1,0 +1,92 @@
+"""From particle types to the anonymous species of the network.
+
+A prototype is a geometry plus the pattern of which atoms are alike. The network has a few *carriers*, learnable slots
+without chemical meaning; a frame's species are put on them. Training permutes the slots at random; at use they are
+filled in a canonical order that does not depend on how the user numbered the types: by abundance, then by the mean
+cubed distance to the nearest neighbours, so that relabelling types changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.errors import InputError
+
+from .frame import Frame, IntArray
+
+
+def merge_species(frame: Frame, spec: str | None) -> Frame:
+    """Return the frame with species merged as the user asks.
+
+    Parameters
+    ----------
+    frame : Frame
+    spec : str or None
+        None or "" keeps the species. "ignore" makes all atoms alike. Otherwise groups separated by blanks, names within
+        a group by commas: "1,2 3" makes types 1 and 2 alike; species that are not named stay as they are.
+
+    Raises
+    ------
+    InputError
+        For a name that no species has, or a name in two groups.
+    """
+    spec = (spec or "").strip()
+    if not spec:
+        return frame
+    if spec.lower() == "ignore":
+        return dataclasses.replace(frame, species=np.zeros(len(frame), dtype=np.int64), species_names=("all atoms",))
+    group_of: dict[str, str] = {}
+    for group in spec.split():
+        members = [name for name in group.split(",") if name]
+        for name in members:
+            if name not in frame.species_names:
+                raise InputError(
+                    f"species {name!r} in {spec!r} does not occur; the frame has "
+                    f"{', '.join(frame.species_names)}: name these, or leave species empty"
+                )
+            if name in group_of:
+                raise InputError(f"species {name!r} stands twice in {spec!r}; name every type once")
+            group_of[name] = ",".join(members)
+    merged = [group_of.get(name, name) for name in frame.species_names]
+    names = tuple(dict.fromkeys(merged))
+    lookup = np.array([names.index(name) for name in merged], dtype=np.int64)
+    return dataclasses.replace(frame, species=lookup[frame.species], species_names=names)
+
+
+def assign_carriers(frame: Frame, n_carriers: int, cubed_spacing: npt.NDArray[np.float64]) -> IntArray:
+    """Put the species of a frame on the network's carriers in the canonical order.
+
+    Parameters
+    ----------
+    frame : Frame
+    n_carriers : int
+        Number of anonymous species the network can tell apart.
+    cubed_spacing : (n_atoms,) float64
+        Mean cubed neighbour distance of each atom (`lengths.local_spacing`); breaks ties of equal abundance.
+
+    Returns
+    -------
+    (n_atoms,) int64
+        Carrier index of every atom.
+
+    Raises
+    ------
+    InputError
+        When there are more species than carriers.
+    """
+    count = np.bincount(frame.species, minlength=frame.n_species)
+    present = np.flatnonzero(count)
+    if len(present) > n_carriers:
+        names = ", ".join(frame.species_names[code] for code in present[:12]) + (", ..." if len(present) > 12 else "")
+        raise InputError(
+            f"the frame has {len(present)} species ({names}) but the network tells {n_carriers} apart; merge alike "
+            'types with the parameter `species` (for example "1,2 3" makes 1 and 2 alike, "ignore" all)'
+        )
+    mean = np.bincount(frame.species, weights=cubed_spacing, minlength=frame.n_species) / np.maximum(count, 1)
+    order = sorted(present, key=lambda code: (-count[code], round(float(mean[code]), 6), code))
+    carrier = np.zeros(frame.n_species, dtype=np.int64)
+    carrier[order] = np.arange(len(order))
+    return carrier[frame.species]

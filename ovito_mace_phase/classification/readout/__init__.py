@@ -1,0 +1,1 @@
+"""From logits to labels: what is kept of them, priors, confidence, distances."""

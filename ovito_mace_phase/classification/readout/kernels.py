@@ -1,0 +1,129 @@
+"""Numba kernels of the readout, so that a changed prior or choice of phases answers at once on frames of 100,000 atoms.
+
+    weighted_best   argmax_c, max_c of  p_c ~ exp(l_c / T + log w_c),  and best minus second-best l
+    posterior_sums  sum_a p[a, c] / w_c  of likelihoods, what one step of expectation-maximisation needs
+    spread, agreement   a sweep over the neighbours and the confidence it ends with, see `local_prior`
+
+The inner loops of the first two run over the phases of one atom, and are vectorised.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from ovito_mace_phase.runtime.compiling import COMPILED, kernel
+
+
+@kernel(**COMPILED)
+def weighted_best(logits, inverse_temperature, log_weights, column, sure, margin):
+    """Write column, probability and margin of each row; margin is huge where there is one phase alone.
+
+    The exponential is that of `network.kernels.log_sums`.
+    """
+    n_rows, n_columns = logits.shape
+    joint = np.empty(n_columns, dtype=np.float32)
+    bits = np.empty(n_columns, dtype=np.int32)
+    powers = bits.view(np.float32)
+    inverse_ln2, ln2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
+    for row in range(n_rows):
+        raw = logits[row]
+        first, top = np.float32(-3e38), np.float32(-3e38)
+        for c in range(n_columns):
+            joint[c] = raw[c] * inverse_temperature + log_weights[c]
+        for c in range(n_columns):
+            first = max(first, raw[c])
+            top = max(top, joint[c])
+        second, ties = np.float32(-3e38), 0
+        for c in range(n_columns):
+            second = max(second, raw[c] if raw[c] < first else np.float32(-3e38))
+            ties += raw[c] == first
+        margin[row] = np.float32(0.0) if ties > 1 else first - second
+        for c in range(n_columns):
+            whole = np.floor(max(joint[c] - top, np.float32(-80.0)) * inverse_ln2 + np.float32(0.5))
+            bits[c] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+        total = np.float32(0.0)
+        for c in range(n_columns):
+            x = max(joint[c] - top, np.float32(-80.0))
+            f = x - np.floor(x * inverse_ln2 + np.float32(0.5)) * ln2
+            series = np.float32(1 / 5040)
+            series = series * f + np.float32(1 / 720)
+            series = series * f + np.float32(1 / 120)
+            series = series * f + np.float32(1 / 24)
+            series = series * f + np.float32(1 / 6)
+            series = series * f + np.float32(0.5)
+            series = series * f + np.float32(1.0)
+            series = series * f + np.float32(1.0)
+            total += series * powers[c]
+        sure[row] = np.float32(1.0) / total
+        best = 0
+        while best < n_columns - 1 and joint[best] < top:
+            best += 1
+        column[row] = best
+
+
+@kernel(**COMPILED)
+def posterior_sums(likelihood, weights):
+    """Return the sum over rows a of `likelihood[a, c] / sum_c' likelihood[a, c'] weights[c']`, (n_phases,) float64."""
+    n_rows, n_columns = likelihood.shape
+    sums = np.zeros(n_columns, dtype=np.float64)
+    part = np.zeros(n_columns, dtype=np.float32)
+    for row in range(n_rows):
+        mine = likelihood[row]
+        total = np.float32(0.0)
+        for c in range(n_columns):
+            total += mine[c] * weights[c]
+        inverse = np.float32(1.0) / total
+        for c in range(n_columns):
+            part[c] += mine[c] * inverse
+        if row % 64 == 63 or row == n_rows - 1:
+            for c in range(n_columns):
+                sums[c] += part[c]
+                part[c] = 0
+    return sums
+
+
+@kernel(**COMPILED)
+def spread(columns, own, present, offsets, neighbour, floor, first, last, following):
+    """Write `p[a, k] ~ p0[a, k] (w[a, k] + floor)` of the atoms from `first` on; w is the mean of p around them.
+
+    A phase with a thousandth of the best p0 is left out: all neighbours together weigh some 12 times the atom itself.
+    """
+    n_best = columns.shape[1]
+    for atom in range(first, last):
+        count = offsets[atom + 1] - offsets[atom] + 1
+        total = np.float32(0.0)
+        if n_best == 1 or own[atom, 1] < np.float32(1e-3) * own[atom, 0]:
+            following[atom, :] = np.float32(0.0)
+            following[atom, 0] = np.float32(1.0)
+            continue
+        for k in range(n_best):
+            if own[atom, k] < np.float32(1e-3) * own[atom, 0]:
+                following[atom, k] = np.float32(0.0)
+                continue
+            weight = present[atom, k]
+            for bond in range(offsets[atom], offsets[atom + 1]):
+                other = neighbour[bond]
+                for m in range(n_best):
+                    if columns[other, m] == columns[atom, k]:
+                        weight += present[other, m]
+                        break
+            found = own[atom, k] * (weight / count + floor)
+            following[atom, k] = found
+            total += found
+        for k in range(n_best):
+            following[atom, k] /= total
+
+
+@kernel(**COMPILED)
+def agreement(columns, own, place, offsets, neighbour, first, last, sure):
+    """Write the mean of p0 of the label over an atom and those of its neighbours that have the same label."""
+    for atom in range(first, last):
+        label = columns[atom, place[atom]]
+        total, count = own[atom, place[atom]], 1
+        for bond in range(offsets[atom], offsets[atom + 1]):
+            other = neighbour[bond]
+            if columns[other, place[other]] == label:
+                total += own[other, place[other]]
+                count += 1
+        sure[atom] = total / count

@@ -1,0 +1,1 @@
+"""A phase of the user's own, learned from one structure file."""

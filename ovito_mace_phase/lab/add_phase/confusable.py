@@ -1,0 +1,140 @@
+"""The row of the head that a new phase adds (`new_row`), and the rivals it is told to keep apart from.
+
+Rivals, the old phases that the model takes the new one for, are drawn more often; a rival with the share p of the new
+atoms weighs p times as much as the new phase, so that a copy of an old phase cannot win by taking it over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ovito_mace_phase.classification.readout.labels import label
+from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.model.calibration import Calibration
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.phases import Phase
+
+from .logistic_row import Embedded, fit_row
+from .rehearsal import BACKGROUND, Rehearsal, Rows
+
+_RIVAL, _MOST_RIVALS = 0.02, 8
+_BACKGROUND_WEIGHT = 20.0  # of a phase
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddSettings:
+    """How a phase is added; the numbers are samples of 32 to 160 atoms.
+
+    Attributes
+    ----------
+    per_phase, background, new, per_rival : int
+        Samples to fit on: of every old phase and of background (twice), of the new phase, further ones of each rival.
+    test_per_phase, test_new, test_per_rival : int
+        Fresh samples to measure on: of every old phase, of the new one in each range of noise, of each rival.
+    keep : int
+        Atoms kept of each sample.
+    old_share : float
+        Weight of all old phases together, against 1 of the new one: more keeps more of the old phases.
+    decay : float
+        See `new_row.fit_row`.
+    """
+
+    per_phase: int = 2
+    background: int = 100
+    new: int = 400
+    per_rival: int = 40
+    test_per_phase: int = 2
+    test_new: int = 40
+    test_per_rival: int = 20
+    keep: int = 16
+    old_share: float = 3.0
+    decay: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedRow:
+    """The new row of the last layer, and the old phases (columns) that it was told to keep apart from."""
+
+    weight: npt.NDArray[np.float32]
+    bias: float
+    rivals: tuple[int, ...]
+    n_samples: int
+
+    def logits(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Return old and new logits, (n_atoms, n_phases + 1) float32."""
+        return _with_row(rows, self.weight, self.bias)
+
+
+def _with_row(rows: Rows, weight: npt.NDArray[np.float32], bias: float) -> npt.NDArray[np.float32]:
+    new = rows.embedding.numpy() @ weight + np.float32(bias)
+    return np.concatenate([rows.logits.numpy(), new[:, None]], axis=1)
+
+
+def fit_added(
+    rehearsal: Rehearsal, phase: Phase, model: PhaseModel, settings: AddSettings, progress: Progress
+) -> AddedRow:
+    """Fit twice: the old phases that lose atoms of fresh samples to the first row become rivals of the second."""
+    law, n_phases = SampleLaw(), len(model.phases)
+    rng = np.random.default_rng([settings.seed, 0])
+    new = rehearsal.new(phase, settings.new, law, rng, partial(progress, f"samples of {phase.key}"))
+    share = np.bincount(new.logits.argmax(1).numpy(), minlength=n_phases) / len(new.label)
+    rivals = [int(c) for c in np.argsort(-share)[:_MOST_RIVALS] if share[c] >= _RIVAL and c != BACKGROUND]
+
+    def fit(old: Rows) -> tuple[npt.NDArray[np.float32], float]:
+        wanted = np.full(n_phases, settings.old_share / n_phases)
+        wanted[BACKGROUND] *= _BACKGROUND_WEIGHT
+        wanted[rivals] += share[rivals]
+        weight = (wanted / np.maximum(np.bincount(old.label, minlength=n_phases), 1))[old.label]
+        row, bias = fit_row(
+            _embedded(old, torch.from_numpy(weight).float(), class_calibration(model)),
+            _embedded(new, torch.full((len(new.label),), 1.0 / len(new.label)), class_calibration(model)),
+            decay=settings.decay,
+        )
+        return row.numpy(), bias
+
+    def draw_old(number: int) -> Rows:
+        stage = f"samples of the old phases, {number} of 2"
+        return rehearsal.old(settings.per_phase, settings.background, law, rng, partial(progress, stage))
+
+    old = draw_old(1).joined(
+        rehearsal.some(rivals, settings.per_rival, law, rng, partial(progress, "samples of its rivals"))
+    )
+    progress("first fit", 0.0)
+    weight, bias = fit(old)
+    fresh = draw_old(2)
+    column = class_columns(_with_row(fresh, weight, bias), class_calibration(model))
+    hurt = np.bincount(fresh.label[column == n_phases], minlength=n_phases) * np.arange(n_phases).astype(bool)
+    victims = [int(c) for c in np.argsort(-hurt)[: 2 * _MOST_RIVALS] if hurt[c] and c not in rivals]
+    more = rehearsal.some(victims, settings.per_rival, law, rng, partial(progress, "samples of those that lose"))
+    old = old.joined(fresh).joined(more)
+    progress("second fit", 0.0)
+    weight, bias = fit(old)
+    progress("second fit", 1.0)
+    n_atoms = len(old.label) + len(new.label)
+    return AddedRow(weight=weight, bias=bias, rivals=(*rivals, *victims), n_samples=n_atoms // settings.keep)
+
+
+def class_calibration(model: PhaseModel) -> Calibration:
+    """Return the calibration of class logits: in a head with a density branch they are no density, so no threshold."""
+    if not model.card["head"].get("n_density"):
+        return model.calibration
+    return dataclasses.replace(model.calibration, log_density=-np.inf)
+
+
+def _embedded(rows: Rows, weight: torch.Tensor, calibration: Calibration) -> Embedded:
+    rival = torch.logaddexp(rows.logits.logsumexp(1), torch.tensor(calibration.log_density, dtype=torch.float32))
+    return Embedded(embedding=rows.embedding, rival=rival, weight=weight)
+
+
+def class_columns(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.int64]:
+    """Return the column of the label of every atom, (n_atoms,), under a uniform prior."""
+    return label(logits, calibration, None, 0.0, BACKGROUND)[0]

@@ -1,0 +1,1 @@
+"""Speed, memory and error beside mace-torch, PTM and CNA."""

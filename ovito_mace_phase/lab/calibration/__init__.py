@@ -1,0 +1,1 @@
+"""Numbers of the model card: temperature, density floors, distances, step errors, accuracy."""

@@ -1,0 +1,61 @@
+"""How low the density of each phase gets, below which a label becomes Other.
+
+    floor_c = the quantile of logsumexp_c l that the share `rejected` of the atoms of phase c fall below at sigma 0.15 A
+
+Some samples of each phase, slightly strained, more of the common ones; a quarter of those of fcc, bcc and hcp are
+random alloys. `whole.lowered` leaves a margin below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ovito_mace_phase.lab.data.structures import CrystalStructure
+from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.source import SampleSource
+from ovito_mace_phase.lab.training.feature_rows import rows_of
+from ovito_mace_phase.model.engine.evaluator import Evaluator
+from ovito_mace_phase.model.network.head import PhaseHead
+from ovito_mace_phase.phases import Phase
+
+SIGMA = 0.15
+_ALLOYS = 0.25
+_LAW = SampleLaw(
+    sigma=(SIGMA, SIGMA), strain=0.01, jitter=0.03, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0
+)
+
+
+def density_floors(
+    evaluator: Evaluator,
+    head: PhaseHead,
+    phases: Sequence[Phase],
+    structures: Sequence[CrystalStructure],
+    rng: np.random.Generator,
+    per_phase: int = 4,
+    per_common: int = 24,
+    rejected: float = 0.005,
+) -> dict[str, float]:
+    """Return floor_c by key.
+
+    Parameters
+    ----------
+    evaluator, head, phases, structures, rng
+        See `distance_fit.fit_distances`.
+    per_phase, per_common : int
+        Samples of each phase; of those of `source.COMMON`.
+    rejected : float
+        Share of the atoms below the floor.
+    """
+    source = SampleSource(phases, structures, [], evaluator.n_carriers)
+    floors = {}
+    for phase in source.present:
+        n_samples = per_common if source.is_common(phase) else per_phase
+        samples = [source.draw(phase, _LAW, _ALLOYS, rng) for _ in range(n_samples)]
+        found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
+        with torch.inference_mode():
+            density = torch.logsumexp(head(torch.from_numpy(found["features"])), 1).numpy()
+        floors[phases[phase].key] = float(np.quantile(density, rejected))
+    return floors

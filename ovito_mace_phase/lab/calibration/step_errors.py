@@ -1,0 +1,51 @@
+"""Error of the score, phase by phase: how far the model would move the atoms of crystals that have no noise.
+
+    e^2 = mean over crystals of  mean_a |s^2 score_a|^2
+
+On crystals of the validation part, or, where it has none of a phase, of the training part. What denoising makes of it
+is in `step_gain.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ovito_mace_phase.atoms.network_frame import Units
+from ovito_mace_phase.lab.data.structures import CrystalStructure, Part
+from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.source import SampleSource
+from ovito_mace_phase.model.engine.evaluator import Evaluator
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.phases import Phase
+
+_PER_PHASE = 2
+
+
+def score_errors(
+    evaluator: Evaluator,
+    phases: Sequence[Phase],
+    noise_scale: float,
+    structures: Mapping[Part, Sequence[CrystalStructure]],
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """Return key -> e, network units, of all phases; `structures` by part."""
+    law = dataclasses.replace(
+        SampleLaw(), sigma=(1e-6, 1e-6), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0
+    )
+    sources = [SampleSource(phases, structures[part], [], evaluator.n_carriers) for part in ("validation", "train")]
+    model = PhaseModel(evaluator, tuple(phases), {"noise_scale": noise_scale})
+
+    def square(source: SampleSource, phase: int) -> float:
+        sample, _ = source.draw(phase, law, 0.0, rng)
+        found = model.score(sample.frame, units=Units(factor=1.0, carrier=sample.carrier))
+        return float(((noise_scale**2 * found.gradient) ** 2).sum(axis=1).mean())
+
+    errors = {}
+    for number, phase in enumerate(phases):
+        source = next((source for source in sources if number in source.present), None)
+        if source is not None:
+            errors[phase.key] = round(float(np.sqrt(np.mean([square(source, number) for _ in range(_PER_PHASE)]))), 4)
+    return errors

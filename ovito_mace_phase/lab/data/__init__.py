@@ -1,0 +1,1 @@
+"""Source data of training: labelled structures, ices, files of arrays."""

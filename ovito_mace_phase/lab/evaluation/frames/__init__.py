@@ -1,0 +1,1 @@
+"""Frames that the suites are made of."""

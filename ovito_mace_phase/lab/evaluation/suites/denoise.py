@@ -1,0 +1,184 @@
+"""Suite `denoise`: how much of the thermal displacement is left, and what the labels gain.
+
+residual = rms |r_final - site| / rms |r_given - site|,   both with their mean taken off (a rigid shift is no noise)
+
+With `--data` the crystals are those of held-out chemical systems (the split of training), every phase alike; without,
+the reference cells of the phase table, whose geometry was trained on. Hot crystals come from the snapshots, if any.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.classification.classify import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification.denoise import DEFAULT_STEPS, Denoised, denoise
+from ovito_mace_phase.lab.data.structures import CrystalStructure
+from ovito_mace_phase.lab.evaluation.frames.held_out import held_out, white
+from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
+from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.samples.sampler import draw
+from ovito_mace_phase.model.phase_model import PhaseModel
+
+SIGMAS = (0.05, 0.10)
+_PER_SIGMA = 120
+Float = npt.NDArray[np.float64]
+
+
+def run(model: PhaseModel, settings: SuiteSettings) -> Report:
+    """Shake crystals of as many phases as there is time for, denoise and label them; then the hot snapshots."""
+    from tqdm import tqdm
+
+    steps = settings.denoise_steps or DEFAULT_STEPS
+    rng = np.random.default_rng(settings.seed)
+    structures, origin = held_out(model, settings)
+    phases = sorted(structures)
+    chosen = rng.permutation(phases)[: 3 if settings.quick else _PER_SIGMA]
+    rows = []
+    for sigma in SIGMAS[-1:] if settings.quick else SIGMAS:
+        for column in tqdm(chosen, desc=f"denoise, {sigma:.2f} A", leave=False):
+            group = structures[int(column)]
+            rows.append(_crystal(model, group[int(rng.integers(len(group)))], sigma, steps, rng))
+    hot = []
+    if settings.frames:
+        for archive in tqdm(archives(settings.frames, "crystal"), desc="denoise, hot", leave=False):
+            row = _hot(model, archive, steps)
+            if row is not None:
+                hot.append(row)
+    return Report(
+        title="Denoising",
+        about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
+        f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
+        "Labels: per cent of the atoms right, every phase alike, local prior. `converged`: came to rest in time.",
+        numbers={"crystals": rows, "hot": hot, "steps": steps},
+        tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
+    )
+
+
+def _crystal(
+    model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator
+) -> dict:
+    law = white(sigma, sigma)
+    sample = draw(structure, law, model.evaluator.n_carriers, rng)
+    phase = model.phases[structure.phase]
+    done, before, after = labelled_twice(model, sample.frame, steps)
+    same_group = [other.id for other in model.phases if other.group == phase.group]
+    return {
+        "phase": phase.key,
+        "source": structure.source,
+        "sigma": sigma,
+        "n_atoms": len(sample.frame),
+        "residual": residual(sample.displacement, done.displacement),
+        "one_step": residual(sample.displacement, denoise(sample.frame, model, steps=1).displacement),
+        "before": float(np.mean(before == phase.id)),
+        "after": float(np.mean(after == phase.id)),
+        "group_before": float(np.isin(before, same_group).mean()),
+        "group_after": float(np.isin(after, same_group).mean()),
+        "converged": done.converged,
+    }
+
+
+def labelled_twice(
+    model: PhaseModel, frame: Frame, steps: int
+) -> tuple[Denoised, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Denoise a frame; also return the phase ids (n_atoms,) before and after."""
+    settings = EvaluationSettings()
+    given = evaluate_scores(frame, model, settings)
+    before = read_out(given, model, ReadoutSettings()).phase
+    done = denoise(frame, model, steps=steps, scores=given)
+    scores = evaluate_scores(done.frame, model, settings, units=done.units)
+    return done, before, read_out(scores, model, ReadoutSettings()).phase
+
+
+def residual(displacement: Float, move: Float) -> float:
+    """Return what is left of displacements (n_atoms, 3) from the sites after a move, mean taken off."""
+    before, after = displacement - displacement.mean(axis=0), displacement + move
+    after = after - after.mean(axis=0)
+    return float(np.sqrt((after**2).sum() / (before**2).sum()))
+
+
+def _hot(model: PhaseModel, archive: Archive, steps: int) -> dict | None:
+    """Measure a snapshot of molecular dynamics; None where the file does not tell the sites."""
+    displacement = archive.arrays.get("displacement")
+    if displacement is None or archive.phase not in {phase.key for phase in model.phases}:
+        return None
+    done, before, after = labelled_twice(model, archive.frame, steps)
+    wanted = next(phase.id for phase in model.phases if phase.key == archive.phase)
+    moved = dataclasses.replace(archive.frame, positions=done.frame.positions)
+    found: dict[str, float | None] = {}
+    for name, frame in (("ptm_before", archive.frame), ("ptm_after", moved)):
+        answer = ovito_answer(frame, "PTM 0.1")
+        found[name] = None if archive.phase not in ("FCC", "HCP", "BCC") else float(np.mean(answer == archive.phase))
+    return {
+        "name": archive.name,
+        "material": archive.name.removeprefix("hot_").split("_")[0],
+        "phase": archive.phase,
+        "T_over_Tm": float(archive.arrays["T_over_Tm"]),
+        "n_atoms": len(archive.frame),
+        "residual": residual(displacement, done.displacement),
+        "before": float(np.mean(before == wanted)),
+        "after": float(np.mean(after == wanted)),
+        "converged": done.converged,
+        **found,
+    }
+
+
+def _summary(rows: list[dict]) -> Table:
+    lines = []
+    for sigma in sorted({row["sigma"] for row in rows}):
+        part = [row for row in rows if row["sigma"] == sigma]
+        quartiles = np.quantile([row["residual"] for row in part], [0.25, 0.5, 0.75])
+        one = float(np.median([row["one_step"] for row in part]))
+        mean = {
+            name: float(np.mean([row[name] for row in part])) for name in part[0] if name not in ("phase", "source")
+        }
+        lines.append(
+            (
+                f"{sigma:.2f}",
+                len(part),
+                f"{one:.2f}",
+                f"{quartiles[1]:.2f}",
+                f"{quartiles[0]:.2f} ... {quartiles[2]:.2f}",
+                *(mean[name] for name in ("before", "after", "group_before", "group_after", "converged")),
+            )
+        )
+    header = (
+        *("noise", "phases", "residual after one step", "residual", "quartiles"),
+        *("label before", "after", "group before", "after", "converged"),
+    )
+    return Table(title="All phases", header=header, rows=lines)
+
+
+def _hot_table(rows: list[dict]) -> Table:
+    header = ("material", "phase", "T/Tm", "residual", "label before", "after", "PTM 0.1 before", "PTM 0.1 after")
+    keys = sorted({(row["phase"], row["material"], row["T_over_Tm"]) for row in rows})
+    lines = []
+    for key in keys:
+        part = [row for row in rows if (row["phase"], row["material"], row["T_over_Tm"]) == key]
+        mean = {
+            name: None if part[0][name] is None else float(np.mean([row[name] for row in part]))
+            for name in ("before", "after", "ptm_before", "ptm_after")
+        }
+        left = float(np.mean([row["residual"] for row in part]))
+        lines.append((key[1], key[0], f"{key[2]:.1f}", f"{left:.2f}", *mean.values()))
+    return Table(
+        title="Hot crystals",
+        header=header,
+        rows=lines,
+        note="PTM 0.1 is shown for fcc, hcp and bcc: the share it calls by that lattice.",
+    )
+
+
+def _worst(rows: list[dict]) -> Table:
+    part = sorted((row for row in rows if row["sigma"] == max(SIGMAS)), key=lambda row: -row["residual"])[:20]
+    lines = [
+        (row["phase"], row["source"], row["n_atoms"], f"{row['residual']:.2f}", row["before"], row["after"])
+        for row in part
+    ]
+    return Table(
+        title="Worst of them", header=("phase", "source", "atoms", "residual", "label before", "after"), rows=lines
+    )

@@ -1,0 +1,1 @@
+"""How `phases/table.json` is made from the source data."""

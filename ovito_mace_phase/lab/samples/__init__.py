@@ -1,0 +1,1 @@
+"""Training samples: crystals with noise, stacking faults, disorder, hot snapshots."""

@@ -1,0 +1,79 @@
+"""What is no crystal: melts and glasses from molecular dynamics, random packings, crystals shaken to pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ovito_mace_phase.atoms.frame import FloatArray, Frame, make_frame
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
+from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.lab.data.npz import frame_of, read_arrays
+from ovito_mace_phase.lab.data.structures import CrystalStructure
+from ovito_mace_phase.runtime.errors import InputError
+
+from .sampler import supercell
+
+
+def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
+    """Read snapshots made by `sample_dumps/make_melts.py`: name of the system -> frames.
+
+    Each npz, `liquid_Cu_1.20Tm_0.npz` for example, holds positions (n, 3), cell (3, 3), species (n,) and pbc (3,).
+    """
+    if folder is None:
+        return {}
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise InputError(f"no melt snapshots (*.npz) in {folder}; make them with `python sample_dumps/make_melts.py`")
+    melts: dict[str, list[Frame]] = {}
+    for path in files:
+        frame = frame_of(read_arrays(path), path)
+        melts.setdefault("_".join(path.stem.split("_")[:2]), []).append(frame)
+    return melts
+
+
+def shaken_melt(frames: Sequence[Frame], rng: np.random.Generator) -> tuple[Frame, FloatArray]:
+    """Return one of the snapshots, strained and shaken a little, so that no environment is seen twice.
+
+    Also the displacements (n_atoms, 3) by which it was shaken.
+    """
+    frame = frames[int(rng.integers(len(frames)))]
+    unit = length_factor(local_spacing(frame))
+    strain = rng.uniform(-0.04, 0.04, (3, 3))
+    cell = frame.cell @ (np.eye(3) + 0.5 * (strain + strain.T))
+    positions = frame.positions @ (np.eye(3) + 0.5 * (strain + strain.T))
+    displacement = rng.normal(0.0, rng.uniform(0.0, 0.2) / unit, positions.shape)
+    return dataclasses.replace(frame, positions=positions + displacement, cell=cell), displacement
+
+
+def random_packing(rng: np.random.Generator, n_species: int) -> Frame:
+    """Return random points pushed apart to a random least distance: a liquid-like packing at unit density."""
+    n_atoms = int(rng.integers(40, 90))
+    cell = np.eye(3) * (TARGET_VOLUME * n_atoms) ** (1.0 / 3.0)
+    positions = push_apart(rng.uniform(0.0, cell[0, 0], (n_atoms, 3)), cell, rng.uniform(1.2, 2.5))
+    return make_frame(positions, rng.integers(0, n_species, n_atoms), cell, True)
+
+
+def shattered(structure: CrystalStructure, rng: np.random.Generator) -> Frame:
+    """Shake a crystal far beyond melting and push the atoms apart: the composition of a compound without its order."""
+    cell, fractional, species = supercell(structure)
+    positions = fractional @ cell + rng.normal(0.0, rng.uniform(0.5, 1.0), fractional.shape)
+    return make_frame(push_apart(positions, cell, rng.uniform(1.4, 2.2)), species, cell, True)
+
+
+def push_apart(positions: FloatArray, cell: FloatArray, least: float) -> FloatArray:
+    """Move pairs nearer than `least` apart, forty times at most; periodic."""
+    positions = positions.copy()
+    for _ in range(40):
+        edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), least)
+        if len(edges.neighbour) == 0:
+            break
+        distance = np.linalg.norm(edges.vectors, axis=1)
+        push = edges.vectors * (0.5 * (distance - least) / np.maximum(distance, 1e-3))[:, None]
+        centre = np.repeat(np.arange(len(positions)), np.diff(edges.offsets))
+        for axis in range(3):
+            positions[:, axis] += np.bincount(centre, weights=push[:, axis], minlength=len(positions))
+    return positions

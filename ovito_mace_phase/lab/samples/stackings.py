@@ -1,0 +1,124 @@
+"""Crystals with stacking faults and twins: layers of one structure in another that differs in the stacking alone.
+
+A stacking is a word of h and c, one letter to a layer: layer i is h where layers i - 1 and i + 1 lie alike, c where
+they do not. All c is fcc (cubic diamond, zincblende), all h is hcp (hexagonal diamond, wurtzite). Layer i + 1 is
+shifted against layer i by d_i = +-1/3 of the layer's diagonal, and h turns the sign. Faults in fcc: twin h, intrinsic
+hh, extrinsic hch; in hcp: growth c, deformation cc, extrinsic ccc. Every atom has the label of its layer, which is what
+common neighbour analysis says. Source: Hirth and Lothe, Theory of Dislocations (1982), chapter 10; h and c are those of
+Jagodzinski, Acta Cryst. 2 (1949) 201.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
+
+FAULTS = {"c": ("h", "hh", "hch"), "h": ("c", "cc", "ccc")}
+_IDEAL = np.sqrt(2.0 / 3.0)  # distance of close-packed layers over that of neighbours within one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Structures that differ in stacking alone.
+
+    Attributes
+    ----------
+    cubic, hexagonal : str
+        Keys of the phases of c and h layers.
+    basis : tuple of (species, height)
+        Atoms on every site of a layer; height over the distance of layers.
+    repeat : int
+        Sites along each edge of a layer.
+    """
+
+    cubic: str
+    hexagonal: str
+    basis: tuple[tuple[int, float], ...]
+    repeat: int
+
+
+FAMILIES = (
+    Family(cubic="FCC", hexagonal="HCP", basis=((0, 0.0),), repeat=3),
+    Family(cubic="CUBIC_DIAMOND", hexagonal="HEX_DIAMOND", basis=((0, 0.0), (0, 0.75)), repeat=2),
+    Family(cubic="ZINCBLENDE", hexagonal="WURTZITE", basis=((0, 0.0), (1, 0.75)), repeat=2),
+)
+_SHARES = (0.6, 0.2, 0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacking:
+    """A crystal with faults.
+
+    Attributes
+    ----------
+    cell : (3, 3) float64
+        Rows, A in network units.
+    fractional : (n_atoms, 3) float64
+    species : (n_atoms,) int64
+    hexagonal : (n_atoms,) bool
+        Atoms of h layers.
+    family : Family
+    """
+
+    cell: npt.NDArray[np.float64]
+    fractional: npt.NDArray[np.float64]
+    species: npt.NDArray[np.int64]
+    hexagonal: npt.NDArray[np.bool_]
+    family: Family
+
+
+def random_stacking(rng: np.random.Generator) -> Stacking:
+    """Draw a family, a host, and one or two faults at least three layers apart."""
+    family = FAMILIES[int(rng.choice(len(FAMILIES), p=_SHARES))]
+    return stacked(random_word(rng), family, stretch=1.0 + rng.uniform(-0.02, 0.02))
+
+
+def random_word(rng: np.random.Generator) -> str:
+    """Return a word of 9 to 12 layers that goes on periodically: the number of h is even."""
+    host = "c" if rng.uniform() < 0.7 else "h"
+    while True:
+        n_layers = int(rng.integers(9, 13))
+        word = ""
+        for _ in range(int(rng.integers(1, 3))):
+            fault = FAULTS[host][int(rng.integers(len(FAULTS[host])))]
+            word += fault + host * int(rng.integers(3, 6))
+        word += host * (n_layers - len(word))
+        if len(word) <= 12 and word.count("h") % 2 == 0:
+            turn = int(rng.integers(len(word)))
+            return word[turn:] + word[:turn]
+
+
+def stacked(word: str, family: Family, stretch: float = 1.0) -> Stacking:
+    """Build the crystal of a word; `stretch` is the distance of layers over the ideal one."""
+    shift, sign, shifts = 0, 1, []
+    for letter in word:
+        shifts.append(shift)
+        sign = -sign if letter == "h" else sign
+        shift += sign
+    n_layers, n_basis = len(word), len(family.basis)
+    area = np.sqrt(3.0) / 2.0
+    a = (TARGET_VOLUME * n_basis / (area * _IDEAL * stretch)) ** (1.0 / 3.0)
+    one, two = np.array([1.0, 0.0, 0.0]), np.array([0.5, area, 0.0])
+    third = (one + two) / 3.0
+    height = np.array([0.0, 0.0, _IDEAL * stretch])
+    sites = np.arange(family.repeat)
+    places, species, hexagonal = [], [], []
+    for layer, letter in enumerate(word):
+        for kind, lift in family.basis:
+            for u in sites:
+                for v in sites:
+                    places.append(u * one + v * two + shifts[layer] * third + (layer + lift) * height)
+                    species.append(kind)
+                    hexagonal.append(letter == "h")
+    cell = np.array([family.repeat * one, family.repeat * two, n_layers * height + shift * third])
+    return Stacking(
+        cell=a * cell,
+        fractional=np.array(places) @ np.linalg.inv(cell),
+        species=np.array(species, dtype=np.int64),
+        hexagonal=np.array(hexagonal),
+        family=family,
+    )

@@ -1,0 +1,402 @@
+"""Training of the whole network and its head: score matching and cross-entropy (`engine/training.py`), step by step.
+
+    samples of a step -> some denoised by the model -> gradient -> clipped -> Adam -> moving average of the weights,
+    which is what is kept
+
+Every sample has the same weight in the score loss, whatever its noise: atom a of a sample of amplitude sigma (rms per
+component) counts (s / max(sigma, sigma_0))^2. A share of the samples is first moved by one or more denoising steps of
+the model as it is: what is left of their noise is what the second and later steps of denoising have to deal with.
+
+The first layer of the head is trained in whitened coordinates, W = C M^T with M of `whitening.py` (all directions): the
+features of fcc, hcp and dhcp differ in directions with a millionth of the largest variance, and a step that is small
+for one direction would be huge for another. Every step draws its samples from (seed, number of the step), so a run that
+was stopped goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ovito_mace_phase.lab.samples.sampler import Sample, SampleLaw
+from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.model.engine.evaluator import make_evaluator
+from ovito_mace_phase.model.network.head import PhaseHead
+from ovito_mace_phase.model.network.model_file import NetworkConfig
+from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.threads import BlockPool
+
+from .batches import denoise_some, label_shares, make_batch, noise_weight
+from .feature_rows import rows_of
+from .step import Batch, TrainableModel, training_step
+from .whitening import whiten
+
+log = logging.getLogger(__name__)
+_ROWS = 12000
+_AFRESH, _DENOISED, _LABELLED = 7919, 7927, 7933
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndToEndSettings:
+    """Everything that decides the weights, besides the data and the model to start from.
+
+    Attributes
+    ----------
+    n_steps : int
+    n_atoms : int
+        Atoms of a step, about.
+    noise_scale : float
+        s, A in network units.
+    label_weight : float
+        Of the cross-entropy against the score loss.
+    score_weight : float
+        0 trains the labels alone.
+    label_share : float
+        Share of the atoms whose label is looked at: those of one sample say much the same.
+    least_noise : float
+        sigma_0, A in network units; infinite: every atom counts the same.
+    denoised : float
+        Share of the samples that are denoised by one to three steps before they are learned from.
+    n_density : int
+        Width of the density branch: one is added to a head without it, a narrower one is widened, 0 leaves all as is.
+    first_rate, head_rate, density_first_rate, density_rate, network_rate : float
+        Learning rates: of the first layer of the classes in whitened coordinates, of the other layers, the same of the
+        density branch, and of the network as a multiple of the rms of each tensor (they differ by a factor of a
+        thousand); 0 keeps the network as it is.
+    largest_error : float
+        Error of the score of an atom, 1/A, above which the score loss grows linearly.
+    warm_up : int
+        Steps over which the rate rises; then it falls as a cosine to a hundredth.
+    clip : float
+        Largest norm of the gradient.
+    floor : float
+        Root of `floor` in `head.py`, over the standard deviation of the feature.
+    average : float
+        Decay per step of the moving average of the weights.
+    surplus, background, dynamics, stackings, unlisted, alloy_share : float
+        How much oftener common phases are drawn; shares of background, of molecular dynamics, of stacking faults and of
+        crystals of prototypes that are no class among the samples; share of random alloys among FCC, BCC and HCP.
+    """
+
+    n_steps: int = 2000
+    n_atoms: int = 2000
+    noise_scale: float = 0.15
+    label_weight: float = 1.0
+    score_weight: float = 1.0
+    label_share: float = 0.5
+    least_noise: float = 0.06
+    denoised: float = 0.3
+    n_density: int = 256
+    first_rate: float = 2e-5
+    head_rate: float = 1e-4
+    density_first_rate: float = 3e-5
+    density_rate: float = 1e-3
+    network_rate: float = 2e-4
+    largest_error: float = 20.0
+    warm_up: int = 150
+    clip: float = 1.0
+    floor: float = 0.1
+    average: float = 0.998
+    surplus: float = 6.0
+    background: float = 0.1
+    dynamics: float = 0.04
+    stackings: float = 0.04
+    unlisted: float = 0.025
+    alloy_share: float = 0.25
+    law: SampleLaw = field(default_factory=SampleLaw)
+    seed: int = 0
+
+
+class EndToEnd:
+    """A run: model, optimiser, average.
+
+    Parameters
+    ----------
+    tensors, config
+        Network to start from.
+    head : PhaseHead
+        Head to start from, on plain features.
+    source : SampleSource
+        Of the training part.
+    settings : EndToEndSettings
+    """
+
+    def __init__(
+        self,
+        tensors: dict[str, Any],
+        config: NetworkConfig,
+        head: PhaseHead,
+        source: SampleSource,
+        settings: EndToEndSettings,
+        device: str = "cpu",
+    ) -> None:
+        self.source, self.settings, self.step = source, settings, 0
+        self.emphasis: dict[int, float] = {}  # how much oftener phases are drawn, by column
+        tensors = wake(tensors, config, np.random.default_rng(settings.seed))
+        torch.manual_seed(settings.seed)
+        whole = with_density(head, settings.n_density).eval().requires_grad_(True)
+        self.model = TrainableModel(tensors, config, whole, device)
+        self._standardise(tensors, config)  # before the optimiser looks at the head
+        self._cores = {name: nn.Parameter(self._whitened(layer.weight)) for name, layer in self._first_layers().items()}
+        network = list(self.model.network.parameters())
+        if not settings.network_rate:
+            for parameter in network:
+                parameter.requires_grad_(False)
+        rate = {"first": settings.first_rate, "density_first": settings.density_first_rate}
+        whitened = {f"{name}.weight" for name in self._cores}
+        named = [(name, p) for name, p in self.model.head.named_parameters() if name not in whitened]
+        groups = [
+            *({"params": [core], "lr": rate[name]} for name, core in self._cores.items()),
+            {"params": [p for name, p in named if not name.startswith("density")], "lr": settings.head_rate},
+            {"params": [p for name, p in named if name.startswith("density")], "lr": settings.density_rate},
+        ]
+        for parameter in network if settings.network_rate else ():
+            rms = float(parameter.detach().square().mean().sqrt())
+            groups.append({"params": [parameter], "lr": settings.network_rate * rms})
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.average = {name: tensor.detach().clone() for name, tensor in self._trained().items()}
+
+    def _first_layers(self) -> dict[str, nn.Linear]:
+        """Return the layers that read the features, whose weights W = C M^T are trained as C."""
+        head = self.model.head
+        return {"first": head.first} | ({"density_first": head.density_first} if head.config.n_density else {})
+
+    def _whitened(self, weight: Tensor) -> Tensor:
+        """Return C of W = C M^T."""
+        return torch.linalg.solve(self._matrix.double(), weight.detach().double().T).T.to(weight)
+
+    def _trained(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters())
+
+    def _rate(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / max(1, self.settings.warm_up))
+        return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self.settings.n_steps))))
+
+    def _standardise(self, tensors: dict[str, Any], config: NetworkConfig) -> None:
+        """Whiten the features as they are at the start of the run; columns that were idle get a mean and a scale."""
+        evaluator = make_evaluator(tensors, config, None)
+        rng = np.random.default_rng([self.settings.seed, _AFRESH])
+        parts: list[Any] = []
+        while sum(map(len, parts)) < _ROWS:
+            samples = [self.draw(rng) for _ in range(24)]
+            parts.append(rows_of(evaluator, samples, 24, rng, 0)["features"])
+        head, s = self.model.head, self.settings
+        features = torch.from_numpy(np.concatenate(parts).astype(np.float32))
+        powers = torch.ones(config.n_layers + 2, (config.l_max + 2) * config.n_channels)
+        powers[:, : 2 * config.n_channels] = 0.0
+        floor = powers * (s.floor * features.std(0)).square().reshape(powers.shape)
+        floor[-2] = floor[-1]
+        if not head.floor.any():
+            head.floor.copy_(floor.flatten())
+        features = torch.where(powers.flatten() > 0, (features.square() + head.floor).sqrt(), features)
+        idle = features.std(0) > 100.0 * head.scale
+        head.mean.copy_(torch.where(idle, features.mean(0), head.mean))
+        head.scale.copy_(torch.where(idle, features.std(0), head.scale))
+        with torch.no_grad():
+            head.first.weight[:, idle] = 0.0
+        log.info("%d idle features woken", int(idle.sum()))
+        self._matrix = whiten(features, head.mean, head.scale, len(head.mean)).to(head.mean)
+
+    def draw(self, rng: np.random.Generator) -> tuple[Sample, int]:
+        """Return a sample of any kind, in the shares of the settings, and its class."""
+        s, kind, source = self.settings, rng.uniform(), self.source
+        for share, there, sample in (
+            (s.dynamics, bool(source.dynamics), source.snapshot),
+            (s.stackings, source.has_stackings, source.stacking),
+            (s.unlisted, bool(source.unlisted), source.other_crystal),
+        ):
+            if there and kind < share:
+                return sample(s.law, rng)
+            kind -= share
+        if 0.0 <= kind < s.background:
+            return source.draw(BACKGROUND, s.law, s.alloy_share, rng)
+        present = source.present
+        weight = np.array([s.surplus if source.is_common(phase) else 1.0 for phase in present])
+        weight *= [self.emphasis.get(phase, 1.0) for phase in present]
+        return source.draw(int(rng.choice(present, p=weight / weight.sum())), s.law, s.alloy_share, rng)
+
+    def samples(self, step: int) -> list[tuple[Sample, int]]:
+        """Draw the samples of a step."""
+        rng = np.random.default_rng([self.settings.seed, step])
+        samples: list[tuple[Sample, int]] = []
+        while sum(len(sample.carrier) for sample, _ in samples) < self.settings.n_atoms:
+            samples.append(self.draw(rng))
+        return samples
+
+    def batch(self, step: int, pool: BlockPool | None = None, samples: list[tuple[Sample, int]] | None = None) -> Batch:
+        """Return the samples of a step side by side; with `pool`, a share of them denoised."""
+        s = self.settings
+        samples = self.samples(step) if samples is None else list(samples)
+        if pool is not None and s.score_weight and s.denoised:
+            rng = np.random.default_rng([s.seed, step, _DENOISED])
+            denoise_some(samples, self.model, s.denoised, s.noise_scale, rng, pool)
+        batch = make_batch(samples, self.model.config.r_max)
+        share = label_shares(batch, s.label_share)
+        kept = np.random.default_rng([s.seed, step, _LABELLED]).uniform(size=len(batch.label)) < share
+        return dataclasses.replace(
+            batch,
+            label=np.where(kept, batch.label, -1),
+            weight=None if math.isinf(s.least_noise) else noise_weight(batch, s.noise_scale, s.least_noise),
+        )
+
+    def ahead(self) -> Iterator[list[tuple[Sample, int]]]:
+        """Yield the samples of the steps from the present one on, one step drawn ahead."""
+        with ThreadPoolExecutor(1) as executor:
+            coming = executor.submit(self.samples, self.step)
+            for step in range(self.step, self.settings.n_steps):
+                samples = coming.result()
+                if step + 1 < self.settings.n_steps:
+                    coming = executor.submit(self.samples, step + 1)
+                yield samples
+
+    def run(
+        self, checkpoint: Path, seconds: float = math.inf, progress: Callable[[float, str], None] | None = None
+    ) -> bool:
+        """Train until the steps are done or the time is up; returns whether the steps are done."""
+        self.resume(checkpoint)
+        started = saved = time.monotonic()
+        recent: list[tuple[float, float]] = []
+        with BlockPool() as pool:
+            for samples in self.ahead():
+                recent.append(self.advance(self.batch(self.step, pool, samples), pool))
+                if self.step % 20 == 0:
+                    score, label = np.mean(recent[-100:], axis=0)
+                    log.info("step %d: score loss %.4f, label loss %.4f", self.step, *np.mean(recent[-20:], axis=0))
+                    if progress is not None:
+                        progress(self.step / self.settings.n_steps, f"score {score:.3f}, label {label:.3f}")
+                now = time.monotonic()
+                if now - saved > 120.0 or now - started > seconds:
+                    self.save(checkpoint)
+                    saved = now
+                if now - started > seconds:
+                    return False
+        self.save(checkpoint)
+        return True
+
+    def advance(self, batch: Batch, pool: BlockPool) -> tuple[float, float]:
+        """Make one step; returns the losses, of the score and of the labels."""
+        s, first = self.settings, self._first_layers()
+        self.model.zero_grad()
+        found = training_step(
+            self.model,
+            batch,
+            noise_scale=s.noise_scale,
+            label_weight=s.label_weight,
+            score_weight=s.score_weight,
+            largest_error=s.largest_error,
+            pool=pool,
+        )
+        for name, core in self._cores.items():
+            weight = first[name].weight
+            core.grad = None if weight.grad is None else weight.grad @ self._matrix
+            weight.grad = None
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(trained, s.clip))
+        if math.isfinite(norm):
+            self.optimizer.step()
+        else:
+            log.warning("step %d left out: the gradient is not finite", self.step)
+        self.schedule.step()
+        self.step += 1
+        with torch.no_grad():
+            for name, core in self._cores.items():
+                first[name].weight.copy_(core @ self._matrix.T)
+            decay = min(s.average, self.step / (self.step + 10.0))
+            for name, tensor in self._trained().items():
+                self.average[name].lerp_(tensor, 1.0 - decay)
+        return found.score_loss, found.label_loss
+
+    def result(self) -> tuple[dict[str, Any], PhaseHead]:
+        """Return the averaged network and head."""
+        own = self._trained()
+        held = {name: tensor.detach().clone() for name, tensor in own.items()}
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(self.average[name])
+            tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.model.tensors().items()}
+            head = PhaseHead(self.model.head.config)
+            head.load_state_dict(self.model.head.state_dict())
+            for name, tensor in own.items():
+                tensor.copy_(held[name])
+        return tensors, head.cpu().eval().requires_grad_(False)
+
+    def save(self, path: Path) -> None:
+        """Write everything a resumed run needs, complete or not at all."""
+        state = {
+            "identity": self._identity(),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "cores": {name: core.detach() for name, core in self._cores.items()},
+            "matrix": self._matrix,
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        temporary = path.with_suffix(".part")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Take up a checkpoint where there is one."""
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.model.device, weights_only=True)
+        if state["identity"] != self._identity():
+            raise InputError(f"the checkpoint {path} belongs to a run with other settings; choose another folder")
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for name, core in self._cores.items():
+                core.copy_(state["cores"][name])
+        self._matrix, self.average, self.step = state["matrix"], state["average"], int(state["step"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        log.info("resumed at step %d", self.step)
+
+    def _identity(self) -> str:
+        return json.dumps(dataclasses.asdict(self.settings), sort_keys=True)
+
+
+def with_density(head: PhaseHead, width: int) -> PhaseHead:
+    """Return a copy of the head with a density branch of that width at least; the logits stay as they are.
+
+    A new branch is E = 0. What is added to a narrower one is drawn at random and leads to nothing at first.
+    """
+    old = head.config.n_density
+    copy = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
+    own, state = copy.state_dict(), head.state_dict()
+    if 0 < old < width:
+        own["density_second.weight"][:old, old:] = 0.0
+        for name in [name for name in own if name.startswith("density_")]:
+            given = state.pop(name)
+            own[name][tuple(slice(n) for n in given.shape)] = given
+    copy.load_state_dict(own | state)
+    return copy
+
+
+def wake(tensors: dict[str, Any], config: NetworkConfig, rng: np.random.Generator) -> dict[str, Any]:
+    """Return the tensors with matrices that are zero drawn at random, as large as that of degree 0.
+
+    In MACE-MP-0 small all that reads the degrees 1 to 3 of the second layer has decayed to zero: its messages carry no
+    directions. The coefficients of the products may stay zero, they have a gradient.
+    """
+    out = dict(tensors)
+    for layer in range(config.n_layers):
+        scale = float(np.sqrt(np.mean(np.square(tensors[f"layers.{layer}.linear.0"]))))
+        for degree in range(1, config.l_max + 1):
+            name = f"layers.{layer}.linear.{degree}"
+            if np.abs(tensors[name]).max() < 1e-6 * scale:
+                out[name] = rng.normal(0.0, scale, tensors[name].shape).astype(tensors[name].dtype)
+    return out

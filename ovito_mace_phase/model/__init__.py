@@ -1,0 +1,1 @@
+"""A model: its file, the network, the engine that evaluates it, and the readable reference."""

@@ -1,0 +1,69 @@
+"""Numbers of a model that turn logits into probabilities: temperature, density floors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.runtime.errors import ModelFileError
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Numbers fitted on held-out data and stored with the weights.
+
+    Attributes
+    ----------
+    temperature : float
+    log_density : float or (n_phases,) array
+        Atoms whose logsumexp of the logits is lower are Other, for all labels or for each; minus infinity switches the
+        rule off.
+    floors : mapping
+        Key of a phase -> its own threshold, where it is higher.
+    """
+
+    temperature: float = 1.0
+    log_density: float | npt.NDArray[np.float64] = -np.inf
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Calibration:
+        """Read the entry `calibration` of a model card; ModelFileError when it cannot be used."""
+        entry = card.get("calibration", {})
+        try:
+            density, floors = entry.get("log_density"), entry.get("floors", {})
+            found = cls(
+                temperature=float(entry.get("temperature", 1.0)),
+                log_density=-np.inf if density is None else float(density),
+                floors={str(key): float(floor) for key, floor in floors.items()},
+            )
+        except (AttributeError, TypeError, ValueError):
+            found = None
+        if found is None or not 0.0 < found.temperature < np.inf:
+            raise ModelFileError(
+                "the entry 'calibration' of the model card must hold a positive temperature, a log_density and floors "
+                f"by phase, not {str(entry)[:200]}: the card was edited; copy both files of the model again"
+            )
+        return found
+
+    def of(self, phases: Sequence[Phase]) -> Calibration:
+        """Return the calibration with a density threshold for each of the phases, which are all of the model's."""
+        limits = np.array([max(self.log_density, self.floors.get(phase.key, -np.inf)) for phase in phases])
+        return replace(self, log_density=limits)
+
+    @property
+    def has_density_thresholds(self) -> bool:
+        """Whether the rule of low density is on for any phase."""
+        return bool(np.any(np.asarray(self.log_density) > -np.inf))
+
+    def too_rare(self, log_density: Float32, column: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Tell which atoms with the label `column` lie below the density threshold, (n_atoms,)."""
+        limit = np.asarray(self.log_density)
+        return log_density < (limit[column] if limit.ndim else limit)

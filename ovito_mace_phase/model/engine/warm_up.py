@@ -1,0 +1,62 @@
+"""Compiling the kernels a frame needs before the work starts, so that the wait is announced and is no hang."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from ovito_mace_phase.atoms.cell_grid import make_grid
+from ovito_mace_phase.atoms.network_frame import FrameGraph
+
+from .evaluator import Evaluator
+from .forward import forward
+from .gradient import score
+
+log = logging.getLogger(__name__)
+MESSAGE = "compiling kernels for this machine (once; some twenty seconds)"
+_PATIENCE = 1.0  # s; loading compiled kernels takes less
+
+
+def warm_up(
+    evaluator: Evaluator, n_species: int, *, gradient: bool = False, status: Callable[[str], None] | None = None
+) -> None:
+    """Compile or load what frames of `n_species` species need.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    n_species : int
+    gradient : bool
+        Whether scores will be asked for.
+    status : callable, optional
+        Gets a message when this takes longer than a second; it is logged too.
+    """
+
+    def announce() -> None:
+        log.info(MESSAGE)
+        if status is not None:
+            status(MESSAGE)
+
+    timer = threading.Timer(_PATIENCE, announce)
+    timer.daemon = True
+    timer.start()
+    try:
+        graph = _small_graph(evaluator, n_species)
+        if gradient:
+            score(graph, evaluator)
+        else:
+            forward(graph, evaluator, lambda *_: None)
+    finally:
+        timer.cancel()
+
+
+def _small_graph(evaluator: Evaluator, n_species: int) -> FrameGraph:
+    """Sixteen atoms on a body-centred lattice, species in turn."""
+    corner = np.stack(np.meshgrid(*[np.arange(2.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    length = 0.5 * evaluator.weights.config.r_max
+    positions = np.concatenate([corner, corner + 0.5]) * length
+    grid = make_grid(positions, np.eye(3) * 2.0 * length, np.ones(3, dtype=bool), evaluator.weights.config.r_max)
+    return FrameGraph(grid=grid, carrier=np.arange(len(positions), dtype=np.int64) % n_species)

@@ -1,0 +1,235 @@
+"""Phase head: features of an atom -> one logit per phase.
+
+    x = (g(f) - mean) / scale,   g the identity on node features and sqrt(f + floor) on message powers
+    mlp:     z = W_3 silu(W_2 silu(W_1 x))
+    metric:  z = W_2 silu(W_1 x),   z_c = -min_k |z - m_ck|^2 / 2 + b_c        (k = 1 .. n_anchors)
+    density: E = V_3 silu(V_2 silu(V_1 x)),   l_c = E + log softmax_c z;   without a density branch l = z
+
+With a density branch  logsumexp_c l = E  and  softmax_c l = softmax_c z:  p(surroundings) and p(phase | surroundings),
+the two factors of the joint density, each have weights of their own. (With l = z one set of numbers must give both;
+classes that are told apart by fine differences then make the density steep: docs/training.md.)
+In the metric head a class logit is a squared distance to the nearest anchor of the phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ovito_mace_phase.runtime.errors import ModelFileError
+
+HeadKind = Literal["mlp", "metric"]
+_SMALLEST_ROOT = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """Shape of a head; stored in the model card. `n_density` is the width of the density branch, 0: there is none."""
+
+    kind: HeadKind
+    n_features: int
+    n_phases: int
+    n_hidden: int = 512
+    n_embedding: int = 128
+    n_anchors: int = 4
+    dropout: float = 0.0
+    n_density: int = 0
+
+
+class PhaseHead(nn.Module):
+    """Logits (n, n_phases) of features (n, n_features)."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mean = nn.Buffer(torch.zeros(config.n_features))
+        self.floor = nn.Buffer(torch.zeros(config.n_features))
+        self.scale = nn.Buffer(torch.ones(config.n_features))
+        n_out = config.n_hidden if config.kind == "mlp" else config.n_embedding
+        self.first = nn.Linear(config.n_features, config.n_hidden)
+        self.second = nn.Linear(config.n_hidden, n_out)
+        self.dropout = nn.Dropout(config.dropout)
+        if config.kind == "mlp":
+            self.last = nn.Linear(n_out, config.n_phases)
+        else:
+            self.anchors = nn.Parameter(torch.randn(config.n_phases, config.n_anchors, n_out))
+            self.bias = nn.Parameter(torch.zeros(config.n_phases))
+        if config.n_density:
+            self.density_first = nn.Linear(config.n_features, config.n_density)
+            self.density_second = nn.Linear(config.n_density, config.n_density)
+            self.density_last = nn.Linear(config.n_density, 1)
+            nn.init.zeros_(self.density_last.weight)
+            nn.init.zeros_(self.density_last.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits."""
+        return self.finish((features - self.mean) / self.scale @ self.entry_weight().T + self.entry_bias())
+
+    def entry_weight(self) -> Tensor:
+        """Return the weights of the first layers of both branches, (n_hidden + n_density, n_features)."""
+        return torch.cat([self.first.weight, self.density_first.weight]) if self.config.n_density else self.first.weight
+
+    def entry_bias(self) -> Tensor:
+        """Return the biases of the first layers of both branches."""
+        return torch.cat([self.first.bias, self.density_first.bias]) if self.config.n_density else self.first.bias
+
+    def roots(self, parts: Sequence[Tensor], n_plain: int) -> Tensor:
+        """Return g(f), (n, n_features), of blocks of features (n, width); powers from column `n_plain` of each."""
+        return _roots(self.floor, parts, n_plain)
+
+    def embed(self, hidden: Tensor) -> Tensor:
+        """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric.
+
+        `hidden` (n, n_hidden) is what the first linear layer gives.
+        """
+        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
+        return self.dropout(nn.functional.silu(embedding)) if self.config.kind == "mlp" else embedding
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Return logits of what the first layers give, (n, n_hidden + n_density)."""
+        classes = self.classes(hidden[:, : self.config.n_hidden])
+        if not self.config.n_density:
+            return classes
+        return nn.functional.log_softmax(classes, 1) + self.log_density(hidden[:, self.config.n_hidden :]).unsqueeze(1)
+
+    def classes(self, hidden: Tensor) -> Tensor:
+        """Return z, (n, n_phases), of what `first` gives."""
+        embedding = self.embed(hidden)
+        if self.config.kind == "mlp":
+            return self.last(embedding)
+        anchors = self.anchors.flatten(0, 1)
+        squared = (embedding**2).sum(1, keepdim=True) - 2.0 * embedding @ anchors.T + (anchors**2).sum(1)
+        return self.bias - 0.5 * squared.reshape(len(hidden), self.config.n_phases, -1).amin(2)
+
+    def log_density(self, hidden: Tensor) -> Tensor:
+        """Return E, (n,), of what `density_first` gives."""
+        inner = nn.functional.silu(self.density_second(nn.functional.silu(hidden)))
+        return self.density_last(inner).squeeze(1)
+
+    def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the numbers of the head under the names of a model file, `head.*`."""
+        return {
+            f"head.{name}": value.detach().cpu().numpy().astype(np.float32) for name, value in self.state_dict().items()
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> PhaseHead:
+        """Build the head a model file describes; raises ModelFileError when it holds none or another shape."""
+        try:
+            head = cls(HeadConfig(**card["head"]))
+            state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict() if name != "floor"}
+            state["floor"] = torch.as_tensor(tensors.get("head.floor", np.zeros(head.config.n_features, np.float32)))
+            head.load_state_dict(state)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ModelFileError(
+                f"the model file holds no usable phase head ({error}); it may be a bare network made by `convert`: "
+                "train a head with `ovito-mace-phase train`"
+            ) from error
+        return head.eval().requires_grad_(False)
+
+
+class FoldedHead:
+    """A head ready for use: `x W1 / scale` as one matrix, and a smaller one for frames of one species.
+
+    There the means over neighbours alike and over all are the same numbers m, read once:
+
+        (m - mean_1) W_1 + (m - mean_2) W_2 = (m - mean_1) (W_1 + W_2) + (mean_1 - mean_2) W_2
+
+    Both blocks of means must have the same floor.
+
+    Parameters
+    ----------
+    head : PhaseHead
+    width : int
+        Features of one block; the last two blocks are the means.
+    """
+
+    def __init__(self, head: PhaseHead, width: int) -> None:
+        self._head, self._floor = head, head.floor
+        kind, n_classes = head.mean.dtype, head.config.n_hidden
+        mean, weight = head.mean.double(), (head.entry_weight().double() / head.scale.double()).T
+        several = (head.mean, weight.to(kind).contiguous(), head.entry_bias())
+        n_kept = len(mean) - width
+        alike, every = slice(n_kept - width, n_kept), slice(n_kept, None)
+        single = weight[:n_kept].clone()
+        single[alike] += weight[every]
+        bias = head.entry_bias().double() + (mean[alike] - mean[every]) @ weight[every]
+        one = (head.mean[:n_kept].contiguous(), single.to(kind).contiguous(), bias.to(kind))
+        self._entry = {False: several, True: one}
+        self._density = {
+            kinds: (mean, weight[:, n_classes:].contiguous(), bias[n_classes:].contiguous())
+            for kinds, (mean, weight, bias) in self._entry.items()
+        }
+
+    def roots(self, parts: Sequence[Tensor], n_plain: int) -> Tensor:
+        """Return g(f) of blocks of features, the last of which may be missing."""
+        return _roots(self._floor, parts, n_plain)
+
+    def __call__(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
+        """Return logits (n, n_phases).
+
+        Parameters
+        ----------
+        parts : sequence of (n, width) Tensor
+            Features of each layer, then the means: of neighbours alike and of all, or of all in a frame of one species.
+        n_plain : int
+            Columns of a part that are not powers: 2 C.
+        one_species : bool
+        """
+        return self._head.finish(self._first(parts, n_plain, self._entry[one_species]))
+
+    def log_density(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
+        """Return logsumexp of the logits, (n,), without the logits where there is a density branch."""
+        if not self._head.config.n_density:
+            return torch.logsumexp(self(parts, n_plain, one_species), 1)
+        return self._head.log_density(self._first(parts, n_plain, self._density[one_species]))
+
+    def _first(self, parts: Sequence[Tensor], n_plain: int, entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        mean, weight, bias = entry
+        if torch.is_grad_enabled() or mean.device.type != "cpu":
+            return torch.addmm(bias, self.roots(parts, n_plain) - mean, weight)
+        from .operations.kernels import standardise
+
+        features = mean.new_empty(len(parts[0]), len(mean))
+        for place, part in enumerate(parts):
+            standardise(
+                part.numpy(), n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
+            )
+        return torch.addmm(bias, features, weight)
+
+
+def _roots(floor: Tensor, parts: Sequence[Tensor], n_plain: int) -> Tensor:
+    floors = floor.unflatten(0, (-1, parts[0].shape[1]))[: len(parts), n_plain:]
+    return torch.cat([amplitudes(part, n_plain, one) for part, one in zip(parts, floors, strict=True)], dim=1)
+
+
+def amplitudes(features: Tensor, n_plain: int, floor: Tensor | None = None) -> Tensor:
+    """Apply g: sqrt(f + floor) on all columns from `n_plain` on, the message powers, so that all scale like amplitudes.
+
+    `floor` (n_columns - n_plain,) makes g smooth where a power vanishes, as many do in a perfect crystal. Without it
+    the root has no slope there; it is taken as 0, since such a power is at its least.
+    """
+    return _Amplitudes.apply(features, n_plain, features.new_zeros(()) if floor is None else floor)
+
+
+class _Amplitudes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, n_plain: int, floor: Tensor) -> Tensor:
+        out = features.clone()
+        out[:, n_plain:].clamp_(min=0.0).add_(floor).sqrt_()
+        ctx.save_for_backward(out)
+        ctx.n_plain = n_plain
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (out,) = ctx.saved_tensors
+        root = out[:, ctx.n_plain :]
+        slope = torch.where(root > _SMALLEST_ROOT, 0.5 / root.clamp_min(_SMALLEST_ROOT), 0.0)
+        return torch.cat([gradient[:, : ctx.n_plain], gradient[:, ctx.n_plain :] * slope], dim=1), None, None

@@ -1,0 +1,243 @@
+"""The layers of the network on a block of atoms, built from `operations.py`.
+
+    A_lm = W_l sum_b R_l(r_ab) Y_lm(r_ab) (W_up h[b])         convolve and one matrix product per degree l
+    B    = polynomial(A; z_a),    h' = W_product B + W_skip[z_a] h
+    first layer: W_up h is one row per species, looked up; with one or two species present the sums are taken over 64
+                 radial functions per species and expanded to channels together with W_l (`tables.factored`)
+
+`fold` turns the tensors of a model file into what the layers multiply with. It is made of torch operations, so
+gradients flow through it to every tensor but the radial MLP, whose tables stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .model_file import NetworkConfig
+from .operations.protocol import BlockGraph, Operations, Polynomial, Spline
+from .radial_tables import HermiteTable, factored, hermite_table, radial_functions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadialTables:
+    """Splines of every layer, those of the first in factored form too, and V as (rank, l_max + 1, C)."""
+
+    layers: tuple[Spline, ...]
+    first: Spline
+    expansion: Tensor
+
+    @classmethod
+    def of(
+        cls, tensors: Mapping[str, np.ndarray], config: NetworkConfig, device: torch.device | str, dtype: torch.dtype
+    ) -> RadialTables:
+        """Tabulate the radial functions of a model."""
+
+        def spline(table: HermiteTable) -> Spline:
+            return Spline(
+                values=torch.from_numpy(table.values).to(device, dtype),
+                scale=table.scale,
+                stretch=table.stretch,
+                r_max=table.r_max,
+            )
+
+        radial = [radial_functions(tensors, config, t) for t in range(config.n_layers)]
+        phi, expansion = factored(radial[0], config.r_max)
+        shape = (-1, config.l_max + 1, config.n_channels)
+        return cls(
+            layers=tuple(spline(hermite_table(one, config.r_max)) for one in radial),
+            first=spline(hermite_table(phi, config.r_max)),
+            expansion=torch.from_numpy(expansion.reshape(shape)).to(device, dtype),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """What one layer multiplies with; `up` takes the previous node features to what neighbours send."""
+
+    up: Tensor  # (C, C)
+    linear: tuple[Tensor, ...]  # per degree (C, C)
+    polynomial: Polynomial
+    product: Tensor  # (C, C)
+    skip: Tensor  # (n_carriers, C, C)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkWeights:
+    """All layers, and the rows of the first one by carrier."""
+
+    config: NetworkConfig
+    tables: RadialTables
+    layers: tuple[LayerWeights, ...]
+    embedding: Tensor  # (n_carriers, C)
+    sent: Tensor  # (n_carriers, C): what atoms of a carrier send to the first layer
+    expand: tuple[Tensor, ...]  # per degree (n_carriers, rank, C): sums of phi_q Y_lm -> messages of the first layer
+
+
+def fold(tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTables) -> NetworkWeights:
+    """Return the weights of the layers as functions of the tensors of a model file."""
+    layers = []
+    for t in range(config.n_layers):
+        name = f"layers.{t}"
+        coefficients = [
+            torch.matmul(tensors[f"basis.{nu}.coefficients"], tensors[f"{name}.product.{nu}"])
+            if nu <= config.correlation
+            else tensors["embedding"].new_zeros(len(config.elements), 0, config.n_channels)
+            for nu in (1, 2, 3)
+        ]
+        index = [
+            tensors[f"basis.{nu}.monomials"].long()
+            if nu <= config.correlation
+            else torch.zeros(0, nu, dtype=torch.int64, device=coefficients[0].device)
+            for nu in (2, 3)
+        ]
+        layers.append(
+            LayerWeights(
+                up=tensors[f"{name}.linear_up"],
+                linear=tuple(tensors[f"{name}.linear.{degree}"] for degree in range(config.l_max + 1)),
+                polynomial=Polynomial(
+                    pairs=index[0],
+                    triples=index[1],
+                    linear=coefficients[0],
+                    quadratic=coefficients[1],
+                    cubic=coefficients[2],
+                ),
+                product=tensors[f"{name}.product_linear"],
+                skip=tensors[f"{name}.skip"],
+            )
+        )
+    sent = tensors["embedding"] @ layers[0].up
+    expand = tuple(
+        (tables.expansion[:, degree] * sent.unsqueeze(1)) @ layers[0].linear[degree]
+        for degree in range(config.l_max + 1)
+    )
+    return NetworkWeights(
+        config=config,
+        tables=tables,
+        layers=tuple(layers),
+        embedding=tensors["embedding"],
+        sent=sent,
+        expand=expand,
+    )
+
+
+def leaves(weights: NetworkWeights) -> list[Tensor]:
+    """Return the tensors that depend on the parameters, in a fixed order."""
+    found = [weights.embedding, weights.sent, *weights.expand]
+    for layer in weights.layers:
+        p = layer.polynomial
+        found += [layer.up, *layer.linear, p.linear, p.quadratic, p.cubic, layer.product, layer.skip]
+    return found
+
+
+def with_leaves(weights: NetworkWeights, tensors: Sequence[Tensor]) -> NetworkWeights:
+    """Return the weights with other tensors in the order of `leaves`."""
+    given = iter(tensors)
+    embedding, sent = next(given), next(given)
+    expand = tuple(next(given) for _ in weights.expand)
+    layers = []
+    for layer in weights.layers:
+        up, linear = next(given), tuple(next(given) for _ in layer.linear)
+        names = ("linear", "quadratic", "cubic")
+        polynomial = replace(layer.polynomial, **{name: next(given) for name in names})
+        layers.append(
+            replace(layer, up=up, linear=linear, polynomial=polynomial, product=next(given), skip=next(given))
+        )
+    return replace(weights, embedding=embedding, sent=sent, expand=expand, layers=tuple(layers))
+
+
+def first_layer(
+    ops: Operations,
+    weights: NetworkWeights,
+    graph: BlockGraph,
+    neighbours: Tensor,
+    mine: Tensor,
+    present: Sequence[int],
+) -> Tensor:
+    """Return node features and message invariants of layer 1, (n_centres, l_max + 2, C).
+
+    Parameters
+    ----------
+    neighbours : (n_edges,) int64
+        Carriers of the neighbours.
+    mine : (n_centres,) int64
+        Carriers of the centres.
+    present : sequence of int
+        Carriers that occur in the frame.
+    """
+    config, tables = weights.config, weights.tables
+    rank, n_lm = tables.expansion.shape[0], config.n_components
+    if len(present) * rank <= config.n_channels:
+        place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=mine.device)
+        place[list(present)] = torch.arange(len(present), device=mine.device)
+        sums = ops.species_sums(graph, place[neighbours], len(present), tables.first, n_lm)
+        matrices = [expand[list(present)].flatten(0, 1) for expand in weights.expand]
+    else:
+        sums = ops.convolve(graph, neighbours, weights.sent, tables.layers[0])
+        matrices = list(weights.layers[0].linear)
+    skipped = (weights.embedding.unsqueeze(1) @ weights.layers[0].skip).squeeze(1)[mine]
+    return _rest(ops, weights.layers[0], _message(sums, matrices), mine, skipped)
+
+
+def later_layer(
+    ops: Operations, weights: NetworkWeights, t: int, graph: BlockGraph, source: Tensor, node: Tensor, mine: Tensor
+) -> Tensor:
+    """Return the same for layer t + 1.
+
+    Parameters
+    ----------
+    source : (n_rows, C)
+        Node features of all rows times `layers[t].up`.
+    node : (n_centres, C)
+        Node features of the centres.
+    mine : (n_centres,) int64
+        Carriers of the centres.
+    """
+    layer = weights.layers[t]
+    message = _message(ops.convolve(graph, graph.index, source, weights.tables.layers[t]), layer.linear)
+    return _rest(ops, layer, message, mine, _by_carrier(node, layer.skip, mine))
+
+
+def _message(sums: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Linear layer of each degree, (n_lm, n_centres, C)."""
+    n_lm, n_centres, _ = sums.shape
+    ranges = [slice(d * d, (d + 1) ** 2) for d in range(len(matrices))]
+    if torch.is_grad_enabled():
+        parts = [sums[lm].flatten(0, 1) @ matrix for lm, matrix in zip(ranges, matrices, strict=True)]
+        return torch.cat(parts).reshape(n_lm, n_centres, -1)
+    message = sums.new_empty(n_lm, n_centres, matrices[0].shape[1])
+    for lm, matrix in zip(ranges, matrices, strict=True):
+        torch.mm(sums[lm].flatten(0, 1), matrix, out=message[lm].flatten(0, 1))
+    return message
+
+
+def _rest(ops: Operations, layer: LayerWeights, message: Tensor, mine: Tensor, skipped: Tensor) -> Tensor:
+    node = ops.contract(message, mine, layer.polynomial) @ layer.product + skipped
+    return torch.cat([node.unsqueeze(1), ops.invariants(message)], dim=1)
+
+
+def _by_carrier(node: Tensor, matrices: Tensor, carrier: Tensor) -> Tensor:
+    """Return node[a] @ matrices[carrier[a]]."""
+    present = torch.unique(carrier).tolist()
+    if len(present) == 1:
+        return node @ matrices[present[0]]
+    out = torch.zeros_like(node)
+    for z in present:
+        mine = torch.nonzero(carrier == z).squeeze(1)
+        out = out.index_copy(0, mine, node[mine] @ matrices[z])
+    return out
+
+
+def as_torch(tensors: Mapping[str, np.ndarray], device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the network's tensors (not those of a head) on a device; index arrays stay whole numbers."""
+    out: dict[str, Any] = {}
+    for name, array in tensors.items():
+        if not name.startswith("head."):
+            kind = torch.int64 if name.endswith("monomials") else dtype
+            out[name] = torch.as_tensor(array).to(device, kind)
+    return out

@@ -1,0 +1,1 @@
+"""The network written out readably, and stock mace-torch: what the engine is measured against."""

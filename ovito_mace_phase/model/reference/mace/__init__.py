@@ -1,0 +1,1 @@
+"""The only files that import mace: the converter and the oracle."""

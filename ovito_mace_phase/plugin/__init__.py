@@ -1,0 +1,1 @@
+"""All that runs in OVITO's process: the modifier, what it reads, keeps and writes."""

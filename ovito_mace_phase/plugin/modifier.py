@@ -1,0 +1,320 @@
+"""The OVITO modifier: reads the atoms, lets one worker thread evaluate the network, writes phases and scores.
+
+`modify` follows the way of a frame: OVITO -> `ovito_input` -> `evaluation` (network and readout, in a worker thread)
+-> `ovito_output` -> OVITO.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Literal
+
+import ovito
+from ovito.data import DataCollection
+from ovito.pipeline import ModifierInterface
+from ovito.traits import FilePath, action_handler
+from traits.api import Bool, Button, Enum, Float, Int, Range, Str, Union
+
+from ovito_mace_phase.classification.limits import MOST_STEPS
+from ovito_mace_phase.model.store import forget, get_card, get_table
+from ovito_mace_phase.runtime.errors import InputError
+
+from .card_text import card_text
+from .foreign_parameters import FOREIGN, check_parameter
+from .logit_cache import ScoreCache
+from .structure_list import StructureList, StructureSettings, Type
+
+if TYPE_CHECKING:
+    from ovito_mace_phase.phases import PhaseTable
+
+    from .read_atoms import AtomsIn
+    from .session import Request
+
+__all__ = ["MacePhaseModifier"]
+
+_CACHE = "MacePhase.scores"
+_MOST_NAMED = 4  # phases in the pipeline list
+
+
+class MacePhaseModifier(ModifierInterface):
+    """Give every atom its crystal phase, out of hundreds of AFLOW prototypes, with a confidence.
+
+    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`. With
+    `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with `distances`
+    `Distance_<KEY>`.
+    Global: attributes `MacePhase.counts.<KEY>`, `MacePhase.fractions.<KEY>`, settings and `MacePhase.warnings`; and
+    the bar chart `mace-phase`; with denoising the table `mace-denoising` of its steps.
+
+    Parameters
+    ----------
+    **parameters
+        Values of the parameters below, by name.
+
+    Raises
+    ------
+    TypeError
+        For a name that is no parameter.
+    """
+
+    species = Str("", label="Species", ovito_placeholder="particle types", ovito_group="Atoms")
+    """Which particle types are alike: "" by name, "1,2 3" merges 1 and 2, "ignore" makes all alike."""
+
+    length_scale = Union(None, Float, label="Length scale", ovito_group="Atoms")
+    """Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame."""
+
+    only_selected = Bool(False, label="Use only selected particles", ovito_group="Atoms")
+    """Classify selected atoms alone, as if the others did not exist; those get phase 0, Other."""
+
+    phases = Str(
+        "", label="Phases to consider", ovito_placeholder="all", ovito_group="Phases", ovito_invalidate_cache=False
+    )
+    """Keys of the phases that may be given, separated by commas; "" is all."""
+
+    prior = Enum("local", "uniform", "frame", label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
+    """An atom is likely of a phase: "local", of its neighbours; "frame", common in the frame; "uniform", of any."""
+
+    confidence_threshold = Range(
+        0.0, 1.0, 0.0, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
+    )
+    """Atoms less sure than this become Other."""
+
+    denoise_steps = Range(0, MOST_STEPS, 0, label="Denoising steps (0: off)", ovito_group="Denoising")
+    """Take the thermal noise off in at most so many steps, 8 for example; phases then belong to the final positions."""
+
+    apply_to_positions = Bool(
+        False, label="Move particles to denoised positions", ovito_group="Denoising", ovito_invalidate_cache=False
+    )
+    """Modifiers further down see the denoised positions; otherwise only `Denoised Position` is written."""
+
+    order_parameters = Str("auto", label="Order parameters", ovito_group="Output", ovito_invalidate_cache=False)
+    """"auto": phases of at least 1 % of the atoms, at most 8; "none"; or keys separated by commas."""
+
+    distances = Bool(False, label="Distances to the phases", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write `Distance_<KEY>` beside every order parameter: rms displacement from the ideal crystal."""
+
+    color_by_type = Bool(True, label="Color particles by phase", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write the colour of each atom's phase."""
+
+    compatibility = Enum(
+        "none", "PTM", "CNA", label="Output like", ovito_group="Compatibility", ovito_invalidate_cache=False
+    )
+    """Also write what PTM or CNA write: `Structure Type` with their ids, their attributes, the table `structures`."""
+
+    further_phases = Bool(True, label="Further phases too", ovito_group="Compatibility", ovito_invalidate_cache=False)
+    """Keep phases that PTM or CNA lack in `Structure Type`, ids from 100; off: they are Other there."""
+
+    structure_settings = Str("", visible=False, ovito_invalidate_cache=False)
+    """Phases switched off and colours of one's own, as `structures` writes them."""
+
+    device = Enum("auto", "cpu", "cuda", label="Device", ovito_group="Model")
+    """Where the network runs."""
+
+    model_file = FilePath(
+        "",
+        label="Model file",
+        ovito_group="Model",
+        ovito_placeholder="shipped model",
+        ovito_file_filter=["Model (*.safetensors)", "All files (*)"],
+    )
+    """A model of your own; "" is the shipped one."""
+
+    reload_model = Button(ovito_label="Reload model", ovito_group="Model", ovito_invalidate_cache=False)
+    """Button: read the model file again and evaluate anew."""
+
+    show_model_card = Button(ovito_label="Show model card", ovito_group="Model", ovito_invalidate_cache=False)
+    """Button: show name, number of phases, scores, licence and citation of the model."""
+
+    times_reloaded = Int(0, visible=False, transient=True)
+    """Changed by the button, so that OVITO evaluates the pipeline anew."""
+
+    def __init__(self, **parameters: Any) -> None:
+        known = parameter_names()
+        parameters = {
+            name: value
+            for name, value in parameters.items()
+            if name in (*known, "structure_settings") or not check_parameter(name, value, known)
+        }
+        if parameters.get("length_scale") == "auto":
+            parameters["length_scale"] = None
+        super().__init__(**parameters)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FOREIGN:
+            check_parameter(name, value, parameter_names())
+        else:
+            super().__setattr__(name, value)
+
+    Type = Type
+
+    def __getattr__(self, name: str) -> Any:
+        # not a property: OVITO would take a property of the class for one of its parameters
+        if name == "structures":
+            return StructureList(self, get_table(self.model_file))
+        if name in FOREIGN:
+            raise AttributeError(f"MacePhaseModifier has no parameter {name!r}: {FOREIGN[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def modify(
+        self, data: DataCollection, *, frame: int = 0, data_cache: DataCollection | None = None, **kwargs: Any
+    ) -> Generator[str | float, None, None]:
+        """Classify the atoms of one frame (called by OVITO).
+
+        Raises
+        ------
+        InputError
+            When atoms or parameters cannot be used as given.
+        ModelFileError
+            When the model file cannot be used.
+        """
+        yield "Reading atoms"
+        from .ptm_cna_output import write_compatible
+        from .read_atoms import read_atoms
+        from .session import evaluate
+        from .write_results import write_denoised, write_result, write_settings
+
+        table = get_table(self.model_file)
+        structures = StructureSettings(self.structure_settings, table)
+        phases, operators = _keys(self.phases, table), self._order_parameter_keys(table)
+        atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
+        done = yield from evaluate(self._request(atoms, phases, operators), _cache_of(data_cache))
+        yield "Writing phases"
+        listed = phases + (operators if operators != "auto" else ())
+        write_result(
+            data, atoms, done, table=table, listed=listed, color_by_type=self.color_by_type, structures=structures
+        )
+        write_denoised(
+            data, atoms, done, table=table, apply_to_positions=self.apply_to_positions, structures=structures
+        )
+        write_compatible(
+            data,
+            self.compatibility,
+            further_phases=self.further_phases,
+            table=table,
+            settings=structures,
+            color_by_type=self.color_by_type,
+        )
+        write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
+        for note in atoms.notes:
+            _tell(note)
+            yield note
+
+    @action_handler("reload_model")
+    def reload(self) -> None:
+        """Drop the model from memory and let OVITO evaluate the pipeline again."""
+        forget(self.model_file)
+        self.times_reloaded += 1
+
+    @action_handler("show_model_card")
+    def show_card(self) -> None:
+        """Show what the model is: in a window where there is one, printed elsewhere.
+
+        Raises
+        ------
+        ModelFileError
+            When the card cannot be read; OVITO shows the message.
+        """
+        _show("Model card", card_text(get_card(self.model_file)))
+
+    def _order_parameter_keys(self, table: PhaseTable) -> tuple[str, ...] | Literal["auto"]:
+        mode = self.order_parameters.strip().lower()
+        if mode == "auto":
+            return "auto"
+        return () if mode in ("", "none") else _keys(self.order_parameters, table)
+
+    def _request(
+        self, atoms: AtomsIn, phases: tuple[str, ...], operators: tuple[str, ...] | Literal["auto"]
+    ) -> Request:
+        """Gather what the worker needs, so that it never looks at the modifier."""
+        from ovito_mace_phase.classification.classify import ReadoutSettings
+
+        from .session import Request
+
+        scale = self.length_scale
+        if scale is not None and not 0.0 < scale < float("inf"):
+            raise InputError(
+                f"length_scale must be a positive number (the cube root of the volume per atom), not {scale:g}"
+            )
+        return Request(
+            frame=atoms.frame,
+            species_spec=atoms.species_spec,
+            length_scale="auto" if scale is None else scale,
+            model_file=self.model_file,
+            device=self.device,
+            readout=ReadoutSettings(prior=self.prior, threshold=self.confidence_threshold, phases=phases or None),
+            order_parameters=operators,
+            denoise_steps=int(self.denoise_steps),
+            distances=self.distances,
+        )
+
+    def _settings(self) -> dict[str, str | float | int]:
+        return {
+            "settings.species": self.species,
+            "settings.length_scale": "auto" if self.length_scale is None else self.length_scale,
+            "settings.phases": self.phases or "all",
+            "settings.prior": self.prior,
+            "settings.confidence_threshold": self.confidence_threshold,
+            "settings.only_selected": int(self.only_selected),
+            "settings.denoise_steps": self.denoise_steps,
+            "settings.compatibility": self.compatibility,
+        }
+
+    def get_pipeline_short_info(self, *args: Any, **kwargs: Any) -> str:
+        """Text beside the modifier in OVITO's pipeline list: what differs from the defaults."""
+        named = [key for key in re.split(r"[,;\s]+", self.phases) if key]
+        parts = [", ".join(named) if len(named) <= _MOST_NAMED else f"{len(named)} phases"] if named else ["all phases"]
+        if self.confidence_threshold:
+            parts.append(f"confidence \u2265 {self.confidence_threshold:g}")
+        if self.denoise_steps:
+            parts.append(f"denoised ({self.denoise_steps})")
+        if self.only_selected:
+            parts.append("selected only")
+        if self.compatibility != "none":
+            parts.append(f"like {self.compatibility}")
+        if self.model_file:
+            parts.append(re.split(r"[/\\]", self.model_file)[-1].removesuffix(".safetensors"))
+        return ", ".join(parts)
+
+
+MacePhaseModifier.__module__ = "ovito_mace_phase"  # scripts generated by OVITO import it from there
+
+
+def parameter_names() -> tuple[str, ...]:
+    """Return the names of the modifier's parameters in the order of its panel."""
+    return tuple(MacePhaseModifier.class_visible_traits())  # type: ignore[attr-defined]
+
+
+def _keys(text: str, table: PhaseTable) -> tuple[str, ...]:
+    """Split a list of phase keys and check each; upper and lower case are alike."""
+    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
+
+
+def _cache_of(data_cache: DataCollection | None) -> ScoreCache:
+    """Return the cache that OVITO keeps for this modifier, emptied when an expensive setting or the input changes."""
+    if data_cache is None:
+        return ScoreCache()
+    if _CACHE not in data_cache.attributes:
+        data_cache.attributes[_CACHE] = ScoreCache()
+    return data_cache.attributes[_CACHE]
+
+
+def _tell(note: str) -> None:
+    """Show a note: OVITO's log window shows what is printed, scripts get a warning."""
+    if ovito.gui_mode:  # type: ignore[attr-defined]
+        print(f"MACE phase classification: {note}")  # noqa: T201
+    else:
+        warnings.warn(note, stacklevel=2)
+
+
+def _show(title: str, text: str) -> None:
+    """Show a text in a window of OVITO Pro, and print it where there is none."""
+    if ovito.gui_mode:  # type: ignore[attr-defined]
+        try:
+            from PySide6.QtWidgets import QMessageBox
+        except ImportError:
+            pass
+        else:
+            QMessageBox.information(None, title, text)
+            return
+    print(text)  # noqa: T201 - what the button is for

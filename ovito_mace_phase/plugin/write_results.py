@@ -1,0 +1,184 @@
+"""From a `PhaseResult` to OVITO: typed property, scores, colours, attributes and a bar chart. Main thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementType, Property  # type: ignore[attr-defined]
+
+from ovito_mace_phase.phases import Phase, PhaseTable
+
+from .read_atoms import AtomsIn
+from .session import Evaluation
+from .structure_list import StructureSettings
+
+PREFIX = "MacePhase"
+TABLE = "mace-phase"
+STEPS_TABLE = "mace-denoising"
+
+
+def type_name(phase: Phase) -> str:
+    """Return the phase's name in OVITO: PTM's own for PTM's lattices, the key for the others."""
+    return phase.name if phase.id < 100 else phase.key
+
+
+def write_result(
+    data: DataCollection,
+    atoms: AtomsIn,
+    done: Evaluation,
+    *,
+    table: PhaseTable,
+    listed: Sequence[str],
+    color_by_type: bool,
+    structures: StructureSettings,
+) -> None:
+    """Write the result of one frame.
+
+    Parameters
+    ----------
+    data : DataCollection
+    atoms : AtomsIn
+        As read from `data`.
+    done : Evaluation
+        Of the chosen atoms. The others get phase 0, confidence and margin 0, and NaN as order parameter.
+    table : PhaseTable
+        Names and colours of the phases.
+    listed : sequence of str
+        Keys of phases to list even when no atom has them.
+    color_by_type : bool
+        Write the `Color` of every atom.
+    structures : StructureSettings
+        Phases switched off, which are written as Other, and colours.
+    """
+    phase = _spread(done.result.phase, atoms, np.int32(0))
+    off = [table.by_key(key).id for key in structures.disabled]
+    if off:
+        phase = np.where(np.isin(phase, off), np.int32(0), phase)
+    shown = _shown_phases(phase, listed, table)
+    particles = data.particles_
+    typed = particles.create_property("Phase", data=phase)
+    set_types(typed, shown, structures)
+    particles.create_property("Confidence", data=_spread(done.result.confidence, atoms, np.float32(0)))
+    particles.create_property("Phase Margin", data=_spread(done.result.margin, atoms, np.float32(0)))
+    for key, scores in done.order_parameters.items():
+        particles.create_property(f"OP_{key}", data=_spread(scores, atoms, np.float32(np.nan)))
+    for key, lengths in done.distances.items():
+        particles.create_property(f"Distance_{key}", data=_spread(lengths, atoms, np.float32(np.nan)))
+    if color_by_type:
+        particles.create_property("Color", data=_colors(phase, shown, structures))
+    _write_counts(data, phase, shown, structures)
+    data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
+
+
+def write_denoised(
+    data: DataCollection,
+    atoms: AtomsIn,
+    done: Evaluation,
+    *,
+    table: PhaseTable,
+    apply_to_positions: bool,
+    structures: StructureSettings,
+) -> None:
+    """Write denoised positions, displacements, the phases before and the table of steps, if there was denoising.
+
+    Atoms that were not chosen stay where they are. With `apply_to_positions` the particles are moved.
+    """
+    denoised, before = done.result.denoised, done.result.before
+    if denoised is None or before is None:
+        return
+    particles = data.particles_
+    displacement = np.zeros((atoms.n_atoms, 3))
+    displacement[slice(None) if atoms.chosen is None else atoms.chosen] = denoised.displacement
+    places = np.asarray(particles.positions, dtype=np.float64) + displacement
+    particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
+    particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
+    phase = _spread(before.phase, atoms, np.int32(0))
+    set_types(
+        particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table), structures
+    )
+    if apply_to_positions:
+        particles.positions_[:] = places
+    steps = denoised.steps
+    curve = _new_table(data, STEPS_TABLE, "Denoising", DataTable.PlotMode.Line)
+    curve.x = curve.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
+    curve.y = curve.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
+    curve.create_property("Rms step", data=np.array([step.rms for step in steps]))
+    curve.create_property("Step size", data=np.array([step.size for step in steps]))
+    rms = float(np.sqrt((denoised.displacement**2).sum(axis=1).mean())) if len(denoised.displacement) else 0.0
+    data.attributes[f"{PREFIX}.denoising.steps"] = max(0, len(steps) - 1)
+    data.attributes[f"{PREFIX}.denoising.converged"] = int(denoised.converged)
+    data.attributes[f"{PREFIX}.denoising.rms_displacement"] = rms
+
+
+def write_settings(data: DataCollection, settings: Mapping[str, str | float | int], warnings: Sequence[str]) -> None:
+    """Write the settings used and the warnings as global attributes."""
+    for name, value in settings.items():
+        data.attributes[f"{PREFIX}.{name}"] = value
+    data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
+
+
+def _spread(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
+    """Values of the chosen atoms on all atoms."""
+    if atoms.chosen is None:
+        return values
+    out = np.full(atoms.n_atoms, rest, dtype=values.dtype)
+    out[atoms.chosen] = values
+    return out
+
+
+def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str], table: PhaseTable) -> list[Phase]:
+    """Other, the phases present and those the user named, by id."""
+    shown = {table.by_id(int(number)).id: table.by_id(int(number)) for number in (0, *np.unique(phase))}
+    shown.update({table.by_key(key).id: table.by_key(key) for key in listed})
+    return [shown[number] for number in sorted(shown)]
+
+
+def set_types(typed: Property, shown: Sequence[Phase], structures: StructureSettings) -> None:
+    """Replace the types of a property, which keeps those of an earlier modifier otherwise."""
+    typed.types.clear()
+    for phase in shown:
+        color, enabled = structures.color(phase), structures.enabled(phase.key)
+        typed.types.append(ElementType(id=phase.id, name=type_name(phase), color=color, enabled=enabled))
+
+
+def _colors(
+    phase: npt.NDArray[np.int32], shown: Sequence[Phase], structures: StructureSettings
+) -> npt.NDArray[np.float64]:
+    colors = np.array([structures.color(entry) for entry in shown], dtype=np.float64)
+    return colors[np.searchsorted([entry.id for entry in shown], phase)]
+
+
+def _write_counts(
+    data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase], structures: StructureSettings
+) -> None:
+    """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart."""
+    ids = np.array([entry.id for entry in shown], dtype=np.int32)
+    counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
+    found: dict[str, int | float] = {}
+    for entry, count in zip(shown, counts, strict=True):
+        found[f"{PREFIX}.counts.{entry.key}"] = int(count)
+        found[f"{PREFIX}.fractions.{entry.key}"] = float(count / len(phase)) if len(phase) else 0.0
+    _set_attributes(data, found)
+    table = _new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
+    table.x = table.create_property("Phase", data=ids)
+    set_types(table.x, shown, structures)
+    table.y = table.create_property("Count", data=counts, dtype=np.int64)
+
+
+def _set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> None:
+    """Set attributes; new ones at once, since OVITO looks through all of them for each that is set by name."""
+    present = set(data.attributes)
+    for name, value in values.items():
+        if name in present:
+            data.attributes[name] = value
+        else:
+            data.objects.append(AttributeDataObject(identifier=name, value=value))
+
+
+def _new_table(data: DataCollection, identifier: str, title: str, plot_mode: DataTable.PlotMode) -> DataTable:
+    """Return an empty table in place of that of another modifier of this kind, which has rows of its own number."""
+    if identifier in data.tables:
+        data.objects.remove(data.tables[identifier])
+    return data.tables.create(identifier=identifier, title=title, plot_mode=plot_mode)

@@ -1,0 +1,1 @@
+"""Threads, memory, compiled kernels, files and errors: what any part may use."""

@@ -1,0 +1,354 @@
+"""Trajectory files: the front door of many frames, for Python and for the command line.
+
+file, settings -> `FrameTask` -> `trajectory.run` (workers, work folder) -> labelled trajectory, `TrajectoryResult`
+
+This module is read by every worker before OVITO is, and so imports OVITO within functions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.files import check_input, finished_file, input_stems, output_folder, parse_frames
+
+from .checksum import fingerprint, input_files
+from .live import LiveTable
+from .record import FrameAtoms, FrameRecord
+from .result import TrajectoryResult, gather
+from .scheduler import run_frames
+from .store import WorkFolder
+from .task import FileFormat, FrameTask, check_thread
+
+if TYPE_CHECKING:
+    from .pools import Pool
+
+_SUFFIXES = {"xyz": ".xyz", "dump": ".dump"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who does the work.
+
+    Attributes
+    ----------
+    jobs : int
+        Worker processes on this machine; 1: none, the frames are done here.
+    scheduler : str
+        Address of a Dask scheduler whose workers take the frames, or its scheduler file; "": none.
+    threads : int
+        Threads of the network, all processes of this machine together; 0: all cores. With a scheduler, of each worker;
+        0: as many as Dask gave it.
+    memory : str or None
+        Budget of each process for features.
+    """
+
+    jobs: int = 1
+    scheduler: str = ""
+    threads: int = 0
+    memory: str | None = None
+
+    def pool(self, device: str) -> Pool:
+        """Return the pool; raises InputError for a number of jobs that is none."""
+        from .pools import HerePool, ProcessPool
+
+        if self.jobs < 1:
+            raise InputError(f"jobs must be at least 1, not {self.jobs}")
+        options: dict[str, Any] = {"threads": self.threads, "memory": self.memory, "device": device}
+        if self.scheduler:
+            if self.jobs > 1:
+                raise InputError(
+                    f"jobs = {self.jobs} is for this machine alone; a Dask scheduler has its own number of workers"
+                )
+            from .dask_pool import DaskPool
+
+            return DaskPool(self.scheduler, **options)
+        if self.jobs > 1:
+            return ProcessPool(self.jobs, **options)
+        return HerePool(threads=self.threads, memory=self.memory)
+
+
+class TrajectoryRun:
+    """One trajectory file on its way; use it in a `with` statement.
+
+    `classify` does the frames and writes the labelled trajectory; `close` then throws the work folder away. When the
+    run ends otherwise, the finished frames stay for the next run with the same settings.
+
+    Parameters
+    ----------
+    file : Path
+    output : Path
+        Folder of the results.
+    stem : str
+        Name of the results; the work folder is `<stem>.work`.
+    frames : str
+        Selection as in `files.parse_frames`.
+    select : str
+    settings : dict
+        Parameters of the modifier.
+    file_format : 'xyz', 'dump' or None
+    workers : Workers
+    restart : bool
+        Throw away finished frames of an earlier run.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        output: Path,
+        stem: str,
+        frames: str = ":",
+        select: str = "",
+        settings: dict[str, Any] | None = None,
+        file_format: FileFormat | None = "xyz",
+        workers: Workers | None = None,
+        restart: bool = False,
+    ) -> None:
+        if file_format is not None and file_format not in _SUFFIXES:
+            raise InputError(f"file_format must be xyz, dump or None, not {file_format!r}")
+        self._workers = workers or Workers()
+        self._task = FrameTask(
+            file=file.absolute(),
+            select=select,
+            settings={"order_parameters": "auto", "model_file": "", "device": "auto", **(settings or {})},
+            folder=(output / f"{stem}.work").absolute(),
+            file_format=file_format,
+        )
+        self._output = output
+        self._stem = stem
+        self._selection = frames
+        self._restart = restart
+        self.work: WorkFolder
+        self.frames: Sequence[int] = ()
+        self.n_frames_in_file = 0
+
+    def __enter__(self) -> TrajectoryRun:
+        check_thread()
+        from .frame_worker import count_frames
+
+        self.n_frames_in_file = count_frames(self._task)
+        self.frames = parse_frames(self._selection, self.n_frames_in_file)
+        self.work = WorkFolder(self._task.folder, self._all_settings(), restart=self._restart)
+        self.work.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        from .frame_worker import forget
+
+        forget()
+        if error is not None and (kept := len(self.work.done())):
+            error.add_note(
+                f"{kept} of {len(self.frames)} frames are finished and kept in {self._output / self.work.path.name}; "
+                "repeat the command to go on with the others"
+            )
+        self.work.__exit__(kind, error, trace)
+
+    def classify(
+        self, table: Path | None = None, progress: Callable[[FrameRecord], None] | None = None
+    ) -> TrajectoryResult:
+        """Do all frames that are not finished, and write the labelled trajectory.
+
+        Parameters
+        ----------
+        table : Path, optional
+            CSV file of the frames, which grows with them.
+        progress : callable, optional
+            Called with each frame, those of an earlier run first, then as they are finished.
+
+        Raises
+        ------
+        InputError
+            When the first frame cannot be classified.
+        """
+        live = None if table is None else LiveTable(table, self.work.path, self.frames)
+        try:
+            fault = self._consume(live, progress)
+        except BaseException:
+            if live is not None:
+                live.leave()
+            raise
+        frames, text = list(self.frames), ""
+        if fault is not None:
+            text = fault[1] if f"frame {fault[0]} " in fault[1] else f"frame {fault[0]}: {fault[1]}"
+            frames = frames[: frames.index(fault[0])]
+        labelled = self._write_labelled(frames)
+        result = gather(
+            (self.work.record(frame) for frame in frames),
+            file=self._task.file,
+            n_frames_in_file=self.n_frames_in_file,
+            labelled=labelled,
+            fault=text,
+        )
+        if table is not None:
+            with finished_file(table, self.work.path) as path:
+                result.write_csv(path)
+        return result
+
+    def atoms(self, frame: int) -> FrameAtoms:
+        """Return the atoms of a finished frame."""
+        return self.work.atoms(frame)
+
+    @contextmanager
+    def output(self, name: str) -> Iterator[Path]:
+        """Give a path for a file of the output folder, which appears there when it is whole."""
+        with finished_file(self._output / name, self.work.path) as path:
+            yield path
+
+    def close(self) -> None:
+        """Throw the work folder away: all results are written."""
+        self.work.remove()
+
+    def _consume(
+        self, live: LiveTable | None, progress: Callable[[FrameRecord], None] | None
+    ) -> tuple[int, str] | None:
+        """Run to the end; return the first frame at fault and why, or None."""
+        run = run_frames(self._task, self.frames, self.work, self._workers.pool(self._task.settings["device"]))
+        with closing(run):
+            while True:
+                try:
+                    record = next(run)
+                except StopIteration as end:
+                    return end.value
+                if live is not None:
+                    live.add(record.summary)
+                if progress is not None:
+                    progress(record)
+
+    def _all_settings(self) -> dict[str, Any]:
+        """All that the results depend on."""
+        from ovito_mace_phase.model.network.model_file import SHIPPED, model_paths
+
+        task = self._task
+        model = task.settings["model_file"] or SHIPPED
+        return {
+            "version": task.version,
+            "input": fingerprint(input_files(task.file)),
+            "model": fingerprint(path for path in model_paths(model) if path.exists()),
+            "frames": self._selection,
+            "select": task.select,
+            "format": task.file_format,
+            **task.settings,
+        }
+
+    def _write_labelled(self, frames: Sequence[int]) -> Path | None:
+        """Join the labelled atoms of all frames to one file."""
+        if self._task.file_format is None:
+            return None
+        target = self._output / f"{self._stem}{_SUFFIXES[self._task.file_format]}"
+        if target.exists() and target.resolve() == self._task.file.resolve():
+            target = target.with_name(f"{self._stem}.labelled{target.suffix}")
+        with finished_file(target, self.work.path) as temporary, temporary.open("wb") as stream:
+            for frame in frames:
+                self.work.copy_labelled(frame, stream)
+        return target
+
+
+def classify_trajectory(
+    file: str | Path,
+    output: str | Path | None = None,
+    *,
+    frames: str = ":",
+    select: str = "",
+    file_format: FileFormat | None = "xyz",
+    jobs: int = 1,
+    scheduler: str = "",
+    threads: int = 0,
+    memory: str | None = None,
+    restart: bool = False,
+    progress: Callable[[FrameRecord], None] | None = None,
+    **settings: Any,
+) -> TrajectoryResult:
+    """Classify the frames of a trajectory file, over worker processes or a cluster.
+
+    Every finished frame is kept in `output` until all are done. A run that was cut off goes on where it was when the
+    call is repeated; repeated with other settings or another input it raises `InputError`.
+
+    Parameters
+    ----------
+    file : str or Path
+        In any format that OVITO reads; a pattern such as "dump.*" stands for the files of one trajectory.
+    output : str or Path, optional
+        Folder of the labelled trajectory and of `phases.csv`, made if needed. None keeps nothing but what is returned.
+    frames : str
+        START:STOP:STEP as in slices, or one number.
+    select : str
+        OVITO expression: classify only these atoms, as if the others did not exist.
+    file_format : 'xyz', 'dump' or None
+        Of the labelled trajectory; None writes none.
+    jobs : int
+        Worker processes; 1 works in this process. A script needs `if __name__ == "__main__":` before a call with
+        more, since the processes are started afresh and read the script again.
+    scheduler : str
+        Address of a Dask scheduler, whose workers take the frames, or its scheduler file; input and output must lie
+        where all workers see them.
+    threads : int
+        Threads of the network, of all jobs together; 0: all cores. With a scheduler, of each worker; 0: as many as Dask
+        gave it.
+    memory : str, optional
+        Budget of each process for features, such as "500M".
+    restart : bool
+        Throw away the frames of a run that was cut off.
+    progress : callable, optional
+        Called with the `FrameRecord` of every frame as it is finished.
+    **settings
+        Parameters of `MacePhaseModifier`.
+
+    Returns
+    -------
+    TrajectoryResult
+        Summary of each frame; `columns()` is the table for pandas or polars, `fractions(key)` a phase over time.
+
+    Raises
+    ------
+    InputError
+        When the file, the first frame, or the settings cannot be used. A later frame that cannot be used ends the
+        work: the frames before it are returned, with the reason in `fault`.
+    OSError, OutputError
+        When results cannot be written; finished frames are kept.
+    WorkerLostError
+        When workers end again and again; finished frames are kept.
+
+    Examples
+    --------
+    >>> from ovito_mace_phase import classify_trajectory
+    >>> result = classify_trajectory("sample_dumps/cu_melting.dump.gz", frames="0::6", prior="frame")
+    >>> [round(x, 1) for x in result.fractions("FCC")]  # doctest: +SKIP
+    [1.0, 0.6]
+    """
+    if "only_selected" in settings:
+        raise InputError("only_selected is not used here; give the selection with select, such as 'ParticleType==1'")
+    source = Path(file)
+    check_input(source)
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    workers = Workers(jobs=jobs, scheduler=scheduler, threads=threads, memory=memory)
+    with _folder(output) as folder:
+        run = TrajectoryRun(
+            source,
+            output=folder,
+            stem=input_stems([source])[0],
+            frames=frames,
+            select=select,
+            settings=plain,
+            file_format=None if output is None else file_format,
+            workers=workers,
+            restart=restart,
+        )
+        with run:
+            result = run.classify(None if output is None else folder / "phases.csv", progress)
+            run.close()
+    return result
+
+
+@contextmanager
+def _folder(output: str | Path | None) -> Iterator[Path]:
+    if output is not None:
+        yield output_folder(Path(output))
+        return
+    with tempfile.TemporaryDirectory(prefix="mace_phase_", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

@@ -1,0 +1,189 @@
+"""One frame of a trajectory file through an OVITO pipeline with the modifier, to a finished frame of a work folder.
+
+Called in worker processes, by the thread that imported OVITO.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+from ovito.data import DataCollection, Property
+from ovito.io import export_file, import_file
+from ovito.modifiers import ExpressionSelectionModifier
+from ovito.pipeline import Pipeline
+
+from ovito_mace_phase.model.store import get_table
+from ovito_mace_phase.phases import PhaseTable
+from ovito_mace_phase.plugin.modifier import MacePhaseModifier
+from ovito_mace_phase.runtime.errors import InputError, OutputError
+
+from .record import SCORE_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
+from .store import store_frame
+from .summary import summarise
+
+if TYPE_CHECKING:
+    from .task import FrameTask
+
+FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
+_opened: list[tuple[FrameTask, Pipeline, MacePhaseModifier]] = []
+
+
+def count_frames(task: FrameTask) -> int:
+    """Return the number of frames of the file; raises InputError when OVITO cannot read it."""
+    return _open(task)[0].num_frames
+
+
+def classify_frame(task: FrameTask, frame: int, order_parameters: str | None) -> FrameRecord:
+    """Classify one frame and store it.
+
+    Parameters
+    ----------
+    task : FrameTask
+    frame : int
+    order_parameters : str or None
+        Replaces the setting of the task: those of the first frame, so that all frames have the same columns.
+
+    Raises
+    ------
+    InputError
+        When OVITO cannot read the frame or it cannot be classified.
+    OSError, OutputError
+        When it cannot be stored.
+    """
+    pipeline, modifier = _open(task)
+    modifier.order_parameters = task.settings["order_parameters"] if order_parameters is None else order_parameters
+    data = _compute(pipeline, frame, task.file)
+    table = get_table(task.settings["model_file"])
+    record, atoms = _record(data, frame, table)
+    if task.file_format is None:
+        store_frame(task.folder, record, atoms, None)
+        return record
+    with tempfile.TemporaryDirectory(prefix=".part", dir=task.folder) as scratch:
+        part = Path(scratch) / "frame"
+        with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
+            export_file(data, str(part), FORMATS[task.file_format][0], columns=_columns(data))
+        store_frame(task.folder, record, atoms, part)
+    return record
+
+
+def _free(folder: Path) -> str:
+    return f"with {shutil.disk_usage(folder).free / 1e6:.1f} MB left on the disk"
+
+
+def _open(task: FrameTask) -> tuple[Pipeline, MacePhaseModifier]:
+    """Open the file once per process, as to scan it for frames takes time."""
+    if not _opened or _opened[0][0] != task:
+        _opened.clear()
+        with _readable_errors(f"OVITO cannot read {task.file}"):
+            pipeline = import_file(str(task.file))
+        if task.select:
+            pipeline.modifiers.append(ExpressionSelectionModifier(expression=task.select))
+        modifier = MacePhaseModifier(only_selected=bool(task.select), **task.settings)
+        pipeline.modifiers.append(modifier)
+        _opened.append((task, pipeline, modifier))
+    return _opened[0][1:]
+
+
+def forget() -> None:
+    """Close the file."""
+    _opened.clear()
+
+
+def _compute(pipeline: Pipeline, frame: int, file: Path) -> DataCollection:
+    """Evaluate one frame; the modifier's notes are told once at the end instead of as warnings."""
+    with _readable_errors(f"OVITO cannot read frame {frame} of {file}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return pipeline.compute(frame)
+        except RuntimeError as error:
+            _, selection, reason = str(error).partition("'Expression selection' reported:")
+            if not selection:
+                raise
+            raise InputError(f"--select is no OVITO expression that fits this file: {reason.strip()}") from error
+
+
+@contextmanager
+def _readable_errors(what: str, kind: type[InputError | OutputError] = InputError) -> Iterator[None]:
+    """OVITO reports unreadable files and failed writes as RuntimeError; one sentence of it is for the user."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error) is not RuntimeError or error.__traceback__ is None or not _from_ovito(error):
+            raise
+        raise kind(f"{what}: {' '.join(str(error).split())}") from error
+
+
+def _from_ovito(error: RuntimeError) -> bool:
+    """Whether the innermost Python frame is OVITO's or this file, and not the network's."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return name.split(".")[0] == "ovito" or name == __name__
+
+
+def _columns(data: DataCollection) -> list[str]:
+    first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
+    last = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118 - not a dict
+    if "Phase Before Denoising" in data.particles:
+        last += ["Phase Before Denoising", *(f"Denoising Displacement.{axis}" for axis in "XYZ")]
+    return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
+
+
+def _chosen(data: DataCollection) -> npt.NDArray[np.bool_]:
+    """Which atoms were classified."""
+    if not data.attributes["MacePhase.settings.only_selected"]:
+        return np.ones(data.particles.count, dtype=bool)
+    return np.asarray(data.particles.selection) != 0
+
+
+def _kinds(data: DataCollection, phase: npt.NDArray[np.int32], table: PhaseTable) -> tuple[Kind, ...]:
+    """Phases of the frame, most frequent first."""
+    numbers = [kind.id for kind in cast("Property", data.particles["Phase"]).types]
+    numbers.sort(key=lambda number: -int(np.count_nonzero(phase == number)))
+    return tuple((number, table.by_id(number).key, table.by_id(number).color) for number in numbers)
+
+
+def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameRecord, FrameAtoms]:
+    """Gather what is kept of a frame."""
+    chosen = _chosen(data)
+    phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
+    confidence = np.asarray(data.particles["Confidence"])[chosen]
+    kinds = _kinds(data, phase, table)
+    present = set(np.unique(phase).tolist())
+    shown = tuple(kind for kind in kinds if kind[0] in present)
+    written = tuple(name.removeprefix("OP_") for name in data.particles.keys() if name.startswith("OP_"))  # noqa: SIM118
+    timestep = data.attributes.get("Timestep")
+    record = FrameRecord(
+        summary=summarise(phase, confidence, kinds, frame=frame, timestep=None if timestep is None else int(timestep)),
+        confidence={key: bin_confidence(confidence[phase == number]) for number, key, _ in shown},
+        scores={key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], SCORE_WIDTH) for key in written},
+        order_parameters=written,
+        notes=tuple(filter(None, data.attributes["MacePhase.warnings"].split("; "))),
+        model=data.attributes["MacePhase.model"],
+        denoised=_denoised(data),
+    )
+    atoms = FrameAtoms(
+        positions=np.array(data.particles.positions, dtype=np.float32)[chosen],
+        phase=phase,
+        cell=None if data.cell is None else np.array(data.cell[...], dtype=np.float64),
+        kinds=shown,
+    )
+    return record, atoms
+
+
+def _denoised(data: DataCollection) -> str:
+    """Tell what denoising did to the frame."""
+    if "MacePhase.denoising.steps" not in data.attributes:
+        return ""
+    steps, rms = (data.attributes[f"MacePhase.denoising.{name}"] for name in ("steps", "rms_displacement"))
+    rest = "at rest" if data.attributes["MacePhase.denoising.converged"] else "not at rest yet"
+    return f", denoised in {steps} step{'' if steps == 1 else 's'}: moved by {rms:.3g} rms, {rest}"

@@ -1,0 +1,172 @@
+"""One trajectory file for the command line: its frames with a progress bar, then tables, pictures and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from .api import FileFormat, TrajectoryRun, Workers
+from .movie import draw_movie
+from .phase_plots import plot_phases
+from .picture import draw_atoms
+from .record import FrameRecord
+from .result import TrajectoryResult
+from .summary import table_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line asks for; `settings` are the modifier's parameters, `select` an OVITO expression or ""."""
+
+    settings: dict[str, Any]
+    select: str
+    frames: str
+    folder: Path
+    file_format: FileFormat
+    workers: Workers
+    restart: bool
+    parquet: bool
+    picture: bool
+    plots: bool
+    movie: int
+    report: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The result of one file, and the files it was written to."""
+
+    result: TrajectoryResult
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
+    """Classify the frames of one file, and write what was asked for.
+
+    A fault in a later frame ends the work; the frames before it are written.
+
+    Parameters
+    ----------
+    file : Path
+    stem : str
+        Name of the results.
+    options : Options
+    single : bool
+        Whether this is the only file, so that its results need no name.
+
+    Raises
+    ------
+    InputError
+        When OVITO cannot read the file, it has no atoms, or the frames do not exist.
+    """
+    run = TrajectoryRun(
+        file,
+        output=options.folder,
+        stem=stem,
+        frames=options.frames,
+        select=options.select,
+        settings=options.settings,
+        file_format=options.file_format,
+        workers=options.workers,
+        restart=options.restart,
+    )
+    prefix = "" if single else f"{stem}."
+    with run:
+        earlier = len(run.work.done())
+        if earlier:
+            click.echo(f"{file}: {earlier} of {len(run.frames)} frames are there from a run that was cut off", err=True)
+        with tqdm(total=len(run.frames), desc=stem, unit="frame") as bar:
+
+            def show(record: FrameRecord) -> None:
+                bar.update()
+
+            result = run.classify(options.folder / f"{prefix}phases.csv", show)
+        outputs = _Outputs(run, result, stem, prefix, options)
+        outputs.write()
+        run.close()
+    return Written(result=result, files=tuple(outputs.files), notes=tuple(outputs.notes))
+
+
+class _Outputs:
+    """What is made of the result, file by file."""
+
+    def __init__(self, run: TrajectoryRun, result: TrajectoryResult, stem: str, prefix: str, options: Options) -> None:
+        self._run = run
+        self._result = result
+        self._stem = stem
+        self._prefix = prefix
+        self._options = options
+        self._pictures: list[tuple[str, Path]] = []  # caption and file, for the report
+        labelled = [] if result.labelled is None else [result.labelled]
+        self.files = [*labelled, options.folder / f"{prefix}phases.csv"]
+        self.notes = list(result.notes)
+
+    def write(self) -> None:
+        """Write all that was asked for."""
+        if self._options.parquet:
+            with self._file("phases.parquet") as path:
+                self._result.write_parquet(path)
+        with self._file("phases.png") as path:
+            plot_phases(path, self._result.frames, self._stem)
+        if self._options.plots:
+            self._distributions()
+        last = self._result.frames[-1]
+        if self._options.picture and last.n_atoms:
+            self._picture(last.frame)
+        if self._options.movie and last.n_atoms:
+            self._movie()
+        if self._options.report:
+            with self._file("report.html") as path:
+                self._result.write_report(path, title=self._stem, pictures=self._pictures, settings=self._settings())
+
+    def _distributions(self) -> None:
+        from .plots import plot_confidence, plot_order_parameters
+
+        with self._file("confidence.png") as path:
+            plot_confidence(path, self._result, self._stem)
+        if self._result.scores:
+            with self._file("order_parameters.png") as path:
+                plot_order_parameters(path, self._result, self._stem)
+
+    def _picture(self, frame: int) -> None:
+        atoms = self._run.atoms(frame)
+        with self._file("frame.png") as path:
+            reason = draw_atoms(
+                path, atoms.positions, atoms.phase, atoms.cell, atoms.kinds, f"{self._stem}, frame {frame}"
+            )
+        self._pictures.append((f"Atoms of frame {frame}", self.files[-1]))
+        if reason:
+            self.notes.append(f"frame.png is a flat drawing, not rendered by OVITO: {reason}")
+
+    def _movie(self) -> None:
+        frames = [summary.frame for summary in self._result.frames]
+        with self._file("movie.gif") as path:
+            shown, reason = draw_movie(path, self._run.atoms, frames, self._options.movie, self._run.work.path)
+        self._pictures.append((f"{shown} of {len(frames)} frames", self.files[-1]))
+        if reason:
+            self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
+
+    def _settings(self) -> dict[str, str]:
+        """Return what the report says of the run."""
+        options = self._options
+        given = {"frames": options.frames, "select": options.select, **options.settings}
+        return {name: str(value) for name, value in given.items() if value not in ("", None)}
+
+    def _file(self, name: str) -> Any:
+        self.files.append(self._options.folder / f"{self._prefix}{name}")
+        return self._run.output(f"{self._prefix}{name}")
+
+
+def report_text(file: Path, written: Written) -> str:
+    """Return the text for the terminal."""
+    result = written.result
+    lines = [f"\n{file}  ({result.text})", table_text(result.frames)]
+    lines += [f"note: {note}" for note in written.notes]
+    folder = written.files[0].parent
+    lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))
+    return "\n".join(lines)

@@ -1,0 +1,25 @@
+"""The command line with a fake model, also in the worker processes that read this script again."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import fake_model
+
+from ovito_mace_phase.model import store as model_store
+
+_fake = fake_model.FakeModel(float(os.environ.get("FAKE_SECONDS", "0")))
+
+
+def use_fake() -> None:
+    """Let this process classify with a fake."""
+    model_store.get_model = lambda path, device: _fake
+
+
+use_fake()
+
+if __name__ == "__main__":
+    from ovito_mace_phase.cli import main
+
+    main(sys.argv[1:])

@@ -1,0 +1,138 @@
+"""`classify` with the shipped model: crystals, invariances, settings, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from ovito_mace_phase import PhaseModel, classify, phase_table
+from ovito_mace_phase.atoms.frame import make_frame
+from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.lab.samples.disorder import push_apart
+from ovito_mace_phase.runtime.errors import CancelledError, InputError, ModelFileError
+
+CRYSTALS = {
+    "FCC": bulk("Cu", cubic=True) * (4, 4, 4),
+    "BCC": bulk("Fe", cubic=True) * (5, 5, 5),
+    "CUBIC_DIAMOND": bulk("Si", cubic=True) * (3, 3, 3),
+    "ROCKSALT": bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (3, 3, 3),
+    "CSCL": bulk("CsCl", "cesiumchloride", a=4.12, cubic=True) * (5, 5, 5),
+    "ZINCBLENDE": bulk("ZnS", "zincblende", a=5.41, cubic=True) * (3, 3, 3),
+    "FLUORITE": bulk("CaF2", "fluorite", a=5.46, cubic=True) * (3, 3, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return PhaseModel.load()
+
+
+def rattled(crystal, rng, sigma=0.08):
+    crystal = crystal.copy()
+    crystal.positions += rng.normal(0, sigma, crystal.positions.shape)
+    return crystal
+
+
+def run(crystal, model, **settings):
+    return classify(crystal.positions, crystal.numbers, crystal.cell[:], crystal.pbc, model=model, **settings)
+
+
+@pytest.mark.parametrize("key", CRYSTALS)
+def test_warm_crystals_get_their_phase(model, rng, key):
+    result = run(rattled(CRYSTALS[key], rng), model)
+    assert result.fractions().get(key, 0.0) > 0.9, result.fractions()
+    assert result.phase.dtype == np.int32
+    assert result.logits.shape == (len(result.phase), len(model.phases))
+    assert ((result.confidence >= 0) & (result.confidence <= 1)).all()
+    assert (result.margin >= 0).all()
+
+
+def test_logits_do_not_depend_on_units_names_order_or_place(model, rng):
+    crystal = rattled(CRYSTALS["ROCKSALT"], rng)
+    plain = run(crystal, model).logits
+    order = rng.permutation(len(crystal))
+    names = np.where(crystal.numbers == 11, "b", "a")
+    moved = (crystal.positions + rng.normal(0, 40, 3))[order] * 0.1
+    changed = classify(moved, names[order], crystal.cell[:] * 0.1, True, model=model).logits
+    np.testing.assert_allclose(changed, plain[order], atol=2e-2)
+
+
+def test_supercell(model, rng):
+    crystal = rattled(bulk("Cu", cubic=True) * (3, 3, 3), rng)
+    np.testing.assert_allclose(
+        run(crystal * (2, 1, 1), model).logits[: len(crystal)], run(crystal, model).logits, atol=2e-2
+    )
+
+
+def test_settings_of_the_readout(model, rng):
+    crystal = rattled(CRYSTALS["FCC"], rng)
+    frame = make_frame(crystal.positions, crystal.numbers, crystal.cell[:], True)
+    scores = evaluate_scores(frame, model)
+    plain = read_out(scores, model, ReadoutSettings())
+    strict = read_out(scores, model, ReadoutSettings(threshold=1.0))
+    assert (strict.phase[plain.confidence < 1.0] == 0).all()
+    two = read_out(scores, model, ReadoutSettings(phases=("BCC", "HCP")))
+    assert {phase.key for phase in two.phases} == {"OTHER", "BCC", "HCP"}
+    assert two.logits.shape[1] == 3
+    never = read_out(scores, model, ReadoutSettings(prior={"FCC": 0.0}))
+    assert "FCC" not in never.counts()
+    framed = read_out(scores, model, ReadoutSettings(prior="frame"))
+    assert framed.fractions()["FCC"] >= plain.fractions()["FCC"]
+    np.testing.assert_array_equal(
+        plain.order_parameter("FCC"), scores.logits[:, [phase.key for phase in model.phases].index("FCC")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"threshold": 1.5}, "between 0 and 1"),
+        ({"phases": ["FCCC"]}, "FCCC"),
+        ({"phases": ["OTHER"]}, "no phase is left"),
+        ({"prior": "jeffreys"}, "jeffreys"),
+        ({"prior": {"FCC": -1.0}}, "at least 0"),
+        ({"prior": {"XYZ": 1.0}}, "XYZ"),
+        ({"length_scale": -1.0}, "length_scale"),
+        ({"length_scale": 1e9}, "far too long"),
+        ({"species_spec": "1,2"}, "does not occur"),
+        ({"device": "tpu"}, "tpu"),
+    ],
+)
+def test_bad_settings_are_named(settings, words):
+    crystal = CRYSTALS["FCC"]
+    with pytest.raises(InputError, match=words):
+        classify(crystal.positions, crystal.numbers, crystal.cell[:], True, **settings)
+
+
+def test_foreign_model_file(tmp_path):
+    with pytest.raises(ModelFileError, match="nothing"):
+        PhaseModel.load(tmp_path / "nothing")
+
+
+def test_empty_single_and_isolated(model):
+    assert len(classify(np.zeros((0, 3)), [], None, None, model=model).phase) == 0
+    alone = classify([[0.0, 0.0, 0.0]], [1], None, None, model=model)
+    assert alone.phase.tolist() == [0]
+    far = classify([[0.0, 0, 0], [500.0, 0, 0], [0, 500.0, 0]], [1, 1, 1], None, None, model=model, length_scale=2.3)
+    assert far.phase.tolist() == [0, 0, 0]
+
+
+def test_random_points_are_other_or_unsure(model, rng):
+    """Points without any order, pushed apart as in a liquid (a shaken grid would keep its long-range order)."""
+    cell = np.eye(3) * 20.0
+    points = push_apart(rng.uniform(0, 20, (615, 3)), cell, 2.2)
+    result = classify(points, None, cell, True, model=model)
+    assert np.mean((result.phase == 0) | (result.confidence < 0.5)) > 0.9
+
+
+def test_cancel(model):
+    crystal = CRYSTALS["FCC"]
+    with pytest.raises(CancelledError):
+        run(crystal, model, cancelled=lambda: True)
+
+
+def test_model_phases_are_of_the_table(model):
+    assert model.phases[0].key == "OTHER"
+    assert set(model.phases) <= set(phase_table())
+    assert len(model.phases) >= 450

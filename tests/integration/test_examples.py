@@ -1,0 +1,37 @@
+"""The example notebook is valid, and its code runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovito_mace_phase.model.phase_model import SHIPPED
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "docs" / "examples" / "trajectory.ipynb"
+
+
+@pytest.mark.skipif(not SHIPPED.with_suffix(".safetensors").exists(), reason="no shipped weights in this working tree")
+@pytest.mark.slow
+def test_notebook(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    code = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    code = code.replace("Path.cwd()", f"Path({str(NOTEBOOK.parent)!r})")
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    # by -c, as in a notebook: worker processes have no script to read again
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "FCC" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+        "cu_melting.xyz",
+        "phases.csv",
+        "report.html",
+    ]

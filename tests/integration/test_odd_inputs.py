@@ -1,0 +1,74 @@
+"""Odd but honest input works: no cell, no types, one atom, no atom, nothing selected."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from fake_model import N_CARRIERS, install
+from ovito.modifiers import ClearSelectionModifier, ExpressionSelectionModifier
+from pipelines import collection, copper, fcc, pipeline
+
+from ovito_mace_phase import MacePhaseModifier
+from ovito_mace_phase.runtime.errors import InputError
+
+POSITIONS, CELL = fcc()
+N_ATOMS = len(POSITIONS)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return install(monkeypatch)
+
+
+def compute(positions, cell=None, **keywords):
+    settings = keywords.pop("settings", {})
+    return pipeline(collection(positions, cell, **keywords), MacePhaseModifier(**settings)).compute()
+
+
+def test_no_cell_means_open_boundaries(fake):
+    with pytest.warns(UserWarning, match="no simulation cell"):
+        data = compute(POSITIONS, types=np.ones(N_ATOMS))
+    assert "no simulation cell" in data.attributes["MacePhase.warnings"]
+    assert data.attributes["MacePhase.counts.FCC"] > 0
+
+
+def test_no_types_means_all_alike(fake):
+    with pytest.warns(UserWarning, match="no types"):
+        data = compute(POSITIONS, CELL)
+    assert "alike" in data.attributes["MacePhase.warnings"]
+
+
+def test_many_species_can_be_merged(fake):
+    types = np.arange(N_ATOMS) % (N_CARRIERS + 1) + 1
+    compute(POSITIONS, CELL, types=types, settings={"species": "1,2"})
+    compute(POSITIONS, CELL, types=types, settings={"species": "ignore"})
+
+
+@pytest.mark.parametrize("cell", [None, 20.0 * np.eye(3)])
+def test_one_atom_alone(fake, cell):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = compute(np.zeros((1, 3)), cell, types=[1], pbc=(False, False, False))
+    assert data.attributes["MacePhase.classified_atoms"] == 1
+    assert np.isfinite(data.particles["Confidence"]).all()
+
+
+@pytest.mark.parametrize("order_parameters", ["auto", "FCC"])
+def test_no_atoms(fake, order_parameters):
+    data = compute(
+        np.zeros((0, 3)), 10.0 * np.eye(3), types=np.zeros(0), settings={"order_parameters": order_parameters}
+    )
+    assert data.attributes["MacePhase.counts.OTHER"] == 0
+    assert data.attributes["MacePhase.fractions.OTHER"] == 0.0
+    assert len(data.particles["Phase"]) == 0
+    assert data.tables["mace-phase"].y[0] == 0
+
+
+def test_selection_is_empty_or_cleared(fake):
+    with pytest.warns(UserWarning, match="no atom is selected"):
+        data = copper(ExpressionSelectionModifier(expression="0"), MacePhaseModifier(only_selected=True)).compute()
+    assert data.attributes["MacePhase.counts.OTHER"] == N_ATOMS
+    with pytest.raises(InputError, match="selection"):
+        copper(ClearSelectionModifier(), MacePhaseModifier(only_selected=True)).compute()

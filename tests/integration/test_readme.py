@@ -1,0 +1,49 @@
+"""What the README says: its script runs, its links and parameters exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovito_mace_phase import MacePhaseModifier
+from ovito_mace_phase.cli.classify import classify_command
+from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.plugin.modifier import parameter_names
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+
+
+@pytest.mark.skipif(not SHIPPED.with_suffix(".safetensors").exists(), reason="no shipped weights in this working tree")
+@pytest.mark.parametrize("code", SCRIPTS)
+def test_script(code, tmp_path):
+    code = code.replace("sample_dumps/", f"{(ROOT / 'sample_dumps').as_posix()}/")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "OMEGA" in done.stdout
+    assert (tmp_path / "labelled.xyz").stat().st_size > 100_000
+
+
+def test_script_is_short():
+    assert len(SCRIPTS) == 1
+    assert len(SCRIPTS[0].splitlines()) <= 12
+
+
+def test_links():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert "docs/quickstart.md" in links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_parameters_are_those_of_the_modifier():
+    section = README.partition("## Parameters")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "`" in line]
+    traits = MacePhaseModifier().traits()
+    assert {row[1].strip("`"): row[0] for row in rows} == {name: traits[name].label for name in parameter_names()}
+    options = {name for option in classify_command.params for name in option.opts}
+    assert {match for row in rows for match in re.findall(r"--[a-z-]+", row[2])} <= options

@@ -1,0 +1,76 @@
+"""`ovito-mace-phase bench`: every backend on one small frame, numbers and picture written; frames as they should be."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ovito_mace_phase import classify
+from ovito_mace_phase.cli import main
+from ovito_mace_phase.lab.benchmark import measure as benchmark
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *map(str, arguments)])
+    return ended.value.code
+
+
+@pytest.mark.slow
+def test_all_backends(tmp_path, capsys):
+    numbers, picture = tmp_path / "speed.json", tmp_path / "speed.png"
+    options = ("--sizes", "260", "--frames", "nacl", "--turns", 1, "--json", numbers, "--plot", picture)
+    assert run(*options) == 0
+    text = capsys.readouterr().out
+    assert "x mace" in text
+    assert "error against float64" in text
+    found = json.loads(numbers.read_text())
+    kinds = {row["backend"] for row in found["rows"]}
+    assert kinds == {"engine", "score", "training", "mace", "mace-forces", "ptm", "cna"}
+    assert len(found["rows"]) == len(kinds)
+    for row in found["rows"]:
+        assert row["atoms_per_second"] > 0
+        if row["backend"] == "engine":
+            assert row["error_logits"] < 1e-3
+            assert row["ratios"]["mace"] > 1
+        if row["backend"] == "score":
+            assert row["error_score"] < 1e-3
+    assert found["machine"]["torch"]
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--sizes", "many"), "many"),
+        (("--sizes", "0"), "positive"),
+        (("--frames", "gold"), "gold"),
+        (("--backends", "lammps"), "lammps"),
+    ],
+)
+def test_bad_options(options, words, capsys):
+    assert run(*options) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", benchmark.FRAMES)
+def test_frames(name):
+    frame = benchmark.thermal_frame(name, 700)
+    assert 700 <= len(frame) < 1500
+    assert len(frame) * 13.0 == pytest.approx(abs(np.linalg.det(frame.cell)))
+    result = classify(frame.positions, frame.species, frame.cell, frame.pbc)
+    assert result.fractions()[benchmark.FRAMES[name]] > 0.95
+
+
+def test_peak_memory_sees_what_a_call_takes():
+    found = benchmark.peak_memory(lambda: np.ones(20_000_000))
+    assert found is None or 100e6 < found < 400e6
+
+
+def test_ratio_is_taken_within_turns():
+    slow = benchmark.Measured(n_atoms=5, seconds=(2.0, 20.0, 4.0), peak_bytes=None)
+    fast = benchmark.Measured(n_atoms=10, seconds=(1.0, 10.0, 1.0), peak_bytes=None)
+    assert benchmark.ratio(slow, fast) == 4.0
+    assert fast.rate == 10.0

@@ -1,0 +1,330 @@
+"""End-to-end training on a small scale: a tiny network, two phases, a few steps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from engine_tools import shipped
+
+from ovito_mace_phase.atoms.frame import make_frame
+from ovito_mace_phase.lab.calibration.density_floors import density_floors
+from ovito_mace_phase.lab.calibration.distances import common_line, fit_distances
+from ovito_mace_phase.lab.data.structures import reference_structures
+from ovito_mace_phase.lab.samples.disorder import shaken_melt
+from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.snapshots import Snapshot
+from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.lab.training import batches, end_to_end
+from ovito_mace_phase.lab.training.batches import label_shares, make_batch, moved, noise_weight, rms
+from ovito_mace_phase.lab.training.end_to_end import EndToEnd, EndToEndSettings, wake, with_density
+from ovito_mace_phase.lab.training.fit import calibrate
+from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.model_file import NetworkConfig, tensor_shapes
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.threads import BlockPool
+
+PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT"})
+CONFIG = NetworkConfig(
+    r_max=5.0,
+    n_bessel=10,
+    cutoff_p=5,
+    n_channels=8,
+    l_max=3,
+    correlation=3,
+    n_layers=2,
+    avg_num_neighbors=40.0,
+    elements=(8, 14, 29, 12, 22, 17),
+    radial_hidden=(8, 8),
+)
+SETTINGS = EndToEndSettings(
+    n_steps=6, n_atoms=150, n_density=8, warm_up=2, background=0.2, dynamics=0.0, head_rate=1e-3, seed=3
+)
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr(end_to_end, "_ROWS", 300)
+
+
+@pytest.fixture
+def tensors(rng):
+    given, _, _ = shipped()
+    sizes = {"monomials 1": 1, "monomials 2": 16, "monomials 3": 77, "paths 1": 1, "paths 2": 4, "paths 3": 23}
+    shapes = {name: [sizes.get(size, size) for size in shape] for name, shape in tensor_shapes(CONFIG).items()}
+    out = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    return out | {name: given[name] for name in out if name.startswith("basis")}
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return PhaseHead(HeadConfig(kind="mlp", n_features=160, n_phases=len(PHASES), n_hidden=16))
+
+
+@pytest.fixture
+def source():
+    return SampleSource(PHASES, reference_structures(PHASES, []), [], 6)
+
+
+@pytest.fixture
+def run(tensors, head, source):
+    return EndToEnd(tensors, CONFIG, head, source, SETTINGS)
+
+
+def test_a_density_branch_changes_no_label(head, rng):
+    whole = with_density(head, 8)
+    features = torch.from_numpy(rng.normal(size=(20, 160)).astype(np.float32))
+    torch.testing.assert_close(whole(features), torch.log_softmax(head(features), 1))
+    torch.nn.init.normal_(whole.density_last.weight)
+    torch.testing.assert_close(torch.softmax(whole(features), 1), torch.softmax(head(features), 1))
+    density = whole.log_density(whole.density_first(features))
+    assert density.std() > 0
+    torch.testing.assert_close(torch.logsumexp(whole(features), 1), density)
+
+
+def test_a_wider_density_branch_changes_no_logit(head, rng):
+    narrow = with_density(head, 8)
+    for parameter in narrow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    wide = with_density(narrow, 20)
+    features = torch.from_numpy(rng.normal(size=(20, 160)).astype(np.float32))
+    assert wide.config.n_density == 20
+    torch.testing.assert_close(wide(features), narrow(features))
+    wide(features).square().sum().backward()
+    assert all(wide.density_last.weight.grad[0, 8:] != 0)  # what is new will be used
+    assert with_density(wide, 8).config.n_density == 20
+
+
+def test_phases_of_one_sample_are_looked_at_alike(source, rng):
+    law = SampleLaw(vacancies=0.0, surfaces=0.0)
+    samples = [source.draw(phase, law, 0.0, rng) for phase in (1, 2)]
+    n_atoms = len(samples[1][0].frame)
+    label = np.full(n_atoms, 2)
+    label[:5] = 1
+    samples[1] = (dataclasses.replace(samples[1][0], label=label), 2)
+    batch = make_batch(samples, 5.0)
+    share = label_shares(batch, 0.2)
+    first = batch.sample == 0
+    np.testing.assert_allclose(share[first], 0.2)
+    few, many = share[~first][:5], share[~first][5:]
+    np.testing.assert_allclose(many, 0.1 * n_atoms / (n_atoms - 5))
+    np.testing.assert_allclose(few, min(1.0, 0.1 * n_atoms / 5))
+
+
+def test_zero_matrices_are_woken_and_others_kept(tensors, rng):
+    tensors["layers.1.linear.2"] = np.zeros_like(tensors["layers.1.linear.2"])
+    woken = wake(tensors, CONFIG, rng)
+    changed = [name for name in tensors if not np.array_equal(tensors[name], woken[name])]
+    assert changed == ["layers.1.linear.2"]
+    expected = np.sqrt((tensors["layers.1.linear.0"] ** 2).mean())
+    assert woken["layers.1.linear.2"].std() == pytest.approx(expected, rel=0.4)
+
+
+def test_displacements_lead_back_to_the_crystal(source, rng):
+    """Noisy minus displacement is the strained crystal: its shortest distances are all alike."""
+    law = SampleLaw(sigma=(0.05, 0.1), hot_share=0.0, strain=0.0, vacancies=0.0, surfaces=0.0)
+    sample, label = source.draw(1, law, 0.0, rng)
+    assert PHASES[label].key == "FCC"
+    frame = sample.frame
+    clean = make_frame(frame.positions - sample.displacement, None, frame.cell, True)
+    batch = make_batch([(dataclasses.replace(sample, frame=clean), label)], 5.0)
+    nearest = np.sort(np.linalg.norm(batch.edges.vectors, axis=1))[: 12 * len(clean)]
+    assert nearest.std() < 1e-9
+    assert np.abs(sample.displacement).max() > 0.02
+
+
+def test_melts_know_how_they_were_shaken(rng):
+    sites = np.argwhere(np.ones((3, 3, 3))) * 8 / 3
+    frame = make_frame(sites + rng.uniform(-0.4, 0.4, sites.shape), None, np.eye(3) * 8, True)
+    shaken, moved = shaken_melt([frame], rng)
+    inverse = np.linalg.inv(shaken.cell)
+    np.testing.assert_allclose((shaken.positions - moved) @ inverse, frame.positions / 8, atol=1e-12)
+
+
+def test_a_step_draws_the_same_samples_again(run):
+    one, again, other = run.batch(2), run.batch(2), run.batch(3)
+    np.testing.assert_array_equal(one.edges.vectors, again.edges.vectors)
+    assert one.edges.vectors.shape != other.edges.vectors.shape or not np.array_equal(
+        one.edges.vectors, other.edges.vectors
+    )
+    assert len(one.carrier) >= SETTINGS.n_atoms
+    assert set(one.label) <= {-1, 0, 1, 2}
+    crystal = one.label > 0
+    assert np.isfinite(one.displacement[crystal]).all()
+
+
+def test_labels_of_a_share_of_the_atoms_are_looked_at(run):
+    batch = run.batch(0)
+    assert 0.3 < (batch.label >= 0).mean() < 0.7
+    whole = make_batch(run.samples(0), CONFIG.r_max)
+    seen = batch.label >= 0
+    np.testing.assert_array_equal(batch.label[seen], whole.label[seen])
+
+
+def test_every_sample_weighs_the_same_whatever_its_noise(source, rng):
+    samples = []
+    for sigma in (0.02, 0.1, 0.25):
+        law = SampleLaw(sigma=(sigma, sigma), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
+        samples.append(source.draw(1, law, 0.0, rng))
+    samples.append(source.draw(BACKGROUND, SampleLaw(), 0.0, rng))  # no clean positions: any weight, but finite
+    batch = make_batch(samples, CONFIG.r_max)
+    weight = noise_weight(batch, 0.15, 0.06)
+    for k, (sample, _) in enumerate(samples[:3]):
+        expected = (0.15 / max(rms(sample), 0.06)) ** 2
+        np.testing.assert_allclose(weight[batch.sample == k], expected)
+    assert np.isfinite(weight).all()
+
+
+def test_moved_samples_keep_their_clean_positions(source, rng):
+    sample, _ = source.draw(1, SampleLaw(), 0.0, rng)
+    by = rng.normal(0, 0.1, sample.displacement.shape)
+    found = moved(sample, by)
+    np.testing.assert_allclose(found.frame.positions - sample.frame.positions, by, atol=1e-12)
+    clean = sample.frame.positions - sample.displacement
+    np.testing.assert_allclose(found.frame.positions - found.displacement, clean, atol=1e-12)
+
+
+def test_some_samples_are_denoised_by_the_model_first(tensors, head, source, monkeypatch):
+    """A score that goes half way is applied one to three times; a wild one moves atoms by a bounded length."""
+    law = SampleLaw(sigma=(0.05, 0.1), hot_share=0.0)
+    settings = dataclasses.replace(SETTINGS, denoised=1.0, background=0.0, law=law)
+    run = EndToEnd(tensors, CONFIG, head, source, settings)
+    s = settings.noise_scale
+    before = run.batch(0)
+    with BlockPool() as pool:
+        monkeypatch.setattr(batches, "scores", lambda model, batch, pool: -0.5 * batch.displacement / s**2)
+        after = run.batch(0, pool)
+        ratio = np.abs(after.displacement).max(axis=1) / np.abs(before.displacement).max(axis=1)
+        halvings = np.log2(1.0 / ratio)
+        np.testing.assert_allclose(halvings, np.round(halvings), atol=1e-6)
+        assert set(np.round(halvings).astype(int)) <= {1, 2, 3}
+        monkeypatch.setattr(batches, "scores", lambda model, batch, pool: 30.0 * np.ones_like(batch.displacement))
+        wild = run.batch(0, pool)
+    assert (np.abs(wild.displacement).max(axis=1) <= np.abs(before.displacement).max(axis=1) + 0.6).all()
+    np.testing.assert_array_equal(before.carrier, after.carrier)
+
+
+def losses_of(run, steps):
+    with BlockPool() as pool:
+        return np.array([run.advance(run.batch(step), pool) for step in steps])
+
+
+def test_stopped_and_resumed_is_the_same_as_one_run(tensors, head, source, tmp_path):
+    """Losses alike at every step; the weights of idle features follow rounding, in one run as in another."""
+    settings = dataclasses.replace(SETTINGS, density_rate=1e-2, head_rate=1e-2)
+    whole, half, rest = (EndToEnd(tensors, CONFIG, head, source, settings) for _ in range(3))
+    expected = losses_of(whole, range(6))
+    losses_of(half, range(3))
+    half.save(tmp_path / "half")
+    rest.resume(tmp_path / "half")
+    assert rest.step == 3
+    np.testing.assert_allclose(losses_of(rest, range(3, 6)), expected[3:], rtol=1e-3)
+    one, other = (run.model.head.density_last.weight.detach() for run in (whole, rest))
+    assert float((one - other).norm()) < 0.1 * float(one.norm())
+
+
+def test_a_run_out_of_time_leaves_a_checkpoint(run, tmp_path):
+    assert not run.run(tmp_path / "checkpoint", seconds=0.0)
+    assert run.step == 1
+    run.resume(tmp_path / "checkpoint")
+    assert run.step == 1
+
+
+def test_a_checkpoint_of_other_settings_is_refused(run, tensors, head, source, tmp_path):
+    run.save(tmp_path / "checkpoint")
+    other = EndToEnd(tensors, CONFIG, head, source, dataclasses.replace(SETTINGS, seed=4))
+    with pytest.raises(InputError, match="other settings"):
+        other.resume(tmp_path / "checkpoint")
+
+
+def test_a_frozen_network_stays(tensors, head, source):
+    run = EndToEnd(tensors, CONFIG, head, source, dataclasses.replace(SETTINGS, network_rate=0.0))
+    with BlockPool() as pool:
+        for step in range(2):
+            run.advance(run.batch(step), pool)
+    found, _ = run.result()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_the_losses_fall(tensors, head, source):
+    """On one phase with one amplitude of noise, within twenty steps."""
+    law = SampleLaw(sigma=(0.1, 0.1), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
+    settings = dataclasses.replace(
+        SETTINGS,
+        n_steps=60,
+        background=0.0,
+        law=law,
+        density_rate=1e-2,
+        density_first_rate=1e-2,
+        head_rate=1e-2,
+        first_rate=1e-2,
+    )
+    run = EndToEnd(tensors, CONFIG, head, source, settings)
+    with BlockPool() as pool:
+        losses = np.array([run.advance(run.batch(step), pool) for step in range(50)])
+    assert losses[-8:, 0].mean() < 0.9 * losses[:5, 0].mean()
+    assert losses[-8:, 1].mean() < 0.7 * losses[:5, 1].mean()
+
+
+def test_snapshots_of_unknown_phases_are_named(source, rng):
+    """An unknown label is an error, not class 0."""
+    snapshot = Snapshot(name="hot_x", frame=make_frame(np.zeros((1, 3)), None, None, None), phase="NO_SUCH")
+    with pytest.raises(InputError, match=r"hot_x has the phase 'NO_SUCH'"):
+        SampleSource(PHASES, reference_structures(PHASES, []), [], 6, [snapshot])
+
+
+def test_background_is_other_and_has_no_clean_positions(source, rng):
+    sample, label = source.draw(BACKGROUND, SampleLaw(), 0.0, rng)
+    assert label == 0
+    assert np.isnan(sample.displacement).all()
+
+
+def test_temperature_of_logits_that_are_too_sure(rng):
+    """Labels drawn from softmax(l / 3) give T = 3, whichever source they come from."""
+    logits = rng.normal(0, 6, (4000, 5)).astype(np.float32)
+    p = np.exp(logits / 3 - (logits / 3).max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    label = (p.cumsum(1) < rng.uniform(size=(4000, 1))).sum(1)
+    found = calibrate((logits[:2000], label[:2000]), [(logits[2000:], label[2000:])], 0.01, hot_weight=1.0)
+    assert found.temperature == pytest.approx(3.0, rel=0.1)
+
+
+def test_distances_are_fitted_where_the_order_parameter_falls(run, source, rng):
+    from ovito_mace_phase.model.engine.evaluator import make_evaluator
+
+    network, head = run.result()
+    evaluator = make_evaluator(network, CONFIG, head)
+    fits = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    floors = density_floors(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
+    assert set(floors) == {"FCC", "ROCKSALT"}
+    assert set(fits) <= {"FCC", "ROCKSALT"}
+    for best, scale, r_squared in fits.values():
+        assert np.isfinite(best)
+        assert scale > 0
+        assert r_squared <= 1
+
+
+def test_one_distorted_crystal_does_not_tilt_the_line_of_the_others(rng):
+    squared = rng.uniform(0, 0.07, (5, 6))
+    height = 4.0 - 25.0 * squared + rng.normal(0, 0.01, squared.shape)
+    height[rng.integers(5)] = rng.uniform(0, 1) + rng.normal(0, 0.3, 6)
+    best, slope, r_squared = common_line(squared, height)
+    assert best == pytest.approx(4.0, abs=0.05)
+    assert slope == pytest.approx(-25.0, abs=1.5)
+    assert r_squared > 0.99
+
+
+def test_hot_crystals_lower_the_density_floor_of_their_phase():
+    logits = np.full((200, 3), -50.0, dtype=np.float32)
+    logits[:, 0] = np.linspace(0, 1, 200)
+    label = np.repeat([1, 2], 100).astype(np.int16)
+    found = lowered({"FCC": 0.9, "ROCKSALT": -3.0}, PHASES, (logits, label), 0.1)
+    column = [phase.key for phase in PHASES].index("FCC")
+    assert found["FCC"] == pytest.approx(np.quantile(logits[label == column, 0], 0.1) - MARGIN, abs=1e-3)
+    assert found["ROCKSALT"] == -3.0 - MARGIN

@@ -1,0 +1,379 @@
+"""The suites of `evaluate`: frames checked against independent facts, files written, messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import FakeModel
+from labelled_file import write_labelled
+from pipelines import fcc
+
+from ovito_mace_phase.atoms.frame import make_frame
+from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.cli import main
+from ovito_mace_phase.lab.evaluation import labels as answers
+from ovito_mace_phase.lab.evaluation.frames import water
+from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulted, faults, point_defect
+from ovito_mace_phase.lab.evaluation.frames.lattices import SPACING, close_packed, cubic, hexagonal_layers
+from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
+from ovito_mace_phase.lab.evaluation.frames.snapshots import archives, oxygens
+from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
+from ovito_mace_phase.lab.evaluation.registry import SUITES, load
+from ovito_mace_phase.lab.evaluation.report import SuiteSettings, percent, plain, spread, write
+from ovito_mace_phase.lab.evaluation.suites import heldout, nucleus, paths, species
+from ovito_mace_phase.lab.phase_table.ices import ICES
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.runtime.errors import InputError
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    model = FakeModel()
+    monkeypatch.setattr(PhaseModel, "load", classmethod(lambda cls, path=None: model))
+    return model
+
+
+def snapshot(path: Path, positions, species, cell, **fields):
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, positions=positions, species=species, cell=cell, pbc=np.ones(3, dtype=bool), **fields)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """A folder with a small snapshot of every kind."""
+    folder = tmp_path / "frames"
+    positions, cell = fcc(noise=0.05, seed=1)
+    zeros = np.zeros(len(positions), dtype=int)
+    for number in range(2):
+        snapshot(folder / f"hot_Cu_0.9Tm_{number}.npz", positions, zeros, cell, phase="FCC", T_over_Tm=0.9)
+    snapshot(folder / "liquid_Cu_1.10Tm_0.npz", positions, zeros, cell)
+    snapshot(folder / "liquid_Fe_1.10Tm_0.npz", positions, zeros, cell, phase="OTHER")
+    snapshot(folder / "compressed_Ti_10GPa.npz", positions, zeros, cell, pressure=10.0)
+    ice = water.ice_frame(next(ice for ice in ICES if ice.key == "ICE_IH"), 300, 14.0)
+    doubled = np.concatenate([ice.positions, ice.positions + ice.cell[2]])
+    frozen = np.arange(2 * oxygens(ice).sum()) < oxygens(ice).sum()
+    cell = ice.cell * np.array([[1], [1], [2]])
+    snapshot(folder / "interface_water_0.npz", doubled, np.tile(ice.species, 2), cell, frozen=frozen)
+    return folder
+
+
+# ---------------------------------------------------------------- frames
+
+
+def cna(frame):
+    return ovito_answer(frame, "CNA")
+
+
+@pytest.mark.parametrize("name", faults(12))
+def test_faulted_layers_are_what_common_neighbour_analysis_finds(name):
+    defect = faulted(name, faults(12)[name], (4, 3))
+    assert (cna(defect.frame) == defect.truth).all()
+    assert (defect.truth[defect.region == "hcp layers"] == "HCP").all()
+
+
+@pytest.mark.parametrize(("name", "layers"), [("intrinsic", [1, 1]), ("extrinsic", [1, 0, 1]), ("twin", [1])])
+def test_faults_have_the_textbook_sequence_of_hcp_layers(name, layers):
+    steps = next(steps for key, steps in faults(12).items() if key.startswith(name))
+    text = "".join("h" if layer else "c" for layer in hexagonal_layers(steps))
+    pattern = "".join("h" if layer else "c" for layer in layers)
+    assert text.count("h") == sum(layers) * (2 if name == "twin" else 1)  # a periodic twin has two boundaries
+    assert pattern in text + text
+
+
+def test_close_packed_neighbours():
+    positions, cell, _ = close_packed([1.0, 2.0, 2.0, 1.0, 1.0], (3, 2))
+    edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), 1.2 * SPACING)
+    assert (np.diff(edges.offsets) == 12).all()
+    assert np.linalg.norm(edges.vectors, axis=1) == pytest.approx(SPACING)
+
+
+def test_point_defects_have_the_right_number_of_atoms_and_do_not_overlap():
+    for phase, per_cell in (("FCC", 4), ("BCC", 2)):
+        perfect = per_cell * 4**3
+        for kind, change in (("vacancy", -1), ("divacancy", -2), ("dumbbell", 1)):
+            defect = point_defect(phase, kind, 4)
+            assert len(defect.frame) == perfect + change
+            edges = neighbour_list(defect.frame.positions, defect.frame.cell, defect.frame.pbc, 0.75 * SPACING)
+            assert edges.n_edges == 0
+            if kind != "dumbbell":  # pushing apart may reach further
+                assert (cna(defect.frame)[defect.truth != ""] == phase).all()
+    # around a vacancy nothing is claimed of its two shells: 12 + 6 and 8 + 6 atoms
+    assert (point_defect("FCC", "vacancy", 4).truth == "").sum() == 18
+    assert (point_defect("BCC", "vacancy", 4).truth == "").sum() == 14
+
+
+def test_claims_at_surfaces_hold_for_common_neighbour_analysis():
+    for defect in defect_frames(small=True):
+        if "slab" in defect.name or "particle" in defect.name:
+            claimed = defect.truth != ""
+            assert claimed.any()
+            assert not claimed.all()
+            assert (cna(defect.frame)[claimed] == defect.truth[claimed]).all()
+
+
+@pytest.mark.parametrize(("path", "phase"), [(bain, "FCC"), (burgers, "HCP"), (fault_stack, "HCP")])
+def test_ends_of_paths_by_common_neighbour_analysis(path, phase):
+    start = "FCC" if path is fault_stack else "BCC"
+    assert (cna(path(0.0)) == start).all()
+    assert (cna(path(1.0)) == phase).all()
+    middle = path(0.5)
+    volume = [abs(np.linalg.det(frame.cell)) / len(frame) for frame in (path(0.0), middle, path(1.0))]
+    assert volume == pytest.approx([volume[0]] * 3)
+
+
+def test_fault_stack_passes_through_stacked_layers():
+    assert (cna(fault_stack(0.5)) == "HCP").mean() == pytest.approx(0.5)  # three of six partials have glided
+
+
+def test_omega_path_ends_in_omega():
+    assert (cna(omega(0.0)) == "BCC").all()
+    frame = omega(1.0)
+    edges = neighbour_list(frame.positions, frame.cell, frame.pbc, 1.5 * SPACING)
+    distance = np.linalg.norm(edges.vectors, axis=1)
+    shortest = distance.min()
+    shells = np.sort([(distance[edges.offsets[k] : edges.offsets[k + 1]] < 1.01 * shortest).sum() for k in range(3)])
+    # ideal omega: honeycomb layers (3 bonds a / sqrt 3) of two atoms, a chain of the third along c = sqrt(3 / 8) a
+    assert shells.tolist() == [0, 3, 3]
+    volume = abs(np.linalg.det(frame.cell)) / len(frame)
+    assert shortest / np.cbrt(volume) == pytest.approx(np.sqrt(2.0 / 3.0) / np.cbrt(0.5))
+
+
+def test_nuclei_are_found_in_the_cold():
+    for one in nucleus.nuclei(small=True):
+        keys = ovito_answer(one.frame, "CNA")
+        assert (keys[one.core] == one.phase).mean() > 0.9
+        assert (keys[one.matrix] == "FCC").all()
+        cluster = nucleus.largest_cluster(one.frame, one.member, 1.3 * SPACING)
+        assert cluster == one.member.sum()
+
+
+def test_sphere_has_the_density_and_size_asked_for():
+    one = nucleus.sphere(11, 0.1)
+    assert one.member.mean() == pytest.approx(0.1, abs=0.01)
+    assert len(one.frame) == pytest.approx(4 * 11**3, rel=0.03)
+
+
+def test_molecules_are_moved_as_rigid_bodies(rng):
+    frame = water.ice_frame(next(ice for ice in ICES if ice.key == "ICE_VII"), 300, 9.0)
+    moved = water.shaken_molecules(frame, 0.1, rng).positions - frame.positions
+    oxygen = oxygens(frame)
+    assert oxygen.sum() * 3 == len(frame)
+    _, count = np.unique(np.round(moved, 9), axis=0, return_counts=True)
+    assert (count == 3).all()
+    assert moved.std() == pytest.approx(0.1, rel=0.3)
+
+
+# ---------------------------------------------------------------- methods
+
+
+@pytest.mark.parametrize(("phase", "methods"), [("FCC", METHODS[:4]), ("BCC", METHODS[:4])], ids=["fcc", "bcc"])
+def test_methods_know_perfect_crystals(phase, methods):
+    positions, cell = cubic(phase, 5)
+    frame = make_frame(positions, None, cell, True)
+    for method in methods:
+        assert (ovito_answer(frame, method) == target(method, phase)).all(), method
+
+
+def test_methods_know_ice_by_its_oxygens():
+    for key in ("ICE_IH", "ICE_IC"):
+        ice = water.ice_frame(next(ice for ice in ICES if ice.key == key), 300, 12.0)
+        chosen = oxygens(ice)
+        frame = dataclasses.replace(ice, positions=ice.positions[chosen], species=ice.species[chosen])
+        for method in ("PTM 0.1", "PTM", "Diamond", "CHILL+"):
+            assert (ovito_answer(frame, method) == target(method, key)).all(), (key, method)
+
+
+def test_methods_without_a_lattice():
+    assert target("CNA", "CUBIC_DIAMOND") is None
+    assert target("PTM", "OMEGA") is None
+    assert target("CHILL+", "FCC") is None
+    assert {target(method, "OTHER") for method in METHODS} == {"OTHER"}
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_crossings_and_roughness():
+    x = np.linspace(0.0, 1.0, 11)
+    assert paths.crossings(x - 0.33, x) == pytest.approx([0.33])
+    assert paths.crossings(np.sin(5 * np.pi * x + 0.4), x) != []
+    assert paths.roughness(3.0 * x) == pytest.approx(0.0, abs=1e-12)
+    assert paths.roughness(np.where(x > 0.5, 7.0, -2.0)) == pytest.approx(1.0)
+
+
+def test_spread_and_percent():
+    assert spread([0.5]) == {"mean": 0.5, "spread": 0.0}
+    assert spread([0.0, 1.0])["spread"] == pytest.approx(np.sqrt(0.5))
+    assert percent({"mean": 0.991, "spread": 0.003}) == "99.1 ± 0.3"
+    assert percent(None) == percent(float("nan")) == "-"
+    assert plain({"a": np.float32(np.nan), "b": np.arange(2), "c": np.bool_(True)}) == {
+        "a": None,
+        "b": [0, 1],
+        "c": True,
+    }
+
+
+def test_renumbered_species_are_the_same_atoms():
+    frame = make_frame(np.eye(3) * 3, ["a", "b", "c"], None, None)
+    other = species.renumbered(frame, (2, 0, 1))
+    assert [other.species_names[code] for code in other.species] == ["a", "b", "c"]
+    assert other.species.tolist() == [2, 0, 1]
+
+
+def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
+    positions, cell = fcc()
+    frame = make_frame(positions, None, cell, True)
+    assert list(answers.our_answers(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
+    calls = []
+
+    def denoised_scores(frame, model, settings, steps, *, given):
+        calls.append(steps)
+        return model.scores(frame), None
+
+    monkeypatch.setattr(answers, "denoised_scores", denoised_scores)
+    found = answers.our_answers(frame, fake, denoise_steps=3)
+    assert list(found) == answers.columns(3)
+    assert calls == [3]
+    assert (found["denoised, uniform"].keys == found["uniform"].keys).all()
+
+
+# ---------------------------------------------------------------- suites and command
+
+
+FIGURES = {"thermal", "paths", "coexistence", "shock"}
+
+
+def test_denoise_suite_of_the_shipped_model(frames, tmp_path):
+    report = load("denoise")(PhaseModel.load(), SuiteSettings(frames=(frames,), quick=True, denoise_steps=2))
+    write(report, tmp_path, "denoise", {"suite": "denoise", "seed": 0})
+    rows = json.loads((tmp_path / "denoise.json").read_text())["crystals"]
+    assert len(rows) == 3
+    assert all(0.0 < row["residual"] < 3.0 and 0.0 <= row["after"] <= 1.0 for row in rows)
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("heldout", "denoise", "unlisted")])
+def test_suite_runs_and_writes_its_files(name, fake, frames, tmp_path):
+    report = load(name)(fake, SuiteSettings(frames=(frames,), quick=True))
+    files = write(report, tmp_path, name, {"suite": name, "seed": 0})
+    assert [path.name for path in files] == [
+        f"{name}.{kind}" for kind in ("json", "md", "png")[: 2 + (name in FIGURES)]
+    ]
+    numbers = json.loads(files[0].read_text())
+    assert numbers["suite"] == name
+    lines = [line for line in files[1].read_text().splitlines() if line.startswith("|")]
+    assert len(lines) > 2
+    if name in FIGURES:
+        assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(path.name for path in files)
+
+
+def test_unlisted_counts_what_is_doubted(fake, tmp_path, rng):
+    phases = [phase for phase in fake.phases if phase.key in {"FCC", "HCP", "L1_2"}]
+    data = write_labelled(tmp_path / "data.npz", phases, rng, n_each=30, unlisted=("L1_2",))
+    report = load("unlisted")(fake, SuiteSettings(data=data))
+    write(report, tmp_path, "unlisted", {"suite": "unlisted", "seed": 0})
+    rows = report.numbers["unlisted"]
+    assert {row["source"].split("-")[-1] for row in rows} == {"L1_2"}
+    assert all(row["n_species"] == 2 for row in rows)
+    assert all(row["other"] == row["doubted"] == 0.0 for row in rows)  # the fake is sure of fcc and hcp
+    assert {row["label"] for row in report.numbers["listed"]} <= {"FCC", "HCP"}
+    with pytest.raises(InputError, match="--data"):
+        load("unlisted")(fake, SuiteSettings())
+
+
+def test_thermal_counts_right_atoms(fake, frames):
+    row = load("thermal")(fake, SuiteSettings(frames=(frames,))).numbers["rows"][0]
+    x = fcc(noise=0.05, seed=1)[0][:, 0]
+    assert row["right"]["uniform"] == {"mean": pytest.approx((x < 7.0).mean()), "spread": 0.0}
+    assert row["right"]["PTM"]["mean"] == 1.0
+    assert row["right"]["Diamond"] is None
+    assert row["n_snapshots"] == 2
+
+
+def test_melts_say_what_was_trained_on(fake, frames):
+    from ovito_mace_phase.lab.data.structures import part_of
+
+    fake.card = {"name": "fake", "training": {"settings": {"seed": 5}}}
+    rows = load("melts")(fake, SuiteSettings(frames=(frames,))).numbers["rows"]
+    assert [row["system"] for row in rows] == ["liquid Cu", "liquid Fe"]
+    for row in rows:
+        assert (row["part"] == "trained on") == (part_of(f"melt {row['system'].split()[1]}", 5) == "train")
+        assert row["other"]["uniform"]["mean"] == 0.0  # the fake knows crystals only
+
+
+def test_heldout_measures_fresh_samples_with_every_prior():
+    settings = SuiteSettings(quick=True)  # without data: the reference cells of the first three phases
+    fresh = heldout._fresh(PhaseModel.load(), settings)
+    assert list(fresh) == list(answers.OURS)
+    for found in fresh.values():
+        assert found["n_phases"] == 3
+        assert 0.8 < found["phase"] <= found["group"] <= 1.0
+        assert found["ece"] < 0.2
+    assert [row[0] for row in heldout._fresh_table(fresh).rows] == list(answers.OURS)
+
+
+def test_heldout_tells_the_model_card(tmp_path):
+    report = load("heldout")(PhaseModel.load(), SuiteSettings())
+    assert {table.title for table in report.tables} == {"Parts of the split", "Every phase"}
+    assert "scores" in report.numbers
+
+
+def test_command(fake, frames, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("evaluate", "thermal", "species", "--quick", "--frames", frames, "--seed", 7, "-o", out) == 0
+    text = capsys.readouterr().out
+    assert "model fake, seed 7" in text
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("species.json", "species.md", "thermal.json", "thermal.md", "thermal.png")
+    ]
+    assert json.loads((out / "species.json").read_text())["seed"] == 7
+
+
+def test_list(capsys):
+    assert run("evaluate", "--list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(SUITES)
+
+
+def test_unknown_suite(tmp_path, capsys):
+    assert run("evaluate", "termal", "-o", tmp_path / "out") == 2
+    text = capsys.readouterr().err
+    assert "no suite 'termal' (did you mean thermal?)" in text
+    assert "coexistence" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("suite", "script"), [("thermal", "hot"), ("melts", "melts"), ("interface", "interface"), ("shock", "shock")]
+)
+def test_missing_frames(suite, script, fake, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for given in ([], ["--frames", tmp_path / "none"], ["--frames", tmp_path / "empty"]):
+        assert run("evaluate", suite, *given, "-o", tmp_path / "out") == 2
+        assert f"sample_dumps/make_{script}.py -o DIR" in capsys.readouterr().err
+
+
+def test_model_without_scores(fake, tmp_path, capsys):
+    assert run("evaluate", "heldout", "-o", tmp_path / "out") == 2
+    assert "holds no held-out scores" in capsys.readouterr().err
+
+
+def test_bad_frozen_mask(fake, frames, tmp_path, capsys):
+    (one,) = archives((frames,), "interface")
+    arrays = {**one.arrays, "frozen": one.arrays["frozen"][:-1]}
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert run("evaluate", "interface", "--frames", tmp_path, "-o", tmp_path / "out") == 2
+    assert "one value per molecule" in capsys.readouterr().err
+
+
+def test_every_path_is_listed_once():
+    assert len({path.name for path in PATHS}) == len(PATHS) == 4

@@ -1,0 +1,165 @@
+"""The class branch trained on features of a finished network: a tiny network, two phases."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
+
+from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.training.class_head import RefitSettings, fit_directions, refit_classes, surplus
+from ovito_mace_phase.lab.training.emphasis import RARER, as_rare_as_met, emphasis
+from ovito_mace_phase.lab.training.end_to_end import EndToEnd, EndToEndSettings, with_density
+from ovito_mace_phase.lab.training.feature_rows import chosen_rows, rows_of
+from ovito_mace_phase.model.engine.evaluator import make_evaluator
+
+SETTINGS = RefitSettings(n_parts=3, n_samples=30, keep=16, passes=6, batch=128, first_rate=1e-2, rate=1e-2)
+
+
+def labelled_rows(evaluator, samples, keep, rng):
+    found = rows_of(evaluator, samples, keep, rng, 0, np.float32)
+    return found["features"], found["label"].astype(np.int64)
+
+
+@pytest.fixture
+def whole(head):  # noqa: F811
+    one = with_density(head, 8)
+    torch.nn.init.normal_(one.density_last.weight)
+    return one.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def draw(source):  # noqa: F811
+    law = SampleLaw(sigma=(0.0, 0.1), hot_share=0.0)  # phases that a network drawn at random can tell apart
+    return lambda rng: source.draw(int(rng.integers(1, len(PHASES))), law, 0.0, rng)
+
+
+def scale_features(evaluator, head, draw, rng):  # noqa: F811
+    features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(20)], 50, rng)
+    head.mean.copy_(torch.from_numpy(features.mean(0)))
+    head.scale.copy_(torch.from_numpy(features.std(0) + 1e-3))
+
+
+def loss(evaluator, head, draw):  # noqa: F811
+    """Of the first samples that it learns from: what so few say of others depends on the network drawn."""
+    rng = np.random.default_rng([SETTINGS.seed, 0])
+    features, label = labelled_rows(evaluator, [draw(rng) for _ in range(24)], SETTINGS.keep, rng)
+    with torch.inference_mode():
+        return float(torch.nn.functional.cross_entropy(head(torch.from_numpy(features)), torch.from_numpy(label)))
+
+
+def test_classes_get_better_and_the_density_stays(tensors, whole, draw, tmp_path, rng):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    scale_features(evaluator, whole, draw, rng)
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    seen = []
+    better = refit_classes(evaluator, whole, draw, SETTINGS, tmp_path, seen.append)
+    assert loss(evaluator, better, draw) < 0.5 * loss(evaluator, whole, draw)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+    features = torch.from_numpy(rng.normal(size=(9, 160)).astype(np.float32))
+    density = [torch.logsumexp(one(features), 1) for one in (whole, better)]
+    torch.testing.assert_close(*density)
+    assert {path.name for path in tmp_path.iterdir()} == {f"refit_{k:02d}.npz" for k in range(3)}
+
+
+def test_nothing_learned_is_nothing_changed(tensors, whole, draw, tmp_path):  # noqa: F811
+    """The whitened coordinates and back."""
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    still = dataclasses.replace(SETTINGS, first_rate=0.0, rate=0.0, passes=1, levelled=0.0)
+    again = refit_classes(evaluator, whole, draw, still, tmp_path)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_parts_that_are_there_are_used(tensors, whole, draw, tmp_path):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    settings = dataclasses.replace(SETTINGS, n_parts=1, n_samples=4, passes=1)
+    first = refit_classes(evaluator, whole, draw, settings, tmp_path)
+
+    path = tmp_path / "refit_00.npz"
+    before = path.stat().st_mtime_ns
+    second = refit_classes(evaluator, whole, draw, settings, tmp_path)
+    assert path.stat().st_mtime_ns == before
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_phases_drawn_more_often_lose_a_share_of_what_that_gave_them():
+    label = np.repeat(np.int16([0, 1, 2, 4]), [500, 10, 20, 40])
+    np.testing.assert_allclose(surplus(label, 5), np.log([1.0, 0.5, 1.0, 1.0, 2.0]), atol=1e-6)
+    np.testing.assert_allclose(surplus(label, 5, [1, 4]), np.log([1.0, 0.4, 1.0, 1.0, 1.6]), atol=1e-6)
+
+
+def test_samples_of_several_phases_give_as_many_rows_of_each(rng):
+    label = np.repeat([3, 7], [90, 10])
+    chosen = chosen_rows(label, 16, rng)
+    assert np.bincount(label[chosen], minlength=8)[[3, 7]].tolist() == [8, 8]
+    assert (np.diff(chosen) > 0).all()
+    assert len(chosen_rows(label, 1000, rng)) == 100
+    assert len(chosen_rows(np.full(50, 2), 16, rng)) == 16
+
+
+def test_rows_have_the_class_of_their_atom(tensors, whole, source, rng):  # noqa: F811
+    sample, _ = source.draw(1, SampleLaw(vacancies=0.0, surfaces=0.0), 0.0, rng)
+    label = np.arange(len(sample.frame)) % 2 + 1
+    found = rows_of(make_evaluator(tensors, CONFIG, whole), [(dataclasses.replace(sample, label=label), 1)], 8, rng, 0)
+    assert np.bincount(found["label"], minlength=3).tolist() == [0, 4, 4]
+
+
+def test_directions_whiten(tensors, whole, draw, rng):  # noqa: F811
+    evaluator = make_evaluator(tensors, CONFIG, whole)
+    scale_features(evaluator, whole, draw, rng)
+    matrix = fit_directions(evaluator, whole, draw, SETTINGS, n_rows=400).matrix
+    features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(60)], 16, rng)
+    y = ((torch.from_numpy(features) - whole.mean) / whole.scale) @ matrix
+    assert matrix.shape == (160, 160)
+    assert 0.3 < float(y[:, :8].std()) < 3.0
+
+
+def card(**phases):
+    """Return a model card; key=(share right, taken for, share taken for it)."""
+    return {
+        "scores": {
+            "validation": {
+                "per_phase": {
+                    key: {"phase": right, "confused_with": other, "confused": confused}
+                    for key, (right, other, confused) in phases.items()
+                }
+            }
+        }
+    }
+
+
+def test_hard_phases_and_those_they_are_taken_for_get_the_same_emphasis():
+    fcc, rocksalt = (next(k for k, p in enumerate(PHASES) if p.key == key) for key in ("FCC", "ROCKSALT"))
+    found = emphasis(card(FCC=(1.0, None, 0.0), ROCKSALT=(0.25, "FCC", 0.7)), PHASES, 2.0)
+    assert found == {fcc: 2.5, rocksalt: 2.5}
+    assert emphasis(card(FCC=(1.0, None, 0.0), ROCKSALT=(0.5, "OTHER", 0.5)), PHASES, 2.0) == {fcc: 1.0, rocksalt: 2.0}
+    assert emphasis(card(FCC=(0.0, "ROCKSALT", 1.0)), PHASES, 0.0) == {fcc: 1.0, rocksalt: 1.0}
+    assert emphasis({}, PHASES, 2.0) == {}
+
+
+def test_phases_that_faults_look_like_are_less_likely(whole, monkeypatch, rng):
+    monkeypatch.setitem(RARER, "ROCKSALT", 1.5)
+    rocksalt = next(k for k, phase in enumerate(PHASES) if phase.key == "ROCKSALT")
+    features = torch.from_numpy(rng.normal(size=(5, 160)).astype(np.float32))
+    before, after = (torch.log_softmax(one(features), 1) for one in (whole, as_rare_as_met(whole, PHASES)))
+    odds = (after - before)[:, rocksalt] - (after - before)[:, 0]
+    torch.testing.assert_close(odds, torch.full((5,), -1.5))
+    torch.testing.assert_close(
+        torch.logsumexp(whole(features), 1), torch.logsumexp(as_rare_as_met(whole, PHASES)(features), 1)
+    )
+
+
+def test_phases_are_drawn_as_often_as_the_emphasis_says(tensors, head, source, rng):  # noqa: F811
+    settings = EndToEndSettings(surplus=1.0, background=0.0, dynamics=0.0, stackings=0.0, unlisted=0.0)
+    run = EndToEnd(tensors, CONFIG, head, source, settings)
+    first, second = source.present
+    run.emphasis = {first: 9.0}
+    labels = np.array([run.draw(rng)[1] for _ in range(200)])
+    assert set(labels) <= {first, second}
+    assert 0.8 < (labels == first).mean() < 0.98
