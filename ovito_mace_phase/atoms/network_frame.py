@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
-
-if TYPE_CHECKING:
-    from ovito_mace_phase.atoms.network_frame import FrameGraph
 
 
 @dataclass(frozen=True, kw_only=True)
