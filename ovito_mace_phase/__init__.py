@@ -34,7 +34,7 @@ _HOMES = {
     "MacePhaseModifier": "plugin.modifier",
     "Phase": "phases",
     "PhaseModel": "model.phase_model",
-    "PhaseResult": "classification.classify",
+    "PhaseResult": "classification.result",
     "classify": "classification.classify",
     "classify_trajectory": "trajectory.api",
     "phase_table": "phases",

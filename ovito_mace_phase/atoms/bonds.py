@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.runtime.threads import BlockPool
 
-if TYPE_CHECKING:
-    from ovito_mace_phase.atoms.frame import Frame
-    from ovito_mace_phase.atoms.network_frame import Units
+from .cell_grid import CellGrid
 
-_ROWS = 4096
 Int32 = npt.NDArray[np.int32]
-
+_ROWS = 4096
 BOND = 1.35
 """Longest bond, in V^(1/3): 12 neighbours in fcc and hcp, 14 in bcc, 6 in simple cubic, 4 in diamond."""
 
@@ -49,23 +45,18 @@ class Bonds:
         return self.order.nbytes + self.offsets.nbytes + self.neighbour.nbytes
 
 
-def find_bonds(frame: Frame, units: Units, cancelled: Callable[[], bool] | None = None) -> Bonds:
-    """Return the bonds of a frame whose lengths `units.factor` turns into network units.
+def find_bonds(grid: CellGrid, cancelled: Callable[[], bool] | None = None) -> Bonds:
+    """Return the bonds of a frame sorted into cells, cut at the longest bond.
 
     `cancelled` is asked between blocks; True raises `CancelledError`.
     """
-    from ovito_mace_phase.atoms.cell_grid import make_grid  # here, since the panel opens without numba
-    from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
-
-    n_atoms = len(frame)
+    n_atoms = len(grid)
     if n_atoms == 0:
         return Bonds(
             order=np.zeros(0, dtype=np.int32),
             offsets=np.zeros(1, dtype=np.int64),
             neighbour=np.zeros(0, dtype=np.int32),
         )
-    reach = BOND * TARGET_VOLUME ** (1.0 / 3.0)
-    grid = make_grid(frame.positions * units.factor, frame.cell * units.factor, frame.pbc, reach)
 
     def work(first: int) -> tuple[npt.NDArray[np.int64], Int32]:
         offsets, neighbour, _ = grid.pairs(first, min(first + _ROWS, n_atoms))

@@ -1,6 +1,6 @@
 """From particle types to the anonymous species of the network.
 
-A prototype is a geometry plus the pattern of which atoms are alike. The network has a few *carriers*, learnable slots
+A prototype is a geometry plus the pattern of which atoms are alike. The network has a few *slots*, learnable and
 without chemical meaning; a frame's species are put on them. Training permutes the slots at random; at use they are
 filled in a canonical order that does not depend on how the user numbered the types: by abundance, then by the mean
 cubed distance to the nearest neighbours, so that relabelling types changes nothing.
@@ -56,13 +56,13 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
     return dataclasses.replace(frame, species=lookup[frame.species], species_names=names)
 
 
-def assign_carriers(frame: Frame, n_carriers: int, cubed_spacing: npt.NDArray[np.float64]) -> IntArray:
-    """Put the species of a frame on the network's carriers in the canonical order.
+def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float64]) -> IntArray:
+    """Put the species of a frame on the slots of the network in the canonical order.
 
     Parameters
     ----------
     frame : Frame
-    n_carriers : int
+    n_slots : int
         Number of anonymous species the network can tell apart.
     cubed_spacing : (n_atoms,) float64
         Mean cubed neighbour distance of each atom (`lengths.local_spacing`); breaks ties of equal abundance.
@@ -70,23 +70,23 @@ def assign_carriers(frame: Frame, n_carriers: int, cubed_spacing: npt.NDArray[np
     Returns
     -------
     (n_atoms,) int64
-        Carrier index of every atom.
+        Slot of every atom.
 
     Raises
     ------
     InputError
-        When there are more species than carriers.
+        When there are more species than slots.
     """
     count = np.bincount(frame.species, minlength=frame.n_species)
     present = np.flatnonzero(count)
-    if len(present) > n_carriers:
+    if len(present) > n_slots:
         names = ", ".join(frame.species_names[code] for code in present[:12]) + (", ..." if len(present) > 12 else "")
         raise InputError(
-            f"the frame has {len(present)} species ({names}) but the network tells {n_carriers} apart; merge alike "
+            f"the frame has {len(present)} species ({names}) but the network tells {n_slots} apart; merge alike "
             'types with the parameter `species` (for example "1,2 3" makes 1 and 2 alike, "ignore" all)'
         )
     mean = np.bincount(frame.species, weights=cubed_spacing, minlength=frame.n_species) / np.maximum(count, 1)
     order = sorted(present, key=lambda code: (-count[code], round(float(mean[code]), 6), code))
-    carrier = np.zeros(frame.n_species, dtype=np.int64)
-    carrier[order] = np.arange(len(order))
-    return carrier[frame.species]
+    slot = np.zeros(frame.n_species, dtype=np.int64)
+    slot[order] = np.arange(len(order))
+    return slot[frame.species]

@@ -11,23 +11,21 @@ itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Co
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import FloatArray, Frame
-from ovito_mace_phase.atoms.network_frame import Units
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.watch import Watch
 
-from .limits import MOST_STEPS
-from .readout.frame_prior import frame_prior
-from .readout.logits import PhaseScores
+from .readout.kept_logits import KeptLogits, LogitKeeper
+from .readout.labels import label_weighted, prior_of_frame
+from .settings import MOST_STEPS
 from .step_damping import step_gain
 
 DEFAULT_STEPS = 8
@@ -66,43 +64,44 @@ class Denoised:
 
     Attributes
     ----------
-    frame : Frame
-        Atoms at their final positions; those that crossed a periodic boundary are not wrapped.
+    network_frame : NetworkFrame
+        Atoms at their final positions, with the length factor and species slots of the frame as it was given; those
+        that crossed a periodic boundary are not wrapped.
     displacement : (n_atoms, 3) float64
         Final minus given position, in the unit of the file.
     steps : tuple of Step
     converged : bool
         Whether the last step was shorter than the tolerance, or no step could raise logP.
-    units : Units
-        Lengths and carriers that were used.
     """
 
-    frame: Frame
+    network_frame: NetworkFrame
     displacement: FloatArray
     steps: tuple[Step, ...]
     converged: bool
-    units: Units
+
+    @property
+    def frame(self) -> Frame:
+        """The frame at the final positions."""
+        return self.network_frame.frame
 
 
 def denoise(
-    frame: Frame,
+    frame: Frame | NetworkFrame,
     model: PhaseModel,
     *,
     steps: int = DEFAULT_STEPS,
     tolerance: float = TOLERANCE,
     movable: npt.NDArray[np.bool_] | None = None,
     length_scale: float | None = None,
-    scores: PhaseScores | None = None,
+    kept: KeptLogits | None = None,
     memory: int | str | None = None,
-    progress: Callable[[float], None] | None = None,
-    status: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    watch: Watch | None = None,
 ) -> Denoised:
     """Take the thermal noise off a frame.
 
     Parameters
     ----------
-    frame : Frame
+    frame : Frame or NetworkFrame
         Species already merged (`species.merge_species`).
     model : PhaseModel
         Trained end to end; its `noise_scale` is s.
@@ -113,11 +112,11 @@ def denoise(
     movable : (n_atoms,) bool, optional
         Atoms that may move; the others keep their places and still are neighbours.
     length_scale : float, optional
-        See `PhaseModel.units`.
-    scores : PhaseScores, optional
+        Of a Frame, see `network_frame`.
+    kept : KeptLogits, optional
         Of the frame as given, of all phases, where they are known: saves an evaluation.
-    memory, progress, status, cancelled
-        See `PhaseModel.scores`; the fraction counts steps.
+    memory, watch
+        See `PhaseModel.stream_logits`; the fraction counts steps.
 
     Raises
     ------
@@ -128,52 +127,46 @@ def denoise(
         raise InputError(f"the number of denoising steps must be 1 to {MOST_STEPS}, not {steps}")
     if movable is not None and movable.shape != (len(frame),):
         raise InputError(f"movable must have the shape ({len(frame)},), one bool per atom, not {movable.shape}")
-    scale, errors = model.noise_scale, model.score_errors
-    units = model.units(frame, length_scale, cancelled)
-    table: list[Step] = []
-    here = frame
-    if not len(frame):
-        return Denoised(frame=frame, displacement=np.zeros((0, 3)), steps=(), converged=True, units=units)
+    watch = watch or Watch()
+    scale, errors = model.noise_scale, model.step_errors
+    start = frame if isinstance(frame, NetworkFrame) else model.network_frame(frame, length_scale, watch.cancelled)
+    if not len(start):
+        return Denoised(network_frame=start, displacement=np.zeros((0, 3)), steps=(), converged=True)
+    free = np.ones(len(start), dtype=bool) if movable is None else movable
+    if kept is not None and len(kept.phases) != len(errors):
+        kept = None
+    labelling = float(errors.any() and kept is None)  # is one more evaluation
+    total = steps + 1 + labelling
+    error = np.zeros(len(start))
+    if errors.any():
+        kept = kept or _kept(start, model, memory, watch.part(0.0, 1.0 / total))
+        prior = prior_of_frame(kept, model.calibration.temperature)
+        error = errors[label_weighted(kept, Calibration(), prior).column]
 
-    free = np.ones(len(frame), dtype=bool) if movable is None else movable
-    error = np.zeros(len(frame))
-    if scores is not None and len(scores.phases) != len(errors):
-        scores = None
-    labelling = float(errors.any() and scores is None)  # is one more evaluation
-
-    def settings(done: float) -> dict[str, Any]:
-        def report(fraction: float) -> None:
-            if progress is not None:
-                progress((done + fraction) / (steps + 1 + labelling))
-
-        return {"units": units, "memory": memory, "progress": report, "status": status, "cancelled": cancelled}
-
-    def evaluate(place: Frame, done: int) -> tuple[float, FloatArray]:
-        found = model.score(place, **settings(done + labelling))
-        move = found.gradient * (scale / units.factor) ** 2
+    def evaluate(place: NetworkFrame, done: int) -> tuple[float, FloatArray]:
+        part = watch.part((done + labelling) / total, (done + labelling + 1) / total)
+        found = model.log_density_gradient(place, memory=memory, watch=part)
+        move = found.gradient * (scale / place.factor) ** 2
         length = np.linalg.norm(move, axis=1, keepdims=True)
-        move *= np.minimum(1.0, _LONGEST / units.factor / np.maximum(length, 1e-300))
-        move *= step_gain(place, move, error, units.factor, free, cancelled)[:, None]
+        move *= np.minimum(1.0, _LONGEST / place.factor / np.maximum(length, 1e-300))
+        move *= step_gain(place.frame, move, error, place.factor, free, watch.cancelled)[:, None]
         move[~free] = 0.0
         if free.all():
             move -= move.mean(axis=0)
         return float(found.log_density.sum()), move
 
-    if errors.any():
-        scores = model.scores(frame, full=False, **settings(0)) if scores is None else scores
-        prior = frame_prior(scores.sample(), model.calibration.temperature)
-        error = errors[scores.labels(Calibration(), prior, 0.0, None)[0]]
+    here = start
     height, move = evaluate(here, 0)
-    table.append(Step(number=0, size=0.0, rms=0.0, log_density=height / len(frame)))
+    table = [Step(number=0, size=0.0, rms=0.0, log_density=height / len(start))]
     converged = False
     for number in range(1, steps + 1):
         rms = float(np.sqrt((move**2).sum(axis=1).mean()))
-        if rms * units.factor < tolerance:
+        if rms * start.factor < tolerance:
             converged = True
             break
         size = 1.0
         for _ in range(_HALVINGS):
-            there = dataclasses.replace(here, positions=here.positions + size * move)
+            there = here.moved(here.frame.positions + size * move)
             new_height, new_move = evaluate(there, number)
             if new_height >= height - _ROUNDING * abs(height):
                 break
@@ -182,11 +175,17 @@ def denoise(
             converged = True
             break
         here, height, move = there, new_height, new_move
-        table.append(Step(number=number, size=size, rms=size * rms, log_density=height / len(frame)))
+        table.append(Step(number=number, size=size, rms=size * rms, log_density=height / len(start)))
     return Denoised(
-        frame=here,
-        displacement=here.positions - frame.positions,
+        network_frame=here,
+        displacement=here.frame.positions - start.frame.positions,
         steps=tuple(table),
         converged=converged,
-        units=units,
     )
+
+
+def _kept(frame: NetworkFrame, model: PhaseModel, memory: int | str | None, watch: Watch) -> KeptLogits:
+    """Evaluate the logits of a frame and keep the best of each atom."""
+    keeper = LogitKeeper(frame, model.phases, model.calibration.temperature, full=False)
+    model.stream_logits(frame, keeper.add, memory=memory, watch=watch)
+    return keeper.result()

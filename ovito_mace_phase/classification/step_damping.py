@@ -1,9 +1,9 @@
-"""How far to follow the steps the model proposes: all the way where they are long, hardly where they are its own error.
+"""Damping of denoising steps: long steps are taken in full, steps no longer than the model's own error are suppressed.
 
     g_a = u_a^2 / (u_a^2 + 4 e_a^2),      u_a^2 = mean_b |move_b|^2,   e_a^2 = mean_b e(phase of b)^2
 
 with the means over atom a and its neighbours. e(phase) is the rms step that the model proposes in crystals of this
-phase that have no noise at all (`PhaseModel.score_errors`): nothing in fcc, where symmetry forbids any, 0.03 A or
+phase that have no noise at all (`PhaseModel.step_errors`): nothing in fcc, where symmetry forbids any, 0.03 A or
 more in crystals with free coordinates. A linear estimate of the true displacement from one with an error of variance
 e^2 has this form (Wiener 1949); the error is larger where there is noise, and the factor of 2 on e was chosen on
 held-out crystals. Without the gain the later steps of a frame with little noise lead away from the crystal again.

@@ -63,7 +63,7 @@ class Calibration:
         """Whether the rule of low density is on for any phase."""
         return bool(np.any(np.asarray(self.log_density) > -np.inf))
 
-    def too_rare(self, log_density: Float32, column: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def below_density(self, log_density: Float32, column: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Tell which atoms with the label `column` lie below the density threshold, (n_atoms,)."""
         limit = np.asarray(self.log_density)
         return log_density < (limit[column] if limit.ndim else limit)

@@ -1,85 +1,80 @@
-"""Scores of the frames seen last, bounded in bytes, so that cheap settings answer at once.
+"""Logits of the frames seen last, bounded in bytes, so that cheap settings answer at once.
 
 The key is the content (positions, species, cell and the settings the network sees), not the frame number: an entry
-can never belong to other atoms. Compact scores answer for the phases and order parameters they were made for.
+can never belong to other atoms. Logits of which only the best were kept answer for the phases and order parameters
+they were made for.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.readout.logits import FULL_BYTES, FullScores, PhaseScores
+from ovito_mace_phase.classification.readout.kept_logits import FULL_BYTES, KeptLogits
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.classification.classify import EvaluationSettings
     from ovito_mace_phase.classification.denoise import Denoised
+    from ovito_mace_phase.classification.settings import Settings
 
-MAX_BYTES = FULL_BYTES + 2**20
+MAX_BYTES = FULL_BYTES + FULL_BYTES // 4
 
 
-class ScoreCache:
-    """Least recently used scores, at most `max_bytes` of them.
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is kept of one frame: its logits, and by number of steps where denoising led and the logits there."""
 
-    Parameters
-    ----------
-    max_bytes : int
-        A frame that is larger on its own is not kept.
-    """
+    kept: KeptLogits | None = None
+    after: dict[int, tuple[Denoised, KeptLogits]] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+        found = 0 if self.kept is None else self.kept.nbytes
+        return found + sum(denoised.displacement.nbytes + kept.nbytes for denoised, kept in self.after.values())
+
+
+class LogitCache:
+    """Least recently used entries, at most `max_bytes` of them; a frame that is larger on its own is not kept."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[EvaluationSettings, PhaseScores, Denoised | None, float]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Settings, Entry]] = OrderedDict()
 
-    def get(self, key: str, wanted: EvaluationSettings) -> tuple[PhaseScores, Denoised | None] | None:
-        """Return what is stored under `key`, or None if it does not answer what is wanted."""
+    def get(self, key: str, settings: Settings) -> Entry | None:
+        """Return what is stored under `key`, or None if it does not answer the settings."""
         if key not in self._entries:
             return None
-        asked, scores, denoised, _ = self._entries[key]
-        if not isinstance(scores, FullScores):
-            same = asked.phases == wanted.phases
-            if not same or not set(wanted.order_parameters) <= set(asked.order_parameters):
+        asked, entry = self._entries[key]
+        if entry.kept is not None and entry.kept.all_logits is None:
+            wanted, known = set(settings.order_parameters or ()), set(asked.order_parameters or ())
+            if asked.phases != settings.phases or not wanted <= known:
                 return None
         self._entries.move_to_end(key)
-        return scores, denoised
+        return entry
 
-    def factor(self, key: str) -> float:
-        """Return the length factor of what is stored under `key`; 1 if there is nothing."""
-        return self._entries[key][3] if key in self._entries else 1.0
-
-    def put(
-        self,
-        key: str,
-        wanted: EvaluationSettings,
-        scores: PhaseScores,
-        denoised: Denoised | None = None,
-        factor: float = 1.0,
-    ) -> None:
-        """Keep `scores`, the way to the positions they belong to, and the length factor of the frame.
-
-        The oldest entries that no longer fit are dropped.
-        """
-        if _size(scores, denoised) > self.max_bytes:
-            return
-        if key not in self._entries or self._entries[key][1] is not scores:
-            self._entries[key] = (wanted, scores, denoised, factor)
+    def put(self, key: str, settings: Settings, entry: Entry) -> None:
+        """Keep an entry; of several numbers of denoising steps the last. The oldest that no longer fit are dropped."""
+        if entry.nbytes > self.max_bytes:
+            entry = Entry(kept=entry.kept)
+            if entry.nbytes > self.max_bytes:
+                return
+        stored = self._entries.get(key)
+        if stored is not None and stored[1].kept is entry.kept:
+            settings = stored[0]
+            entry = Entry(kept=entry.kept, after=entry.after or stored[1].after)
+        self._entries[key] = (settings, entry)
         self._entries.move_to_end(key)
-        while sum(_size(*entry[1:3]) for entry in self._entries.values()) > self.max_bytes:
+        while sum(one.nbytes for _, one in self._entries.values()) > self.max_bytes and len(self._entries) > 1:
             self._entries.popitem(last=False)
 
 
-def _size(scores: PhaseScores, denoised: Denoised | None) -> int:
-    if denoised is None:
-        return scores.nbytes
-    return scores.nbytes + 2 * denoised.displacement.nbytes + denoised.units.carrier.nbytes
-
-
 def content_key(frame: Frame, *settings: Any) -> str:
-    """Return a digest of all that the scores depend on.
+    """Return a digest of all that the logits depend on.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
-"""The OVITO modifier: reads the atoms, lets one worker thread evaluate the network, writes phases and scores.
+"""The OVITO modifier: reads the atoms, lets one worker thread evaluate the network, writes phases and order parameters.
 
-`modify` follows the way of a frame: OVITO -> `ovito_input` -> `evaluation` (network and readout, in a worker thread)
--> `ovito_output` -> OVITO.
+OVITO -> `read_atoms` -> `session` (the stages of `classification`, in a worker thread) -> `write_results` -> OVITO
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ovito
 from ovito.data import DataCollection
@@ -17,25 +16,29 @@ from ovito.pipeline import ModifierInterface
 from ovito.traits import FilePath, action_handler
 from traits.api import Bool, Button, Enum, Float, Int, Range, Str, Union
 
-from ovito_mace_phase.classification.limits import MOST_STEPS
+from ovito_mace_phase.classification.settings import (
+    MOST_STEPS,
+    PRIORS,
+    Settings,
+    parse_order_parameters,
+    parse_phases,
+)
 from ovito_mace_phase.model.store import forget, get_card, get_table
-from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.phases import PhaseTable
 
 from .card_text import card_text
 from .foreign_parameters import FOREIGN, check_parameter
-from .logit_cache import ScoreCache
 from .structure_list import StructureList, StructureSettings, Type
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.phases import PhaseTable
-
-    from .read_atoms import AtomsIn
-    from .session import Request
+    from .logit_cache import LogitCache
 
 __all__ = ["MacePhaseModifier"]
 
-_CACHE = "MacePhase.scores"
+_CACHE = "MacePhase.logits"
 _MOST_NAMED = 4  # phases in the pipeline list
+_OLD_NAMES = {"model_file": "model"}
+"""Parameters of version 0.1 -> their names today."""
 
 
 class MacePhaseModifier(ModifierInterface):
@@ -72,8 +75,8 @@ class MacePhaseModifier(ModifierInterface):
     )
     """Keys of the phases that may be given, separated by commas; "" is all."""
 
-    prior = Enum("local", "uniform", "frame", label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
-    """An atom is likely of a phase: "local", of its neighbours; "frame", common in the frame; "uniform", of any."""
+    prior = Enum(*PRIORS, label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
+    """Phases favoured before an atom's logits count: those of its neighbours, those common in the frame, or none."""
 
     confidence_threshold = Range(
         0.0, 1.0, 0.0, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
@@ -81,7 +84,7 @@ class MacePhaseModifier(ModifierInterface):
     """Atoms less sure than this become Other."""
 
     denoise_steps = Range(0, MOST_STEPS, 0, label="Denoising steps (0: off)", ovito_group="Denoising")
-    """Take the thermal noise off in at most so many steps, 8 for example; phases then belong to the final positions."""
+    """Remove the thermal noise in at most this many steps, 8 for example; phases then belong to the final positions."""
 
     apply_to_positions = Bool(
         False, label="Move particles to denoised positions", ovito_group="Denoising", ovito_invalidate_cache=False
@@ -111,14 +114,14 @@ class MacePhaseModifier(ModifierInterface):
     device = Enum("auto", "cpu", "cuda", label="Device", ovito_group="Model")
     """Where the network runs."""
 
-    model_file = FilePath(
+    model = FilePath(
         "",
-        label="Model file",
+        label="Model",
         ovito_group="Model",
         ovito_placeholder="shipped model",
         ovito_file_filter=["Model (*.safetensors)", "All files (*)"],
     )
-    """A model of your own; "" is the shipped one."""
+    """Name of a model or path of a model file; "" is the shipped one."""
 
     reload_model = Button(ovito_label="Reload model", ovito_group="Model", ovito_invalidate_cache=False)
     """Button: read the model file again and evaluate anew."""
@@ -131,6 +134,10 @@ class MacePhaseModifier(ModifierInterface):
 
     def __init__(self, **parameters: Any) -> None:
         known = parameter_names()
+        for old, new in _OLD_NAMES.items():
+            if old in parameters:
+                _renamed(old, new)
+                parameters[new] = parameters.pop(old)
         parameters = {
             name: value
             for name, value in parameters.items()
@@ -141,6 +148,9 @@ class MacePhaseModifier(ModifierInterface):
         super().__init__(**parameters)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OLD_NAMES:
+            _renamed(name, _OLD_NAMES[name])
+            name = _OLD_NAMES[name]
         if name in FOREIGN:
             check_parameter(name, value, parameter_names())
         else:
@@ -151,7 +161,10 @@ class MacePhaseModifier(ModifierInterface):
     def __getattr__(self, name: str) -> Any:
         # not a property: OVITO would take a property of the class for one of its parameters
         if name == "structures":
-            return StructureList(self, get_table(self.model_file))
+            return StructureList(self, get_table(self.model))
+        if name in _OLD_NAMES:
+            _renamed(name, _OLD_NAMES[name])
+            return getattr(self, _OLD_NAMES[name])
         if name in FOREIGN:
             raise AttributeError(f"MacePhaseModifier has no parameter {name!r}: {FOREIGN[name]}")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -174,36 +187,51 @@ class MacePhaseModifier(ModifierInterface):
         from .session import evaluate
         from .write_results import write_denoised, write_result, write_settings
 
-        table = get_table(self.model_file)
-        structures = StructureSettings(self.structure_settings, table)
-        phases, operators = _keys(self.phases, table), self._order_parameter_keys(table)
-        atoms = read_atoms(data, species_spec=self.species, only_selected=self.only_selected)
-        done = yield from evaluate(self._request(atoms, phases, operators), _cache_of(data_cache))
+        table = get_table(self.model)
+        settings = self.settings(table)
+        structures = StructureSettings(settings.structure_settings, table)
+        atoms = read_atoms(data, species=settings.species, only_selected=settings.only_selected)
+        result = yield from evaluate(atoms.frame, settings, _cache_of(data_cache))
         yield "Writing phases"
-        listed = phases + (operators if operators != "auto" else ())
-        write_result(
-            data, atoms, done, table=table, listed=listed, color_by_type=self.color_by_type, structures=structures
-        )
-        write_denoised(
-            data, atoms, done, table=table, apply_to_positions=self.apply_to_positions, structures=structures
-        )
-        write_compatible(
-            data,
-            self.compatibility,
-            further_phases=self.further_phases,
-            table=table,
-            settings=structures,
-            color_by_type=self.color_by_type,
-        )
-        write_settings(data, {"model": done.model_name, **self._settings()}, atoms.notes)
+        write_result(data, atoms, result, table=table, structures=structures)
+        write_denoised(data, atoms, result, table=table, structures=structures)
+        write_compatible(data, settings, table=table, structures=structures)
+        write_settings(data, result, self._shown_settings(), atoms.notes)
         for note in atoms.notes:
             _tell(note)
             yield note
 
+    def settings(self, table: PhaseTable) -> Settings:
+        """Return the parameters, checked; "" is None, automatic.
+
+        Raises
+        ------
+        InputError
+            For a value that cannot be used.
+        """
+        return Settings(
+            species=self.species or None,
+            length_scale=self.length_scale,
+            only_selected=self.only_selected,
+            phases=parse_phases(self.phases, table),
+            prior=self.prior,
+            confidence_threshold=self.confidence_threshold,
+            denoise_steps=int(self.denoise_steps),
+            apply_to_positions=self.apply_to_positions,
+            order_parameters=parse_order_parameters(self.order_parameters, table),
+            distances=self.distances,
+            color_by_type=self.color_by_type,
+            compatibility=self.compatibility,
+            further_phases=self.further_phases,
+            structure_settings=self.structure_settings,
+            model=self.model or None,
+            device=self.device,
+        )
+
     @action_handler("reload_model")
     def reload(self) -> None:
         """Drop the model from memory and let OVITO evaluate the pipeline again."""
-        forget(self.model_file)
+        forget(self.model)
         self.times_reloaded += 1
 
     @action_handler("show_model_card")
@@ -215,49 +243,18 @@ class MacePhaseModifier(ModifierInterface):
         ModelFileError
             When the card cannot be read; OVITO shows the message.
         """
-        _show("Model card", card_text(get_card(self.model_file)))
+        _show("Model card", card_text(get_card(self.model)))
 
-    def _order_parameter_keys(self, table: PhaseTable) -> tuple[str, ...] | Literal["auto"]:
-        mode = self.order_parameters.strip().lower()
-        if mode == "auto":
-            return "auto"
-        return () if mode in ("", "none") else _keys(self.order_parameters, table)
-
-    def _request(
-        self, atoms: AtomsIn, phases: tuple[str, ...], operators: tuple[str, ...] | Literal["auto"]
-    ) -> Request:
-        """Gather what the worker needs, so that it never looks at the modifier."""
-        from ovito_mace_phase.classification.classify import ReadoutSettings
-
-        from .session import Request
-
-        scale = self.length_scale
-        if scale is not None and not 0.0 < scale < float("inf"):
-            raise InputError(
-                f"length_scale must be a positive number (the cube root of the volume per atom), not {scale:g}"
-            )
-        return Request(
-            frame=atoms.frame,
-            species_spec=atoms.species_spec,
-            length_scale="auto" if scale is None else scale,
-            model_file=self.model_file,
-            device=self.device,
-            readout=ReadoutSettings(prior=self.prior, threshold=self.confidence_threshold, phases=phases or None),
-            order_parameters=operators,
-            denoise_steps=int(self.denoise_steps),
-            distances=self.distances,
-        )
-
-    def _settings(self) -> dict[str, str | float | int]:
+    def _shown_settings(self) -> dict[str, str | float | int]:
         return {
-            "settings.species": self.species,
-            "settings.length_scale": "auto" if self.length_scale is None else self.length_scale,
-            "settings.phases": self.phases or "all",
-            "settings.prior": self.prior,
-            "settings.confidence_threshold": self.confidence_threshold,
-            "settings.only_selected": int(self.only_selected),
-            "settings.denoise_steps": self.denoise_steps,
-            "settings.compatibility": self.compatibility,
+            "species": self.species,
+            "length_scale": "auto" if self.length_scale is None else self.length_scale,
+            "phases": self.phases or "all",
+            "prior": self.prior,
+            "confidence_threshold": self.confidence_threshold,
+            "only_selected": int(self.only_selected),
+            "denoise_steps": self.denoise_steps,
+            "compatibility": self.compatibility,
         }
 
     def get_pipeline_short_info(self, *args: Any, **kwargs: Any) -> str:
@@ -272,8 +269,8 @@ class MacePhaseModifier(ModifierInterface):
             parts.append("selected only")
         if self.compatibility != "none":
             parts.append(f"like {self.compatibility}")
-        if self.model_file:
-            parts.append(re.split(r"[/\\]", self.model_file)[-1].removesuffix(".safetensors"))
+        if self.model:
+            parts.append(re.split(r"[/\\]", self.model)[-1].removesuffix(".safetensors"))
         return ", ".join(parts)
 
 
@@ -285,17 +282,14 @@ def parameter_names() -> tuple[str, ...]:
     return tuple(MacePhaseModifier.class_visible_traits())  # type: ignore[attr-defined]
 
 
-def _keys(text: str, table: PhaseTable) -> tuple[str, ...]:
-    """Split a list of phase keys and check each; upper and lower case are alike."""
-    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in re.split(r"[,;\s]+", text) if key))
-
-
-def _cache_of(data_cache: DataCollection | None) -> ScoreCache:
+def _cache_of(data_cache: DataCollection | None) -> LogitCache:
     """Return the cache that OVITO keeps for this modifier, emptied when an expensive setting or the input changes."""
+    from .logit_cache import LogitCache
+
     if data_cache is None:
-        return ScoreCache()
+        return LogitCache()
     if _CACHE not in data_cache.attributes:
-        data_cache.attributes[_CACHE] = ScoreCache()
+        data_cache.attributes[_CACHE] = LogitCache()
     return data_cache.attributes[_CACHE]
 
 
@@ -318,3 +312,7 @@ def _show(title: str, text: str) -> None:
             QMessageBox.information(None, title, text)
             return
     print(text)  # noqa: T201 - what the button is for
+
+
+def _renamed(old: str, new: str) -> None:
+    warnings.warn(f"MacePhaseModifier: the parameter {old!r} is now {new!r}", FutureWarning, stacklevel=3)

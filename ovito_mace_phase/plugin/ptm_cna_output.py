@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from ovito.data import AttributeDataObject, DataCollection, DataTable  # type: ignore[attr-defined]
 
+from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.phases import Phase, PhaseTable
 
 from .structure_list import StructureSettings
 from .write_results import set_types
 
-Compatibility = Literal["none", "PTM", "CNA"]
 PREFIXES = {"PTM": "PolyhedralTemplateMatching", "CNA": "CommonNeighborAnalysis"}
 N_TYPES = {"PTM": 9, "CNA": 5}
 TABLE = "structures"
@@ -27,12 +26,10 @@ TABLE = "structures"
 
 def write_compatible(
     data: DataCollection,
-    mode: Compatibility,
+    settings: Settings,
     *,
-    further_phases: bool,
     table: PhaseTable,
-    settings: StructureSettings,
-    color_by_type: bool,
+    structures: StructureSettings,
 ) -> None:
     """Write the output of PTM or CNA from the property `Phase` of `data`.
 
@@ -40,28 +37,28 @@ def write_compatible(
     ----------
     data : DataCollection
         With the properties `Phase` and, if `color_by_type`, `Color`.
-    mode : {"none", "PTM", "CNA"}
-    further_phases : bool
-        Keep phases that the other modifier does not know; False makes them Other, and so does `Correspondences` of a
-        PTM upstream: OVITO 3.17 ends with a segmentation fault if GrainSegmentation meets an id above 8.
+    settings : Settings
+        `compatibility` says what to write; without `further_phases` those that the other modifier does not know become
+        Other, and so they do with `Correspondences` of a PTM upstream: OVITO 3.17 ends with a segmentation fault if
+        GrainSegmentation meets an id above 8. With `color_by_type` the atoms are then coloured anew.
     table : PhaseTable
-    settings : StructureSettings
-    color_by_type : bool
-        Colour the atoms anew where phases have become Other.
+    structures : StructureSettings
+        Phases switched off, and colours.
     """
+    mode = settings.compatibility
     if mode == "none":
         return
     phase = np.array(data.particles["Phase"], dtype=np.int32)
     known = N_TYPES[mode]
-    if not further_phases or "Correspondences" in data.particles:  # GrainSegmentation crashes on ids PTM lacks
-        further_phases = False
+    further_phases = settings.further_phases and "Correspondences" not in data.particles
+    if not further_phases:
         phase[phase >= known] = 0
     own = [table.by_id(number) for number in range(known)]
     shown = own + [table.by_id(int(number)) for number in np.unique(phase) if number >= known]
     typed = data.particles_.create_property("Structure Type", data=phase)
-    set_types(typed, shown, settings)
-    if color_by_type and not further_phases:
-        colors = np.array([settings.color(entry) for entry in shown])
+    set_types(typed, shown, structures)
+    if settings.color_by_type and not further_phases:
+        colors = np.array([structures.color(entry) for entry in shown])
         data.particles_.create_property("Color", data=colors[phase])
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
@@ -69,7 +66,7 @@ def write_compatible(
     for entry, count in zip(shown, counts, strict=True):
         name = numbered(f"{PREFIXES[mode]}.counts.{entry.key}", present)
         data.objects.append(AttributeDataObject(identifier=name, value=int(count)))
-    _write_table(data, shown, ids, counts, settings)
+    _write_table(data, shown, ids, counts, structures)
 
 
 def _write_table(
@@ -77,13 +74,13 @@ def _write_table(
     shown: list[Phase],
     ids: npt.NDArray[np.int32],
     counts: npt.NDArray[np.int64],
-    settings: StructureSettings,
+    structures: StructureSettings,
 ) -> None:
     """Write the bar chart."""
     name = numbered(TABLE, data.tables)
     chart = data.tables.create(identifier=name, title="Structure counts", plot_mode=DataTable.PlotMode.BarChart)
     chart.x = chart.create_property("Structure type", data=ids)
-    set_types(chart.x, [phase for phase in shown if settings.enabled(phase.key)], settings)
+    set_types(chart.x, [phase for phase in shown if structures.enabled(phase.key)], structures)
     chart.y = chart.create_property("Count", data=counts, dtype=np.int64)
 
 

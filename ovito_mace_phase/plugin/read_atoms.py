@@ -1,4 +1,4 @@
-"""From OVITO's data to a `Frame` of the atoms to classify. Main thread only; data are copied, not changed."""
+"""From OVITO's data to the `Frame` to classify, its species merged. Main thread only; data are copied, not changed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ovito.data import DataCollection, Particles
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
+from ovito_mace_phase.atoms.species import merge_species
 from ovito_mace_phase.runtime.errors import InputError
 
 
@@ -20,9 +21,7 @@ class AtomsIn:
     Attributes
     ----------
     frame : Frame
-        Only the atoms that count.
-    species_spec : str
-        The `species` parameter in the names that `frame` uses.
+        Only the atoms that count, alike types merged.
     chosen : (n_chosen,) int64 or None
         Indices of these atoms among all; None for all.
     n_atoms : int
@@ -32,19 +31,18 @@ class AtomsIn:
     """
 
     frame: Frame
-    species_spec: str
     chosen: npt.NDArray[np.int64] | None
     n_atoms: int
     notes: tuple[str, ...]
 
 
-def read_atoms(data: DataCollection, *, species_spec: str = "", only_selected: bool = False) -> AtomsIn:
+def read_atoms(data: DataCollection, *, species: str | None = None, only_selected: bool = False) -> AtomsIn:
     """Read positions, particle types and cell.
 
     Parameters
     ----------
     data : DataCollection
-    species_spec : str
+    species : str, optional
         Which particle types are alike, see `species.merge_species`; type names or numbers.
     only_selected : bool
         Leave out unselected atoms, as if they did not exist.
@@ -64,25 +62,22 @@ def read_atoms(data: DataCollection, *, species_spec: str = "", only_selected: b
     if chosen is not None and not len(chosen):
         notes.append("no atom is selected, so none was classified")
     positions = np.array(particles.positions, dtype=np.float64)
-    species, names, ids = _species(particles)
-    if species is None and species_spec.strip().lower() not in ("", "ignore"):
-        raise InputError(
-            f"species = {species_spec!r} names particle types, but these particles have none; leave it empty"
-        )
-    if species is None:
+    types, names, ids = _types(particles)
+    if types is None and (species or "").strip().lower() not in ("", "ignore"):
+        raise InputError(f"species = {species!r} names particle types, but these particles have none; leave it empty")
+    if types is None:
         notes.append("the particles have no types: all atoms are taken as alike")
     if chosen is not None:
         positions = positions[chosen]
-        species = None if species is None else species[chosen]
+        types = None if types is None else types[chosen]
     cell, pbc = _cell(data)
     if cell is None:
         notes.append("there is no simulation cell: open boundaries on all sides")
-    frame = make_frame(positions, species, cell, pbc)
-    if species is not None:
+    frame = make_frame(positions, types, cell, pbc)
+    if types is not None:
         frame = dataclasses.replace(frame, species_names=tuple(names[int(code)] for code in frame.species_names))
     return AtomsIn(
-        frame=frame,
-        species_spec=_translate(species_spec, ids, frame.species_names),
+        frame=merge_species(frame, _translate(species or "", ids, frame.species_names)),
         chosen=chosen,
         n_atoms=particles.count,
         notes=tuple(notes),
@@ -108,7 +103,7 @@ def _cell(data: DataCollection) -> tuple[npt.NDArray[np.float64] | None, npt.NDA
     return np.array(data.cell[:3, :3], dtype=np.float64).T, pbc
 
 
-def _species(particles: Particles) -> tuple[npt.NDArray[np.int64] | None, list[str], dict[str, str]]:
+def _types(particles: Particles) -> tuple[npt.NDArray[np.int64] | None, list[str], dict[str, str]]:
     """Return a code of each atom's type, the names of the codes in order, and a look-up from type number to name.
 
     Types of the same name are one species.

@@ -1,4 +1,4 @@
-"""From a `PhaseResult` to OVITO: typed property, scores, colours, attributes and a bar chart. Main thread only."""
+"""From a `PhaseResult` to OVITO: properties, colours, attributes and a bar chart. Main thread only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementType, Property  # type: ignore[attr-defined]
 
+from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
 
 from .read_atoms import AtomsIn
-from .session import Evaluation
 from .structure_list import StructureSettings
 
 PREFIX = "MacePhase"
@@ -27,65 +27,60 @@ def type_name(phase: Phase) -> str:
 def write_result(
     data: DataCollection,
     atoms: AtomsIn,
-    done: Evaluation,
+    result: PhaseResult,
     *,
     table: PhaseTable,
-    listed: Sequence[str],
-    color_by_type: bool,
     structures: StructureSettings,
 ) -> None:
-    """Write the result of one frame.
+    """Write the result of one frame; phases that the settings name are listed even when no atom has them.
 
     Parameters
     ----------
     data : DataCollection
     atoms : AtomsIn
         As read from `data`.
-    done : Evaluation
+    result : PhaseResult
         Of the chosen atoms. The others get phase 0, confidence and margin 0, and NaN as order parameter.
     table : PhaseTable
         Names and colours of the phases.
-    listed : sequence of str
-        Keys of phases to list even when no atom has them.
-    color_by_type : bool
-        Write the `Color` of every atom.
     structures : StructureSettings
         Phases switched off, which are written as Other, and colours.
     """
-    phase = _spread(done.result.phase, atoms, np.int32(0))
+    phase = _to_all_atoms(result.phase, atoms, np.int32(0))
     off = [table.by_key(key).id for key in structures.disabled]
     if off:
         phase = np.where(np.isin(phase, off), np.int32(0), phase)
+    settings = result.settings
+    listed = (*(settings.phases or ()), *(settings.order_parameters or ()))
     shown = _shown_phases(phase, listed, table)
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
     set_types(typed, shown, structures)
-    particles.create_property("Confidence", data=_spread(done.result.confidence, atoms, np.float32(0)))
-    particles.create_property("Phase Margin", data=_spread(done.result.margin, atoms, np.float32(0)))
-    for key, scores in done.order_parameters.items():
-        particles.create_property(f"OP_{key}", data=_spread(scores, atoms, np.float32(np.nan)))
-    for key, lengths in done.distances.items():
-        particles.create_property(f"Distance_{key}", data=_spread(lengths, atoms, np.float32(np.nan)))
-    if color_by_type:
+    particles.create_property("Confidence", data=_to_all_atoms(result.confidence, atoms, np.float32(0)))
+    particles.create_property("Phase Margin", data=_to_all_atoms(result.margin, atoms, np.float32(0)))
+    for key, logits in result.order_parameters.items():
+        particles.create_property(f"OP_{key}", data=_to_all_atoms(logits, atoms, np.float32(np.nan)))
+    for key, lengths in result.distances.items():
+        particles.create_property(f"Distance_{key}", data=_to_all_atoms(lengths, atoms, np.float32(np.nan)))
+    if settings.color_by_type:
         particles.create_property("Color", data=_colors(phase, shown, structures))
     _write_counts(data, phase, shown, structures)
-    data.attributes[f"{PREFIX}.classified_atoms"] = len(done.result.phase)
+    data.attributes[f"{PREFIX}.classified_atoms"] = len(result.phase)
 
 
 def write_denoised(
     data: DataCollection,
     atoms: AtomsIn,
-    done: Evaluation,
+    result: PhaseResult,
     *,
     table: PhaseTable,
-    apply_to_positions: bool,
     structures: StructureSettings,
 ) -> None:
     """Write denoised positions, displacements, the phases before and the table of steps, if there was denoising.
 
     Atoms that were not chosen stay where they are. With `apply_to_positions` the particles are moved.
     """
-    denoised, before = done.result.denoised, done.result.before
+    denoised, before = result.denoised, result.before
     if denoised is None or before is None:
         return
     particles = data.particles_
@@ -94,11 +89,11 @@ def write_denoised(
     places = np.asarray(particles.positions, dtype=np.float64) + displacement
     particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
     particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
-    phase = _spread(before.phase, atoms, np.int32(0))
+    phase = _to_all_atoms(before.phase, atoms, np.int32(0))
     set_types(
         particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table), structures
     )
-    if apply_to_positions:
+    if result.settings.apply_to_positions:
         particles.positions_[:] = places
     steps = denoised.steps
     curve = _new_table(data, STEPS_TABLE, "Denoising", DataTable.PlotMode.Line)
@@ -112,14 +107,17 @@ def write_denoised(
     data.attributes[f"{PREFIX}.denoising.rms_displacement"] = rms
 
 
-def write_settings(data: DataCollection, settings: Mapping[str, str | float | int], warnings: Sequence[str]) -> None:
-    """Write the settings used and the warnings as global attributes."""
-    for name, value in settings.items():
-        data.attributes[f"{PREFIX}.{name}"] = value
+def write_settings(
+    data: DataCollection, result: PhaseResult, shown: Mapping[str, str | float | int], warnings: Sequence[str]
+) -> None:
+    """Write the name of the model, the settings as the panel shows them and the warnings as global attributes."""
+    data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
+    for name, value in shown.items():
+        data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
 
 
-def _spread(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
+def _to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
     """Values of the chosen atoms on all atoms."""
     if atoms.chosen is None:
         return values

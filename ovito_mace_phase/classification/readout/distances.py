@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 
 Float32 = npt.NDArray[np.float32]
@@ -34,18 +34,20 @@ class DistanceFit:
         return (self.scale * np.sqrt(2.0 * np.maximum(0.0, self.best - logit))).astype(np.float32)
 
 
-def fits(model: PhaseModel, keys: Sequence[str]) -> dict[str, DistanceFit]:
-    """Return the fits of some phases.
+def fits(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, DistanceFit]:
+    """Return the fits of some phases, from a model card.
 
     Raises
     ------
     InputError
         When the model has none.
+    ModelFileError
+        When an entry cannot be used.
     """
-    stored = model.card.get("distances")
+    stored = card.get("distances")
     if not isinstance(stored, Mapping):
         raise InputError(
-            f"the model {model.name!r} was not calibrated for distances (its card has no such entry); "
+            f"the model {card.get('name', 'unnamed')!r} was not calibrated for distances (its card has no such entry); "
             "use the shipped model, or leave distances off"
         )
     out = {}
@@ -62,16 +64,17 @@ def fits(model: PhaseModel, keys: Sequence[str]) -> dict[str, DistanceFit]:
     return out
 
 
-def distances(order_parameters: Mapping[str, Float32], model: PhaseModel, factor: float) -> dict[str, Float32]:
+def distances(order_parameters: Mapping[str, Float32], card: Mapping[str, Any], factor: float) -> dict[str, Float32]:
     """Return the distance (n_atoms,) in the unit of the file for every order parameter whose phase has a fit.
 
     Parameters
     ----------
     order_parameters : mapping
         Key -> logits of a phase.
-    model : PhaseModel
+    card : mapping
+        The model card.
     factor : float
         Network units per unit of the file.
     """
-    found = fits(model, list(order_parameters))
+    found = fits(card, list(order_parameters))
     return {key: fit.distance(order_parameters[key]) / np.float32(factor) for key, fit in found.items()}

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .labels import posterior
+from .kernels import posterior_sums
+from .posterior import posterior
 
 N_STEPS = 30
 """At most."""
@@ -25,9 +26,7 @@ _FLOOR = 1e-6  # atoms; no phase is ruled out
 
 
 def frame_prior(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
-    """Return phase weights (n_phases,) that sum to 1, of atoms that stand for the frame (`PhaseScores.sample`)."""
-    from .kernels import posterior_sums  # here, since the panel opens without numba
-
+    """Return phase weights (n_phases,) that sum to 1, of atoms that stand for the frame (`KeptLogits.sample`)."""
     n_phases = logits.shape[1]
     weights = np.full(n_phases, 1.0 / n_phases)
     if len(logits) == 0:

@@ -1,58 +1,123 @@
-"""From logits to label, confidence and margin.
+"""From what is kept of the logits to label, confidence and margin.
 
     p[a, c] = softmax_c(l[a, c] / T + log w_c)        T: temperature fitted on held-out chemistries; w: prior
     label   = argmax_c p,   confidence = max_c p,   margin = best minus second-best logit
     Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold of
             the label: what its own crystals, shaken hard, hardly ever fall below
 
+The prior of the neighbourhood has no weights w, see `local_prior`.
 Source: temperature scaling, Guo et al., ICML 2017.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.model.calibration import Calibration
+from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.threads import over_rows
 
+from .frame_prior import frame_prior
+from .kept_logits import KeptLogits, take_columns
+from .kernels import log_sums, weighted_best
+from .local_prior import N_RIVALS, local_labels
+
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+OTHER_ID = 0
 _ROWS = 1024  # of a piece for one thread: they stay in the cache
 _LEAST = -1e30  # stands for the logarithm of a weight of zero
 
 
-def posterior(logits: Float32, temperature: float, weights: npt.NDArray[np.float64] | None = None) -> Float32:
-    """Return p, (n_atoms, n_phases)."""
-    scaled = logits / np.float32(temperature)
-    if weights is not None:
-        with np.errstate(divide="ignore"):
-            scaled = scaled + np.log(weights).astype(np.float32)
-    scaled -= scaled.max(axis=1, keepdims=True)
-    np.exp(scaled, out=scaled)
-    scaled /= scaled.sum(axis=1, keepdims=True)
-    return scaled
+class Labels(NamedTuple):
+    """Labels of the atoms.
+
+    Attributes
+    ----------
+    column : (n_atoms,) int64
+        Place of the phase; -1 where an atom is Other and there is no such phase.
+    confidence : (n_atoms,) float32
+        Probability of the label; for an atom made Other by a threshold, one minus the probability of its best phase.
+    margin : (n_atoms,) float32
+        Best minus second-best logit.
+    """
+
+    column: IntArray
+    confidence: Float32
+    margin: Float32
 
 
-def picked(logits: Float32, chosen: npt.NDArray[np.int64]) -> Float32:
-    """Return a copy of some of the columns; a list that leaves out a few is copied run by run, which is faster."""
-    ends = np.flatnonzero(np.diff(chosen) != 1) + 1
-    if 8 * (len(ends) + 1) > len(chosen):
-        return np.take(logits, chosen, axis=1, mode="clip")
-    firsts, lasts = np.append(0, ends), np.append(ends, len(chosen))
-    runs = [logits[:, chosen[a] : chosen[b - 1] + 1] for a, b in zip(firsts, lasts, strict=True)]
-    return np.concatenate(runs, axis=1)
+def label_atoms(
+    kept: KeptLogits, calibration: Calibration, *, prior: str | Mapping[str, float] = "local", threshold: float = 0.0
+) -> Labels:
+    """Label every atom of a frame.
+
+    Parameters
+    ----------
+    kept : KeptLogits
+        With sums at the temperature of the calibration.
+    calibration : Calibration
+    prior : 'local', 'frame', 'uniform' or mapping
+        Which phases are favoured before an atom's logits are looked at.
+    threshold : float
+        Atoms with less confidence become Other.
+
+    Raises
+    ------
+    InputError
+        When a mapping names a phase that is not considered, or a weight that is none.
+    """
+    if prior == "local":
+        return _accepted(kept, *_local(kept, calibration.temperature), calibration, threshold)
+    if prior == "uniform":
+        weighted = kept.best / np.float32(calibration.temperature)
+        return _accepted(kept, *_best_of(weighted, kept.log_norm), calibration, threshold)
+    weights = prior_of_frame(kept, calibration.temperature) if prior == "frame" else _weights(kept, prior)
+    return label_weighted(kept, calibration, weights, threshold)
+
+
+def label_weighted(kept: KeptLogits, calibration: Calibration, weights: Float64, threshold: float = 0.0) -> Labels:
+    """Label every atom with phase weights (n_phases,); exact where all logits are kept."""
+    if kept.all_logits is not None:
+        return label(
+            kept.all_logits, calibration, weights, threshold, other_column(kept), kept.log_density, kept.chosen
+        )
+    with np.errstate(divide="ignore"):
+        weighted = (
+            kept.best / np.float32(calibration.temperature) + np.log(weights).astype(np.float32)[kept.best_columns]
+        )
+    norm = np.logaddexp(_log_sum(weighted), _log_mass_not_kept(kept, weights, calibration.temperature))
+    return _accepted(kept, *_best_of(weighted, norm), calibration, threshold)
+
+
+def prior_of_frame(kept: KeptLogits, temperature: float) -> Float64:
+    """Return the phase weights (n_phases,) estimated from the frame, worked out once."""
+    key = ("frame prior", temperature)
+    if key not in kept.found:
+        kept.found[key] = frame_prior(kept.sample(), temperature)
+    return kept.found[key]
+
+
+def other_column(kept: KeptLogits) -> int | None:
+    """Return the place of OTHER among the phases considered."""
+    return next((column for column, phase in enumerate(kept.phases) if phase.id == OTHER_ID), None)
 
 
 def label(
     logits: Float32,
     calibration: Calibration,
-    weights: npt.NDArray[np.float64] | None,
+    weights: Float64 | None,
     threshold: float,
     other: int | None,
     log_density: Float32 | None = None,
-    chosen: npt.NDArray[np.int64] | None = None,
-) -> tuple[npt.NDArray[np.int64], Float32, Float32]:
-    """Return column of the phase, confidence and margin of every atom.
+    chosen: IntArray | None = None,
+) -> Labels:
+    """Label atoms from all their logits.
 
     Parameters
     ----------
@@ -69,19 +134,7 @@ def label(
         logsumexp of the logits, where it is known.
     chosen : (n_phases,) int64, optional
         Columns of `logits` to look at.
-
-    Returns
-    -------
-    column : (n_atoms,) int64
-        -1 where an atom is Other and there is no such column.
-    confidence : (n_atoms,) float32
-        Probability of the label; for an atom made Other by the threshold, one minus the probability of its best phase.
-    margin : (n_atoms,) float32
     """
-    from ovito_mace_phase.model.network.operations.kernels import log_sums
-
-    from .kernels import weighted_best  # here, since the panel opens without numba
-
     n_atoms, n_phases = len(logits), logits.shape[1] if chosen is None else len(chosen)
     column = np.empty(n_atoms, dtype=np.int64)
     sure, margin, norm = np.empty((3, n_atoms), dtype=np.float32)
@@ -93,7 +146,7 @@ def label(
     inverse = np.float32(1.0 / calibration.temperature)
 
     def work(a: int, b: int) -> None:
-        piece = logits[a:b] if chosen is None else picked(logits[a:b], chosen)
+        piece = logits[a:b] if chosen is None else take_columns(logits[a:b], chosen)
         weighted_best(piece, inverse, log_weights, column[a:b], sure[a:b], margin[a:b])
         if summed:
             log_sums(piece, 1.0, density[a:b], norm[a:b])
@@ -101,9 +154,88 @@ def label(
     over_rows(work, n_atoms, _ROWS)
     if n_phases < 2:
         margin[:] = np.inf
+    return _apply_rejection(column, sure, margin, density, calibration, threshold, other)
+
+
+def _best_of(weighted: Float32, norm: Float32) -> tuple[IntArray, Float32]:
+    """Return the place of the largest of each row and its probability."""
+    place = weighted.argmax(axis=1)
+    return place, np.exp(np.minimum(weighted[np.arange(len(place)), place] - norm, 0.0))
+
+
+def _local(kept: KeptLogits, temperature: float) -> tuple[IntArray, Float32]:
+    """Return what the prior of the neighbourhood finds, worked out once."""
+    key = ("local prior", temperature)
+    if key not in kept.found:
+        scaled = kept.best[:, :N_RIVALS] / np.float32(temperature) - kept.log_norm[:, None]
+        probability = np.exp(np.minimum(scaled, 0.0))
+        kept.found[key] = local_labels(kept.best_columns[:, :N_RIVALS], probability, kept.frame.bonds())
+    return kept.found[key]
+
+
+def _accepted(kept: KeptLogits, place: IntArray, sure: Float32, calibration: Calibration, threshold: float) -> Labels:
+    """Return labels from the place of each among the best logits of the atom, and its probability."""
+    column = kept.best_columns[np.arange(len(place)), place].astype(np.int64)
+    margin = kept.best[:, 0] - kept.best[:, 1] if kept.best.shape[1] > 1 else np.full_like(sure, np.inf)
+    return _apply_rejection(column, sure, margin, kept.log_density, calibration, threshold, other_column(kept))
+
+
+def _apply_rejection(
+    column: IntArray,
+    sure: Float32,
+    margin: Float32,
+    log_density: Float32,
+    calibration: Calibration,
+    threshold: float,
+    other: int | None,
+) -> Labels:
+    """Turn atoms that are not sure, or too unlike their phase, into Other."""
+    reject = -1 if other is None else other
     doubtful = sure < threshold
     if calibration.has_density_thresholds:
-        doubtful |= calibration.too_rare(density, column)
-    reject = -1 if other is None else other
+        doubtful |= calibration.below_density(log_density, column)
     doubtful &= column != reject
-    return np.where(doubtful, reject, column), np.where(doubtful, 1.0 - sure, sure).astype(np.float32), margin
+    return Labels(
+        column=np.where(doubtful, reject, column),
+        confidence=np.where(doubtful, 1.0 - sure, sure).astype(np.float32),
+        margin=margin,
+    )
+
+
+def _weights(kept: KeptLogits, prior: object) -> Float64:
+    """Return the weights (n_phases,) of a mapping; InputError for one that cannot be used."""
+    if not isinstance(prior, Mapping):
+        raise InputError(
+            f"prior must be 'local', 'uniform', 'frame' or a mapping of phase keys to weights, not {prior!r}"
+        )
+    keys = [phase.key for phase in kept.phases]
+    for key, weight in prior.items():
+        if key not in keys:
+            raise InputError(f"the prior names the phase {key!r}, which is not considered")
+        if not (np.isfinite(weight) and weight >= 0):
+            raise InputError(f"the prior weight of {key} must be a number of at least 0, not {weight}")
+    return np.array([float(prior.get(key, 1.0)) for key in keys])
+
+
+def _log_mass_not_kept(kept: KeptLogits, weights: Float64, temperature: float) -> Float32:
+    """Return the log of the most that the phases not kept can weigh, (n_atoms,)."""
+    in_best = _log_sum(kept.best / np.float32(temperature))
+    share = -np.expm1(np.minimum(in_best - kept.log_norm, 0.0))  # of the uniform posterior
+    heaviest = np.full(len(kept), -np.inf)
+    unknown = np.ones(len(kept), dtype=bool)
+    for column in np.argsort(-weights)[: kept.best.shape[1] + 1]:  # one of these is not kept
+        free = unknown & ~(kept.best_columns == column).any(axis=1)
+        with np.errstate(divide="ignore"):
+            heaviest[free] = np.log(weights[column])
+        unknown &= ~free
+        if not unknown.any():
+            break
+    with np.errstate(divide="ignore"):
+        return (np.log(share) + kept.log_norm + heaviest).astype(np.float32)
+
+
+def _log_sum(values: Float32) -> Float32:
+    top = values.max(axis=1)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.exp(values - top[:, None]).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Prior of the surroundings: beforehand an atom is of the phases that it and its nearest neighbours are of.
+"""Neighbourhood prior: before its own logits count, an atom has the mean probabilities of itself and its neighbours.
 
     p0[a, c] = softmax_c(l[a, c] / T)
     w[a, c]  = mean of p[b, c] over a and its bonded neighbours b          bond: shorter than 1.35 V^(1/3), V per atom
@@ -8,14 +8,12 @@
 
 Crystals come in regions: of two phases that an atom's own logits hardly tell apart it is more likely of the one around
 it. A layer of a twin, or a nucleus of some atoms, supports itself, which it cannot do against the whole frame
-(`prior.py`). The confidence is not p: the errors of neighbours are not independent, a crystal that the model mistakes
-it mistakes everywhere, and p would be near one.
+(`frame_prior`). The confidence is not p: the errors of neighbours are not independent, a crystal that the model
+mistakes it mistakes everywhere, and p would be near one.
 Source: Besag, J. R. Stat. Soc. B 48 (1986) 259, for labels that depend on those of the neighbours.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +21,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.bonds import Bonds
 from ovito_mace_phase.runtime.threads import over_rows
 
-if TYPE_CHECKING:
-    pass
+from .kernels import agreement, update_posteriors
 
 N_SWEEPS = 5
 N_RIVALS = 4
@@ -55,14 +52,12 @@ def local_labels(
         The label of atom a is `columns[a, place[a]]`.
     confidence : (n_atoms,) float32
     """
-    from .kernels import agreement, spread
-
     held, own = columns[bonds.order], probability[bonds.order]
     present = own.copy()
     for _ in range(N_SWEEPS):
         following = np.empty_like(present)
         over_rows(
-            lambda a, b: spread(held, own, present, bonds.offsets, bonds.neighbour, _FLOOR, a, b, following),  # noqa: B023 - used up at once
+            lambda a, b: update_posteriors(held, own, present, bonds.offsets, bonds.neighbour, _FLOOR, a, b, following),  # noqa: B023 - used up at once
             len(bonds),
             _ROWS,
         )

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.atoms.neighbour_list import Edges
-from ovito_mace_phase.atoms.network_frame import FrameGraph
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.engine.forward import threads
 from ovito_mace_phase.model.engine.sweep import Slabs, Sweep
@@ -44,8 +43,9 @@ def features_of(
             out[first:last, found.shape[1] :] = found[:, -width:]
 
     with threads(evaluator, None) as pool:
-        graph = FrameGraph(grid=listed, carrier=carrier[listed.order])
-        Sweep(graph, evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(consume)
+        Sweep(listed, carrier[listed.order], evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(
+            consume
+        )
     return out
 
 

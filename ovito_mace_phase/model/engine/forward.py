@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ovito_mace_phase.atoms.network_frame import FrameGraph
+from ovito_mace_phase.atoms.cell_grid import CellGrid
+from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 from ovito_mace_phase.runtime.memory import memory_budget
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -25,7 +26,8 @@ _SMALLEST_BLOCK = 64
 
 
 def forward(
-    graph: FrameGraph,
+    grid: CellGrid | ListedEdges,
+    slots: npt.NDArray[np.int64],
     evaluator: Evaluator,
     keep: Keep,
     *,
@@ -37,17 +39,20 @@ def forward(
 
     Parameters
     ----------
-    graph : FrameGraph
+    grid : CellGrid or ListedEdges
+        Atoms sorted into cells, cut at r_max, network units.
+    slots : (n_atoms,) int64
+        Species slot of every atom, in the sorted order of the grid.
     evaluator : Evaluator
     keep : callable
         Called with first and last sorted atom of a block, logits (n, n_phases) float32 and number of neighbours (n,),
         from several threads; perhaps again for the same atoms, when a block did not fit the memory of a GPU.
     memory, progress, cancelled
-        See `model.PhaseModel.scores`.
+        See `PhaseModel.logits`.
     """
 
     def attempt(sized: Evaluator, budget: int) -> None:
-        one_species = len(graph.present) == 1
+        one_species = len(np.unique(slots)) == 1
         n_plain = 2 * sized.weights.config.n_channels
         readout = sized.readout
         if readout is None:
@@ -58,9 +63,9 @@ def forward(
             keep(first, last, logits.float().cpu().numpy(), count)
 
         with threads(sized, cancelled) as pool:
-            Sweep(graph, sized, cut(graph.grid, sized, budget), pool, progress).run(consume)
+            Sweep(grid, slots, sized, cut(grid, sized, budget), pool, progress).run(consume)
 
-    if len(graph.grid):
+    if len(grid):
         with_smaller_blocks(attempt, evaluator, memory_budget(evaluator.device, memory))
 
 

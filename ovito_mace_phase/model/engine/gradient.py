@@ -22,7 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ovito_mace_phase.atoms.network_frame import FrameGraph
+from ovito_mace_phase.atoms.cell_grid import CellGrid
+from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.model.network.layers import later_layer
 from ovito_mace_phase.model.network.operations.protocol import BlockGraph
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
@@ -39,8 +40,8 @@ _D_VALUES, _D_SENT = 2, 3  # arrays of a window: values, what is sent, and the d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """Log-density and score, in the order of the atoms of the caller.
+class LogDensity:
+    """Log-density and its gradient, the score, in the order of the atoms of the caller.
 
     Attributes
     ----------
@@ -54,37 +55,41 @@ class Score:
     gradient: FloatArray
 
 
-def score(
-    graph: FrameGraph,
+def log_density_gradient(
+    grid: CellGrid | ListedEdges,
+    slots: IntArray,
     evaluator: Evaluator,
     *,
     keep: Keep | None = None,
     memory: int | str | None = None,
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> Score:
-    """Evaluate a frame with its score.
+) -> LogDensity:
+    """Evaluate the log-density of a frame and its gradient, the score.
 
     Parameters
     ----------
-    graph : FrameGraph
+    grid : CellGrid or ListedEdges
+        Atoms sorted into cells, cut at r_max, network units.
+    slots : (n_atoms,) int64
+        Species slot of every atom, in the sorted order of the grid.
     evaluator : Evaluator
     keep : callable, optional
-        Gets the logits too, see `run.forward`.
+        Gets the logits too, see `forward.forward`.
     memory, progress, cancelled
-        See `model.PhaseModel.scores`.
+        See `PhaseModel.logits`.
     """
-    n_atoms = len(graph.grid)
-    found: list[Score] = [Score(log_density=np.zeros(n_atoms), gradient=np.zeros((n_atoms, 3)))]
+    n_atoms = len(grid)
+    found: list[LogDensity] = [LogDensity(log_density=np.zeros(n_atoms), gradient=np.zeros((n_atoms, 3)))]
 
     def attempt(sized: Evaluator, budget: int) -> None:
-        slabs = cut(graph.grid, sized, budget, backward=True)
+        slabs = cut(grid, sized, budget, backward=True)
         with threads(sized, cancelled) as pool:
-            sweep = ScoreSweep(graph, sized, slabs, pool, progress)
+            sweep = GradientSweep(grid, slots, sized, slabs, pool, progress)
             sweep.run_backward(keep)
             density, gradient = np.empty_like(sweep.log_density), np.empty_like(sweep.gradient)
-            density[graph.grid.order], gradient[graph.grid.order] = sweep.log_density, sweep.gradient
-            found[0] = Score(log_density=density, gradient=gradient)
+            density[grid.order], gradient[grid.order] = sweep.log_density, sweep.gradient
+            found[0] = LogDensity(log_density=density, gradient=gradient)
 
     if n_atoms:
         with_smaller_blocks(attempt, evaluator, memory_budget(evaluator.device, memory))
@@ -101,7 +106,7 @@ class _BlockResult:
     additions: list[tuple[Tensor, IntArray | slice, Tensor]]  # array of a window, rows, what to add
 
 
-class ScoreSweep(Sweep):
+class GradientSweep(Sweep):
     """A sweep with its backward pass; see `Sweep` for the parameters.
 
     Attributes
@@ -115,7 +120,7 @@ class ScoreSweep(Sweep):
 
     def run_backward(self, keep: Keep | None = None) -> None:
         """Fill `log_density` and `gradient`."""
-        n_atoms = len(self.frame.grid)
+        n_atoms = len(self.grid)
         self.log_density, self.gradient = np.zeros(n_atoms), np.zeros((n_atoms, 3))
         self._total = n_atoms * (2.0 * (self.n_layers - 1) + 6.0)
         for kind, t, slab in self.steps:
@@ -133,7 +138,7 @@ class ScoreSweep(Sweep):
 
     def _gather(self, slab: int, work: Callable[[tuple[int, int]], _BlockResult], weight: float) -> None:
         """Add up what the blocks of a slab leave, in their order, so that sums do not depend on the threads."""
-        blocks = self.slabs.blocks(slab, self.evaluator.block_size, len(self.frame.grid), self.pool.count)
+        blocks = self.slabs.blocks(slab, self.evaluator.block_size, len(self.grid), self.pool.count)
         for (first, last), found in zip(blocks, self.pool.map(work, blocks), strict=True):
             _add_edges(found.offsets, found.neighbour, found.d_vectors, first, self.gradient)
             for array, rows, amount in found.additions:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
-from ovito_mace_phase.atoms.network_frame import FrameGraph
 from ovito_mace_phase.model.network.layers import first_layer, later_layer
 from ovito_mace_phase.model.network.operations.protocol import BlockGraph
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -79,7 +78,10 @@ class Sweep:
 
     Parameters
     ----------
-    frame : FrameGraph
+    grid : CellGrid or ListedEdges
+        Atoms sorted into cells, cut at r_max, network units.
+    slots : (n_atoms,) int64
+        Species slot of every atom, in the sorted order of the grid.
     evaluator : Evaluator
     slabs : Slabs
     pool : BlockPool
@@ -93,27 +95,28 @@ class Sweep:
 
     def __init__(
         self,
-        frame: FrameGraph,
+        grid: CellGrid | ListedEdges,
+        slots: npt.NDArray[np.int64],
         evaluator: Evaluator,
         slabs: Slabs,
         pool: BlockPool,
         progress: Callable[[float], None] | None = None,
         n_wanted: int | None = None,
     ) -> None:
-        self.frame, self.evaluator, self.slabs, self.pool, self._progress = frame, evaluator, slabs, pool, progress
+        self.grid, self.evaluator, self.slabs, self.pool, self._progress = grid, evaluator, slabs, pool, progress
         config = evaluator.weights.config
         self.n_layers = config.n_layers
-        self.present = frame.present
-        self.carrier = torch.from_numpy(frame.carrier).to(evaluator.device)
+        self.present: list[int] = np.unique(slots).tolist()
+        self.carrier = torch.from_numpy(slots).to(evaluator.device)
         self.steps: list[Step] = schedule(len(slabs), self.n_layers, slabs.around, backward=self.backward)
         widths = (evaluator.n_values, config.n_channels) * (2 if self.backward else 1)
         self.windows = [
             Window(slabs.bounds, most_held(self.steps, t), widths, evaluator.device, evaluator.dtype)
             for t in range(self.n_layers - 1)
         ]
-        self._n_wanted = len(frame.grid) if n_wanted is None else n_wanted
+        self._n_wanted = len(grid) if n_wanted is None else n_wanted
         self._done = 0.0
-        self._total = len(frame.grid) * (self.n_layers - 1) + self._n_wanted * _LAST_WEIGHT
+        self._total = len(grid) * (self.n_layers - 1) + self._n_wanted * _LAST_WEIGHT
 
     def run(self, consume: Callable[[int, int, list[Tensor], npt.NDArray[np.int64]], None]) -> None:
         """Evaluate the frame.
@@ -134,7 +137,7 @@ class Sweep:
         for kind, t, slab in self.steps:
             if kind == "forward":
                 self.windows[t].claim(slab)
-                self._each(slab, partial(self._forward, t), 1.0, len(self.frame.grid))
+                self._each(slab, partial(self._forward, t), 1.0, len(self.grid))
             elif kind == "last":
                 self._each(slab, last, _LAST_WEIGHT, self._n_wanted)
             elif kind == "release":
@@ -153,7 +156,7 @@ class Sweep:
 
     def _edges(self, first: int, last: int) -> tuple[BlockGraph, npt.NDArray[np.int64]]:
         """Edges of a block, and the sorted numbers of the neighbours; `index` and `own` of the graph are these too."""
-        offsets, neighbour, vectors = self.frame.grid.pairs(first, last)
+        offsets, neighbour, vectors = self.grid.pairs(first, last)
         device = self.evaluator.device
         graph = BlockGraph(
             offsets=torch.from_numpy(offsets).to(device),

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
-from ovito_mace_phase.atoms.cell_grid import make_grid
-from ovito_mace_phase.atoms.network_frame import FrameGraph
+from ovito_mace_phase.atoms.cell_grid import CellGrid, make_grid
 
 from .evaluator import Evaluator
 from .forward import forward
-from .gradient import score
+from .gradient import log_density_gradient
 
 log = logging.getLogger(__name__)
 MESSAGE = "compiling kernels for this machine (once; some twenty seconds)"
@@ -30,7 +30,7 @@ def warm_up(
     evaluator : Evaluator
     n_species : int
     gradient : bool
-        Whether scores will be asked for.
+        Whether the gradient will be asked for.
     status : callable, optional
         Gets a message when this takes longer than a second; it is logged too.
     """
@@ -44,19 +44,19 @@ def warm_up(
     timer.daemon = True
     timer.start()
     try:
-        graph = _small_graph(evaluator, n_species)
+        grid, slots = _small_frame(evaluator, n_species)
         if gradient:
-            score(graph, evaluator)
+            log_density_gradient(grid, slots, evaluator)
         else:
-            forward(graph, evaluator, lambda *_: None)
+            forward(grid, slots, evaluator, lambda *_: None)
     finally:
         timer.cancel()
 
 
-def _small_graph(evaluator: Evaluator, n_species: int) -> FrameGraph:
+def _small_frame(evaluator: Evaluator, n_species: int) -> tuple[CellGrid, npt.NDArray[np.int64]]:
     """Sixteen atoms on a body-centred lattice, species in turn."""
     corner = np.stack(np.meshgrid(*[np.arange(2.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     length = 0.5 * evaluator.weights.config.r_max
     positions = np.concatenate([corner, corner + 0.5]) * length
     grid = make_grid(positions, np.eye(3) * 2.0 * length, np.ones(3, dtype=bool), evaluator.weights.config.r_max)
-    return FrameGraph(grid=grid, carrier=np.arange(len(positions), dtype=np.int64) % n_species)
+    return grid, np.arange(len(positions), dtype=np.int64) % n_species

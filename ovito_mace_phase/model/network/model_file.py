@@ -31,7 +31,6 @@ from ovito_mace_phase.runtime.errors import ModelFileError
 
 FORMAT_NAME = "ovito-mace-phase"
 FORMAT_VERSION = 1
-SHIPPED = Path(__file__).parent.parent / "weights" / "mace_phase"
 
 
 @dataclass(frozen=True, kw_only=True)

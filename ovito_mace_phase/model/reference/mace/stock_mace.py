@@ -23,7 +23,7 @@ from ovito_mace_phase.runtime.errors import MissingPackageError, ModelFileError
 from .from_mace import symmetric_polynomial
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.atoms.network_frame import FrameGraph
+    from ovito_mace_phase.atoms.cell_grid import CellGrid
 
 _MOST_ATOMS = 10_000  # 13 GB
 
@@ -163,14 +163,13 @@ class MaceBackend:
         self._head.load_state_dict(head.state_dict())
         self._head = self._head.to(dtype).eval().requires_grad_(False)
 
-    def inputs(self, graph: FrameGraph) -> dict[str, Tensor]:
+    def inputs(self, grid: CellGrid, slots: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """Return what mace-torch is called with; the neighbour list is that of the grid."""
-        grid = graph.grid
         n_atoms = len(grid)
         offsets, neighbour, vectors = grid.pairs(0, n_atoms)
         centre = np.repeat(np.arange(n_atoms), np.diff(offsets))
-        positions = grid.positions  # type: ignore[union-attr]
-        kinds = torch.from_numpy(graph.carrier)
+        positions = grid.positions
+        kinds = torch.from_numpy(slots)
         return {
             "positions": torch.tensor(positions, dtype=self.dtype),
             "node_attrs": torch.nn.functional.one_hot(kinds, len(self.config.elements)).to(self.dtype),
@@ -184,24 +183,24 @@ class MaceBackend:
             "head": torch.zeros(1, dtype=torch.int64),
         }
 
-    def logits(self, graph: FrameGraph) -> npt.NDArray[np.float32]:
-        """Return logits (n_atoms, n_phases) in the order of the grid.
+    def logits(self, grid: CellGrid, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return logits (n_atoms, n_phases) in the order of the grid; `slots` (n_atoms,) too.
 
         Raises
         ------
         ModelFileError
             For a frame that is too large for mace-torch.
         """
-        if len(graph.grid) > _MOST_ATOMS:
+        if len(grid) > _MOST_ATOMS:
             raise ModelFileError(
-                f"backend='mace' holds a frame whole and takes at most {_MOST_ATOMS} atoms, not {len(graph.grid)}: "
+                f"backend='mace' holds a frame whole and takes at most {_MOST_ATOMS} atoms, not {len(grid)}: "
                 "use the engine"
             )
         nodes: list[Tensor] = []
         messages: list[Tensor] = []
         hooks = [p.register_forward_hook(lambda *a: nodes.append(a[2])) for p in self.model.products]
         hooks += [i.register_forward_hook(lambda *a: messages.append(a[2][0])) for i in self.model.interactions]
-        data = self.inputs(graph)
+        data = self.inputs(grid, slots)
         try:
             with torch.no_grad():
                 self.model(data, compute_force=False)
@@ -213,17 +212,17 @@ class MaceBackend:
             parts = message.split([2 * degree + 1 for degree in range(self.config.l_max + 1)], dim=2)
             powers = [part.square().mean(2) for part in parts[1:]]
             layers.append(torch.cat([node, parts[0][:, :, 0], *powers], dim=1))
-        means = self._means(layers[0], graph, data)
+        means = self._means(layers[0], slots, data)
         n_plain = 2 * self.config.n_channels
         with torch.no_grad():
             logits = self._head(self._head.roots([*layers, *means], n_plain))
         return logits.float().numpy()
 
-    def _means(self, values: Tensor, graph: FrameGraph, data: Mapping[str, Tensor]) -> list[Tensor]:
+    def _means(self, values: Tensor, slots: npt.NDArray[np.int64], data: Mapping[str, Tensor]) -> list[Tensor]:
         neighbour, centre = data["edge_index"]
         vectors = data["positions"][centre] - data["positions"][neighbour] + data["shifts"]
         weight = (1.0 - vectors.square().sum(1) / self.config.r_max**2).clamp_min(0.0).pow(3)
-        kinds = torch.from_numpy(graph.carrier)
+        kinds = torch.from_numpy(slots)
         found = []
         for mask in (kinds[neighbour] == kinds[centre], torch.ones(len(centre), dtype=torch.bool)):
             part = weight[mask]

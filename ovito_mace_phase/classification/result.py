@@ -1,0 +1,133 @@
+"""Phases of the atoms of one frame: what `classify` returns and the modifier writes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.runtime.errors import InputError
+
+from .readout.distances import distances
+from .readout.kept_logits import KeptLogits
+from .readout.labels import OTHER_ID
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .denoise import Denoised
+
+Float32 = npt.NDArray[np.float32]
+_AUTO_FRACTION = 0.01
+_AUTO_MOST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseResult:
+    """Phases of the atoms of one frame.
+
+    Attributes
+    ----------
+    phase : (n_atoms,) int32
+        Phase ids of the table, 0 is Other.
+    confidence : (n_atoms,) float32
+        Calibrated probability of the label, 0 to 1.
+    margin : (n_atoms,) float32
+        Best minus second-best logit.
+    kept : KeptLogits
+        What was kept of the logits, of the phases that were considered.
+    settings : Settings
+        What was asked.
+    card : mapping
+        The card of the model that answered.
+    denoised : Denoised or None
+        With denoising: the final positions, to which all of the above belongs.
+    before : PhaseResult or None
+        With denoising: the result of the frame as given.
+    """
+
+    phase: npt.NDArray[np.int32]
+    confidence: Float32
+    margin: Float32
+    kept: KeptLogits = field(repr=False)
+    settings: Settings = field(default_factory=Settings, repr=False)
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    denoised: Denoised | None = None
+    before: PhaseResult | None = None
+
+    def __len__(self) -> int:
+        return len(self.phase)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases that were considered."""
+        return self.kept.phases
+
+    @property
+    def logits(self) -> Float32:
+        """All logits, (n_atoms, n_phases) float32, columns as in `phases`; raises InputError if not kept."""
+        return self.kept.logits
+
+    @property
+    def scores(self) -> KeptLogits:
+        """Old name of `kept`."""
+        warnings.warn("PhaseResult.scores is now PhaseResult.kept", FutureWarning, stacklevel=2)
+        return self.kept
+
+    def counts(self) -> dict[str, int]:
+        """Return key -> number of atoms of every phase that occurs, most frequent first."""
+        ids, numbers = np.unique(self.phase, return_counts=True)
+        key = {OTHER_ID: "OTHER"} | {phase.id: phase.key for phase in self.phases}
+        order = np.argsort(-numbers, kind="stable")
+        return {key[int(ids[k])]: int(numbers[k]) for k in order}
+
+    def fractions(self) -> dict[str, float]:
+        """Return key -> share of the atoms of every phase that occurs."""
+        return {key: count / len(self.phase) for key, count in self.counts().items()}
+
+    def order_parameter(self, key: str) -> Float32:
+        """Return the logit of one phase, (n_atoms,) float32.
+
+        In a frame whose logits were not kept it is exact for the phases named in `order_parameters`; for others it is
+        exact where the phase is among the eight best of an atom, and elsewhere the eighth, the most it can be.
+        """
+        return self.kept.column(key)
+
+    def distance(self, key: str) -> Float32:
+        """Return the rms displacement of the surroundings of each atom from the ideal crystal of a phase.
+
+        (n_atoms,) float32, in the length unit of the frame; see `readout.distances`.
+
+        Raises
+        ------
+        InputError
+            When the model has no such calibration for the phase.
+        """
+        found = distances({key: self.order_parameter(key)}, self.card, self.kept.frame.factor)
+        if key not in found:
+            raise InputError(f"the model was not calibrated for distances to {key}")
+        return found[key]
+
+    @cached_property
+    def order_parameters(self) -> dict[str, Float32]:
+        """Logits of the phases asked for by key, (n_atoms,) each; by default those of the frequent phases."""
+        asked = self.settings.order_parameters
+        return {key: self.kept.column(key).copy() for key in (self.frequent_phases() if asked is None else asked)}
+
+    @cached_property
+    def distances(self) -> dict[str, Float32]:
+        """Distances to the phases of the order parameters by key, where they were asked for and are known."""
+        if not self.settings.distances:
+            return {}
+        return distances(self.order_parameters, self.card, self.kept.frame.factor)
+
+    def frequent_phases(self) -> tuple[str, ...]:
+        """Return the keys of the phases of at least 1 % of the atoms, most frequent first, at most 8, without Other."""
+        names = {phase.key for phase in self.phases if phase.id != OTHER_ID}
+        enough = _AUTO_FRACTION * len(self.phase)
+        return tuple(key for key, count in self.counts().items() if key in names and count >= enough)[:_AUTO_MOST]

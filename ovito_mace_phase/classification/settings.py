@@ -1,0 +1,148 @@
+"""Every parameter that a user can set, in one list: the modifier, `classify` and the command line share these names.
+
+None means automatic. Made once, where the user's input arrives, and handed down unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ovito_mace_phase.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from ovito_mace_phase.phases import PhaseTable
+
+PriorName = Literal["local", "uniform", "frame"]
+Prior = PriorName | Mapping[str, float]
+Compatibility = Literal["none", "PTM", "CNA"]
+Device = Literal["auto", "cpu", "cuda"]
+Backend = Literal["engine", "mace"]
+PRIORS: tuple[PriorName, ...] = get_args(PriorName)
+MOST_STEPS = 1000
+"""Of denoising."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The parameters of one analysis.
+
+    Attributes
+    ----------
+    species : str or None
+        Which particle types are alike: None by name, "1,2 3" merges types 1 and 2, "ignore" makes all alike.
+    length_scale : float or None
+        Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame.
+    only_selected : bool
+        Classify selected atoms alone, as if the others did not exist (in OVITO).
+    phases : tuple of str or None
+        Keys of the phases to consider, OTHER is always among them; None considers all. With a choice the density
+        thresholds of single phases are off: atoms of phases left out go to the nearest one.
+    prior : 'local', 'frame', 'uniform' or mapping
+        Which phases are favoured before an atom's logits are looked at: those of its neighbours; those common in the
+        frame; none; or weights by key (phases not named have weight 1).
+    confidence_threshold : float
+        Atoms whose confidence is lower become Other; 0 to 1.
+    denoise_steps : int
+        Remove the thermal noise first, in at most this many steps; 0: off.
+    apply_to_positions : bool
+        Move the particles to their denoised positions (in OVITO).
+    order_parameters : tuple of str or None
+        Keys of the phases whose logits are given; None: phases of at least 1 % of the atoms, at most 8.
+    distances : bool
+        Give the distance from the ideal crystal beside every order parameter.
+    color_by_type : bool
+        Colour the particles by phase (in OVITO).
+    compatibility : 'none', 'PTM' or 'CNA'
+        Also write what that modifier writes (in OVITO).
+    further_phases : bool
+        Keep phases that PTM or CNA lack in what is written for compatibility.
+    structure_settings : str
+        Phases switched off and colours, as JSON (see `plugin.structure_list`).
+    model : str or None
+        Name of a model, or path of a model file; None: the default model.
+    device : 'auto', 'cpu' or 'cuda'
+        Where the network runs.
+    backend : 'engine' or 'mace'
+        'mace' evaluates the network with stock mace-torch, to check the engine: small frames only, and slow.
+    memory : int, str or None
+        Bytes that the features of the network may take, or a text such as "2G" (see `runtime.memory`).
+    keep_logits : bool or None
+        Keep the logits of all phases; None: where they take no more than 512 MB.
+
+    Raises
+    ------
+    InputError
+        For a value that cannot be used, whatever the frame.
+    """
+
+    species: str | None = None
+    length_scale: float | None = None
+    only_selected: bool = False
+    phases: tuple[str, ...] | None = None
+    prior: Prior = "local"
+    confidence_threshold: float = 0.0
+    denoise_steps: int = 0
+    apply_to_positions: bool = False
+    order_parameters: tuple[str, ...] | None = None
+    distances: bool = False
+    color_by_type: bool = True
+    compatibility: Compatibility = "none"
+    further_phases: bool = True
+    structure_settings: str = ""
+    model: str | None = None
+    device: Device = "auto"
+    backend: Backend = "engine"
+    memory: int | str | None = None
+    keep_logits: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.length_scale is not None and not 0.0 < self.length_scale < inf:
+            raise InputError(
+                "length_scale must be a positive number (the cube root of the volume per atom), not "
+                f"{self.length_scale:g}"
+            )
+        if not 0.0 <= self.confidence_threshold <= 1.0:
+            raise InputError(f"the confidence threshold must lie between 0 and 1, not {self.confidence_threshold}")
+        if not 0 <= self.denoise_steps <= MOST_STEPS:
+            raise InputError(f"the number of denoising steps must be 0 to {MOST_STEPS}, not {self.denoise_steps}")
+        if not isinstance(self.prior, Mapping) and self.prior not in PRIORS:
+            raise InputError(
+                f"prior must be 'local', 'uniform', 'frame' or a mapping of phase keys to weights, not {self.prior!r}"
+            )
+
+
+def parse_keys(text: str, table: PhaseTable) -> tuple[str, ...]:
+    """Return the phase keys of a list such as "FCC, hcp", each once.
+
+    Raises
+    ------
+    InputError
+        For a key that the table lacks, with near matches.
+    """
+    return tuple(dict.fromkeys(table.by_key(key).key for key in _split(text)))
+
+
+def parse_phases(text: str, table: PhaseTable) -> tuple[str, ...] | None:
+    """Return the phases that a text names, None where it names none: all."""
+    return parse_keys(text, table) or None
+
+
+def parse_order_parameters(text: str, table: PhaseTable) -> tuple[str, ...] | None:
+    """Return what a text asks for: "auto" None, "none" nothing, otherwise the keys it names."""
+    mode = text.strip().lower()
+    if mode == "auto":
+        return None
+    return () if mode in ("", "none") else parse_keys(text, table)
+
+
+def as_text(value: Any) -> str:
+    """Return a parameter as the panel and the command line write it: None is "", keys are joined by commas."""
+    return "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _split(text: str) -> list[str]:
+    return [word for word in re.split(r"[,;\s]+", text) if word]

@@ -1,0 +1,25 @@
+"""The models that come with the package, by name, and where a model that the user names is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "weights"
+DEFAULT = "mace-phase-6"
+MODELS: dict[str, Path] = {"mace-phase-6": _FOLDER / "mace_phase"}
+"""Name -> path without suffix."""
+SHIPPED = MODELS[DEFAULT]
+
+
+def model_path(model: str | Path | None = None) -> Path:
+    """Return the path of a model.
+
+    Parameters
+    ----------
+    model : str or Path, optional
+        Name of a model of the package, or path of one of the two files of a model, with or without its suffix;
+        None or "" is the default model.
+    """
+    if model is None or model == "":
+        return MODELS[DEFAULT]
+    return MODELS.get(str(model), Path(model))
