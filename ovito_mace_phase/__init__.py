@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .runtime.version import VERSION
+
 if TYPE_CHECKING:
     from ovito_mace_phase.classification.classify import PhaseResult, classify
     from ovito_mace_phase.model.phase_model import PhaseModel
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ovito_mace_phase.runtime.threads import set_threads
     from ovito_mace_phase.trajectory.api import classify_trajectory
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "MacePhaseModifier",
     "Phase",

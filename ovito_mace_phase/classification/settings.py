@@ -6,8 +6,8 @@ None means automatic. Made once, where the user's input arrives, and handed down
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -115,6 +115,10 @@ class Settings:
             )
 
 
+PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in ("backend", "memory", "keep_logits"))
+"""Names of the parameters of the modifier."""
+
+
 def parse_keys(text: str, table: PhaseTable) -> tuple[str, ...]:
     """Return the phase keys of a list such as "FCC, hcp", each once.
 
@@ -139,9 +143,46 @@ def parse_order_parameters(text: str, table: PhaseTable) -> tuple[str, ...] | No
     return () if mode in ("", "none") else parse_keys(text, table)
 
 
-def as_text(value: Any) -> str:
-    """Return a parameter as the panel and the command line write it: None is "", keys are joined by commas."""
-    return "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)
+def from_parameters(parameters: Mapping[str, Any], table: PhaseTable) -> Settings:
+    """Return the settings that parameters ask for, as the panel and the command line write them.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Names as in `Settings`. "" stands for None, "auto" too for `length_scale` and `order_parameters`; phases are one
+        text such as "FCC, HCP" or a sequence of keys.
+    table : PhaseTable
+
+    Raises
+    ------
+    InputError
+        For a value that cannot be used.
+    """
+    values = dict(parameters)
+    for name in ("species", "model"):
+        values[name] = str(values.get(name) or "") or None
+    if values.get("length_scale") in ("auto", ""):
+        values["length_scale"] = None
+    phases, operators = values.get("phases"), values.get("order_parameters", "auto")
+    values["phases"] = parse_phases(_text(phases), table)
+    values["order_parameters"] = None if operators is None else parse_order_parameters(_text(operators), table)
+    return Settings(**values)
+
+
+def to_parameters(settings: Settings) -> dict[str, Any]:
+    """Return the parameters of the modifier that stand for the settings: the inverse of `from_parameters`."""
+    values = {name: value for name, value in vars(settings).items() if name in PARAMETERS}
+    operators = settings.order_parameters
+    return values | {
+        "species": settings.species or "",
+        "phases": ", ".join(settings.phases or ()),
+        "order_parameters": "auto" if operators is None else ", ".join(operators) or "none",
+        "model": settings.model or "",
+    }
+
+
+def _text(keys: str | Sequence[str] | None) -> str:
+    return keys if isinstance(keys, str) else ", ".join(keys or ()) or ("none" if keys is not None else "")
 
 
 def _split(text: str) -> list[str]:

@@ -17,8 +17,8 @@ from importlib import import_module
 
 import click
 
-from ovito_mace_phase import __version__
 from ovito_mace_phase.runtime.errors import MacePhaseError
+from ovito_mace_phase.runtime.version import VERSION
 
 EXIT_FAULT = 1
 EXIT_INPUT = 2
@@ -55,7 +55,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ovito-mace-phase")
+@click.version_option(VERSION, prog_name="ovito-mace-phase")
 @click.option("--traceback", "show_traceback", is_flag=True, help="After an error, show where in the program it arose.")
 @click.pass_context
 def group(ctx: click.Context, show_traceback: bool) -> None:

@@ -106,10 +106,11 @@ class _Bench:
 
     def __init__(self, model: Path | None, device: str) -> None:
         from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
-        from ovito_mace_phase.model.phase_model import SHIPPED, PhaseModel
+        from ovito_mace_phase.model.phase_model import PhaseModel
+        from ovito_mace_phase.model.registry import model_path
 
         self.model = PhaseModel.load(model, device=device)  # type: ignore[arg-type]
-        self.tensors, card = load_model(SHIPPED if model is None else model)
+        self.tensors, card = load_model(model_path(model))
         self.config = NetworkConfig.from_card(card)
         self.card = card
         self._oracle: Any = None
@@ -130,14 +131,13 @@ class _Bench:
         from ovito_mace_phase.model.network.head import PhaseHead
         from ovito_mace_phase.model.reference.logits import reference_scores
 
-        graph, factor = self.model.prepare(frame)
-        carrier = np.empty(len(frame), dtype=np.int64)
-        carrier[graph.grid.order] = graph.carrier
+        here = self.model.network_frame(frame)
+        factor = here.factor
         head = PhaseHead.from_tensors(self.tensors, self.card)
         exact = reference_scores(
-            self.tensors, self.config, head, frame.positions * factor, frame.cell * factor, frame.pbc, carrier
+            self.tensors, self.config, head, frame.positions * factor, frame.cell * factor, frame.pbc, here.slots
         )
-        logits, score = self.model.logits(frame), self.model.score(frame)
+        logits, score = self.model.logits(frame), self.model.log_density_gradient(frame)
         return {
             "n_atoms": len(frame),
             "logits": largest(logits - exact.logits),
@@ -145,12 +145,13 @@ class _Bench:
         }
 
     def _engine(self, frame: Frame) -> Callable[[], Any]:
-        from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+        from ovito_mace_phase.classification.classify import classify_frame
+        from ovito_mace_phase.classification.settings import Settings
 
-        return lambda: read_out(evaluate_scores(frame, self.model), self.model, ReadoutSettings())
+        return lambda: classify_frame(frame, self.model, Settings())
 
     def _score(self, frame: Frame) -> Callable[[], Any]:
-        return lambda: self.model.score(frame)
+        return lambda: self.model.log_density_gradient(frame)
 
     def _training(self, frame: Frame) -> Callable[[], Any]:
         """Return a training step on the frame, cut into samples of some 250 atoms that are put side by side."""
@@ -185,10 +186,12 @@ class _Bench:
         from ovito_mace_phase.model.network.head import PhaseHead
         from ovito_mace_phase.model.reference.mace.stock_mace import MaceBackend
 
+        here = self.model.network_frame(frame)
+        grid = here.grid()
         if self._oracle is None:
             head = PhaseHead.from_tensors(self.tensors, self.card)
             self._oracle = MaceBackend(self.tensors, self.config, head, torch.float32)
-        return self._oracle.model, self._oracle.inputs(self.model.prepare(frame)[0])
+        return self._oracle.model, self._oracle.inputs(grid, here.slots[grid.order])
 
     def _mace(self, frame: Frame) -> Callable[[], Any]:
         import torch

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovito_mace_phase.classification.settings import MOST_STEPS, PARAMETERS, PRIORS, Settings, from_parameters
 from ovito_mace_phase.runtime.errors import InputError, MacePhaseError
 
+from .renamed import command_with
+
 if TYPE_CHECKING:
-    from ovito_mace_phase.trajectory.api import FileFormat
     from ovito_mace_phase.trajectory.outputs import Options, Written
 
 EPILOG = """\b
 Examples:
   ovito-mace-phase classify dump.lammpstrj.gz
   ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
-  ovito-mace-phase classify hot.dump --denoise 8 --denoised-positions
+  ovito-mace-phase classify hot.dump --denoise-steps 8 --apply-to-positions
   ovito-mace-phase classify ice.dump --select 'ParticleType=="O"'
   ovito-mace-phase classify long.dump --jobs 8 --report --movie 50
-  ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --ops FCC,HCP
+  ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --order-parameters FCC,HCP
 """
 
 
-@click.command("classify", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+_OLD_NAMES = {
+    "--threshold": "--confidence-threshold",
+    "--denoise": "--denoise-steps",
+    "--denoised-positions": "--apply-to-positions",
+    "--ops": "--order-parameters",
+}
+
+
+@click.command(
+    "classify",
+    cls=command_with(_OLD_NAMES),
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option(
     "-o",
@@ -60,7 +75,7 @@ Examples:
     help="Only these phases are considered (keys, separated by commas).  [default: all]",
 )
 @click.option(
-    "--ops",
+    "--order-parameters",
     default="auto",
     show_default=True,
     metavar="KEYS",
@@ -68,21 +83,21 @@ Examples:
 )
 @click.option(
     "--prior",
-    type=click.Choice(["local", "uniform", "frame"]),
+    type=click.Choice(PRIORS),
     default="local",
     show_default=True,
-    help="Of two phases alike to an atom it gets: local, the one of its neighbours; frame, the commoner one in the "
-    "frame; uniform, the one a little more alike.",
+    help="How similar phases are told apart. local: favour the phases of neighbouring atoms; frame: favour phases "
+    "common in the frame; uniform: logits alone.",
 )
 @click.option(
-    "--denoise",
-    type=click.IntRange(0, 1000),
+    "--denoise-steps",
+    type=click.IntRange(0, MOST_STEPS),
     default=0,
     metavar="STEPS",
-    help="Take the thermal noise off first, in at most so many steps (8 is a good number).  [default: 0, off]",
+    help="Remove the thermal noise first, in at most this many steps (8 is a good number).  [default: 0, off]",
 )
 @click.option(
-    "--denoised-positions", is_flag=True, help="With --denoise: write the denoised positions as the positions."
+    "--apply-to-positions", is_flag=True, help="With --denoise-steps: write the denoised positions as the positions."
 )
 @click.option("--distances", is_flag=True, help="Write the distance to the ideal crystal beside order parameters.")
 @click.option(
@@ -93,7 +108,7 @@ Examples:
     help="Cube root of the volume per atom; auto takes it from the local density.",
 )
 @click.option(
-    "--threshold",
+    "--confidence-threshold",
     type=click.FloatRange(0.0, 1.0),
     default=0.0,
     show_default=True,
@@ -116,7 +131,12 @@ Examples:
     metavar="SIZE",
     help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of what is free, at most 1G]",
 )
-@click.option("--model", default="", metavar="FILE", help="Model file of your own.  [default: the shipped model]")
+@click.option(
+    "--model",
+    default="",
+    metavar="NAME|FILE",
+    help="Name of a model, or a model file of your own.  [default: the shipped one]",
+)
 @click.option(
     "--format",
     "file_format",
@@ -151,34 +171,7 @@ Examples:
     help="Write movie.gif, of at most N frames, evenly spread.  [default: 0, none]",
 )
 @click.option("--report", is_flag=True, help="Write report.html: plots, pictures, table on one page; includes --plots.")
-def classify_command(
-    files: tuple[Path, ...],
-    output: Path,
-    species: str,
-    select: str,
-    frames: str,
-    phases: str,
-    ops: str,
-    prior: str,
-    denoise: int,
-    denoised_positions: bool,
-    distances: bool,
-    length_scale: str,
-    threshold: float,
-    device: str,
-    threads: int,
-    memory: str | None,
-    model: str,
-    file_format: FileFormat,
-    picture: bool,
-    jobs: int,
-    scheduler: str,
-    restart: bool,
-    parquet: bool,
-    plots: bool,
-    movie: int,
-    report: bool,
-) -> int:
+def classify_command(files: tuple[Path, ...], output: Path, frames: str, select: str, **given: Any) -> int:
     """Give every atom of FILE... its crystal phase, in any format that OVITO reads.
 
     Prints the phases of each file and writes to OUTDIR: the labelled trajectory, phases.csv (counts and fractions of
@@ -193,26 +186,12 @@ def classify_command(
     for file in files:
         check_input(file)
     parse_frames(frames, 10**9)
-    if denoised_positions and not denoise:
-        raise InputError("--denoised-positions needs --denoise STEPS, for example --denoise 8")
-    _check_keys(phases, model)
-    _check_keys("" if ops.strip().lower() in ("auto", "none") else ops, model)
-    settings = {
-        "species": species,
-        "phases": phases,
-        "order_parameters": ops,
-        "prior": prior,
-        "confidence_threshold": threshold,
-        "denoise_steps": denoise,
-        "apply_to_positions": denoised_positions,
-        "distances": distances,
-        "length_scale": _number(length_scale),
-        "device": device,
-        "model_file": model,
-    }
-    set_threads(threads)
-    set_memory(memory)
-    if parquet:
+    if given["apply_to_positions"] and not given["denoise_steps"]:
+        raise InputError("--apply-to-positions needs --denoise-steps STEPS, for example --denoise-steps 8")
+    settings = _settings(given)
+    set_threads(given["threads"])
+    set_memory(given["memory"])
+    if given["parquet"]:
         parquet_writer()
     folder = output_folder(output)
     from ovito_mace_phase.trajectory.api import Workers
@@ -223,14 +202,9 @@ def classify_command(
         select=select,
         frames=frames,
         folder=folder,
-        file_format=file_format,
-        workers=Workers(jobs=jobs, scheduler=scheduler, threads=threads, memory=memory),
-        restart=restart,
-        parquet=parquet,
-        picture=picture,
-        plots=plots or report,
-        movie=movie,
-        report=report,
+        workers=Workers(**{name: given[name] for name in ("jobs", "scheduler", "threads", "memory")}),
+        plots=given["plots"] or given["report"],
+        **{name: given[name] for name in ("file_format", "restart", "parquet", "picture", "movie", "report")},
     )
     done: dict[str, Written] = {}
     for file, stem in zip(files, input_stems(files), strict=True):
@@ -280,18 +254,14 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Writt
     return written
 
 
-def _check_keys(keys: str, model: str) -> None:
-    """Find a misspelled phase before OVITO is started, once for all files."""
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings that the options stand for; a misspelled phase is found before OVITO is started."""
     from ovito_mace_phase.model.store import get_table
 
-    for key in keys.replace(",", " ").replace(";", " ").split():
-        get_table(model).by_key(key.upper())
-
-
-def _number(text: str) -> float | None:
-    if text.strip().lower() == "auto":
-        return None
+    parameters = {name: given[name] for name in PARAMETERS if name in given}
+    scale = str(given["length_scale"]).strip().lower()
     try:
-        return float(text)
+        parameters["length_scale"] = None if scale == "auto" else float(scale)
     except ValueError:
-        raise InputError(f"--length-scale must be auto or a number, not {text!r}") from None
+        raise InputError(f"--length-scale must be auto or a number, not {given['length_scale']!r}") from None
+    return from_parameters(parameters, get_table(given["model"]))

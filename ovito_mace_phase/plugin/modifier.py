@@ -18,10 +18,10 @@ from traits.api import Bool, Button, Enum, Float, Int, Range, Str, Union
 
 from ovito_mace_phase.classification.settings import (
     MOST_STEPS,
+    PARAMETERS,
     PRIORS,
     Settings,
-    parse_order_parameters,
-    parse_phases,
+    from_parameters,
 )
 from ovito_mace_phase.model.store import forget, get_card, get_table
 from ovito_mace_phase.phases import PhaseTable
@@ -209,24 +209,7 @@ class MacePhaseModifier(ModifierInterface):
         InputError
             For a value that cannot be used.
         """
-        return Settings(
-            species=self.species or None,
-            length_scale=self.length_scale,
-            only_selected=self.only_selected,
-            phases=parse_phases(self.phases, table),
-            prior=self.prior,
-            confidence_threshold=self.confidence_threshold,
-            denoise_steps=int(self.denoise_steps),
-            apply_to_positions=self.apply_to_positions,
-            order_parameters=parse_order_parameters(self.order_parameters, table),
-            distances=self.distances,
-            color_by_type=self.color_by_type,
-            compatibility=self.compatibility,
-            further_phases=self.further_phases,
-            structure_settings=self.structure_settings,
-            model=self.model or None,
-            device=self.device,
-        )
+        return from_parameters({name: getattr(self, name) for name in PARAMETERS}, table)
 
     @action_handler("reload_model")
     def reload(self) -> None:

@@ -7,23 +7,30 @@ This module is read by every worker before OVITO is, and so imports OVITO within
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ovito_mace_phase.classification.settings import PARAMETERS, Settings, from_parameters
+from ovito_mace_phase.model.registry import model_path
+from ovito_mace_phase.model.store import get_table
+from ovito_mace_phase.plugin.foreign_parameters import check_parameter
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import check_input, finished_file, input_stems, output_folder, parse_frames
 
-from .checksum import fingerprint, input_files
+from .checksum import checksum, input_files
 from .live import LiveTable
 from .record import FrameAtoms, FrameRecord
+from .remote import FrameCall, check_thread
 from .result import TrajectoryResult, gather
 from .scheduler import run_frames
 from .store import WorkFolder
-from .task import FileFormat, FrameTask, check_thread
+from .task import FileFormat, FrameTask
 
 if TYPE_CHECKING:
     from .pools import Pool
@@ -89,8 +96,8 @@ class TrajectoryRun:
     frames : str
         Selection as in `files.parse_frames`.
     select : str
-    settings : dict
-        Parameters of the modifier.
+    settings : Settings
+        `only_selected` follows from `select`.
     file_format : 'xyz', 'dump' or None
     workers : Workers
     restart : bool
@@ -105,7 +112,7 @@ class TrajectoryRun:
         stem: str,
         frames: str = ":",
         select: str = "",
-        settings: dict[str, Any] | None = None,
+        settings: Settings | None = None,
         file_format: FileFormat | None = "xyz",
         workers: Workers | None = None,
         restart: bool = False,
@@ -116,7 +123,7 @@ class TrajectoryRun:
         self._task = FrameTask(
             file=file.absolute(),
             select=select,
-            settings={"order_parameters": "auto", "model_file": "", "device": "auto", **(settings or {})},
+            settings=dataclasses.replace(settings or Settings(), only_selected=bool(select)),
             folder=(output / f"{stem}.work").absolute(),
             file_format=file_format,
         )
@@ -208,7 +215,7 @@ class TrajectoryRun:
         self, live: LiveTable | None, progress: Callable[[FrameRecord], None] | None
     ) -> tuple[int, str] | None:
         """Run to the end; return the first frame at fault and why, or None."""
-        run = run_frames(self._task, self.frames, self.work, self._workers.pool(self._task.settings["device"]))
+        run = run_frames(FrameCall(self._task), self.frames, self.work, self._workers.pool(self._task.settings.device))
         with closing(run):
             while True:
                 try:
@@ -222,18 +229,18 @@ class TrajectoryRun:
 
     def _all_settings(self) -> dict[str, Any]:
         """All that the results depend on."""
-        from ovito_mace_phase.model.network.model_file import SHIPPED, model_paths
+        from ovito_mace_phase.model.network.model_file import model_paths
 
         task = self._task
-        model = task.settings["model_file"] or SHIPPED
+        given = vars(task.settings) | {"model": str(model_path(task.settings.model))}
         return {
             "version": task.version,
-            "input": fingerprint(input_files(task.file)),
-            "model": fingerprint(path for path in model_paths(model) if path.exists()),
+            "input": checksum(input_files(task.file)),
+            "model files": checksum(path for path in model_paths(given["model"]) if path.exists()),
             "frames": self._selection,
             "select": task.select,
             "format": task.file_format,
-            **task.settings,
+            **{name: value for name, value in given.items() if name not in ("device", "memory", "only_selected")},
         }
 
     def _write_labelled(self, frames: Sequence[int]) -> Path | None:
@@ -325,7 +332,7 @@ def classify_trajectory(
         raise InputError("only_selected is not used here; give the selection with select, such as 'ParticleType==1'")
     source = Path(file)
     check_input(source)
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    wanted = _settings(settings)
     workers = Workers(jobs=jobs, scheduler=scheduler, threads=threads, memory=memory)
     with _folder(output) as folder:
         run = TrajectoryRun(
@@ -334,7 +341,7 @@ def classify_trajectory(
             stem=input_stems([source])[0],
             frames=frames,
             select=select,
-            settings=plain,
+            settings=wanted,
             file_format=None if output is None else file_format,
             workers=workers,
             restart=restart,
@@ -343,6 +350,20 @@ def classify_trajectory(
             result = run.classify(None if output is None else folder / "phases.csv", progress)
             run.close()
     return result
+
+
+def _settings(parameters: dict[str, Any]) -> Settings:
+    """Return the settings that parameters of the modifier stand for; TypeError for a name that is none."""
+    given = dict(parameters)
+    if "model_file" in given:
+        warnings.warn("classify_trajectory(): the parameter 'model_file' is now 'model'", FutureWarning, stacklevel=3)
+        given["model"] = given.pop("model_file")
+    given = {
+        name: value
+        for name, value in given.items()
+        if name in PARAMETERS or not check_parameter(name, value, PARAMETERS)
+    }
+    return from_parameters(given, get_table(given.get("model")))
 
 
 @contextmanager

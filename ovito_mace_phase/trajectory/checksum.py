@@ -11,7 +11,7 @@ _BLOCK = 2**20
 _SAMPLES = 64
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
+def checksum(paths: Iterable[Path]) -> str:
     """Return a checksum of names, sizes and contents of files.
 
     Of a file of more than 256 MB, 64 blocks of 1 MB are read, evenly spread, the first and the last among them: a

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,16 @@ from ovito.io import export_file, import_file
 from ovito.modifiers import ExpressionSelectionModifier
 from ovito.pipeline import Pipeline
 
+from ovito_mace_phase.classification.settings import to_parameters
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.plugin.modifier import MacePhaseModifier
 from ovito_mace_phase.runtime.errors import InputError, OutputError
 
-from .record import SCORE_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
+from .record import LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
 from .store import store_frame
 from .summary import summarise
-
-if TYPE_CHECKING:
-    from .task import FrameTask
+from .task import FrameTask
 
 FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
 _opened: list[tuple[FrameTask, Pipeline, MacePhaseModifier]] = []
@@ -41,15 +40,15 @@ def count_frames(task: FrameTask) -> int:
     return _open(task)[0].num_frames
 
 
-def classify_frame(task: FrameTask, frame: int, order_parameters: str | None) -> FrameRecord:
+def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...] | None) -> FrameRecord:
     """Classify one frame and store it.
 
     Parameters
     ----------
     task : FrameTask
     frame : int
-    order_parameters : str or None
-        Replaces the setting of the task: those of the first frame, so that all frames have the same columns.
+    order_parameters : tuple of str or None
+        Replaces that of the settings: those of the first frame, so that all frames have the same columns.
 
     Raises
     ------
@@ -59,9 +58,10 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: str | None) ->
         When it cannot be stored.
     """
     pipeline, modifier = _open(task)
-    modifier.order_parameters = task.settings["order_parameters"] if order_parameters is None else order_parameters
+    if order_parameters is not None:
+        modifier.order_parameters = ", ".join(order_parameters) or "none"
     data = _compute(pipeline, frame, task.file)
-    table = get_table(task.settings["model_file"])
+    table = get_table(task.settings.model)
     record, atoms = _record(data, frame, table)
     if task.file_format is None:
         store_frame(task.folder, record, atoms, None)
@@ -86,7 +86,7 @@ def _open(task: FrameTask) -> tuple[Pipeline, MacePhaseModifier]:
             pipeline = import_file(str(task.file))
         if task.select:
             pipeline.modifiers.append(ExpressionSelectionModifier(expression=task.select))
-        modifier = MacePhaseModifier(only_selected=bool(task.select), **task.settings)
+        modifier = MacePhaseModifier(**to_parameters(task.settings))
         pipeline.modifiers.append(modifier)
         _opened.append((task, pipeline, modifier))
     return _opened[0][1:]
@@ -165,8 +165,9 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
     record = FrameRecord(
         summary=summarise(phase, confidence, kinds, frame=frame, timestep=None if timestep is None else int(timestep)),
         confidence={key: bin_confidence(confidence[phase == number]) for number, key, _ in shown},
-        scores={key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], SCORE_WIDTH) for key in written},
-        order_parameters=written,
+        order_parameters={
+            key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], LOGIT_WIDTH) for key in written
+        },
         notes=tuple(filter(None, data.attributes["MacePhase.warnings"].split("; "))),
         model=data.attributes["MacePhase.model"],
         denoised=_denoised(data),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ovito_mace_phase.trajectory import picture
 
-from .phase_plots import plot_atoms
+from .flat_picture import plot_atoms
 from .record import FrameAtoms, Kind
 
 _SECONDS_PER_FRAME = 20.0  # allowed for rendering, beside `RENDER_SECONDS`

@@ -9,10 +9,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from ovito_mace_phase.classification.settings import Settings, to_parameters
+
 from .api import FileFormat, TrajectoryRun, Workers
 from .movie import draw_movie
-from .phase_plots import plot_phases
 from .picture import draw_atoms
+from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import FrameRecord
 from .result import TrajectoryResult
 from .summary import table_text
@@ -20,9 +22,9 @@ from .summary import table_text
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line asks for; `settings` are the modifier's parameters, `select` an OVITO expression or ""."""
+    """What the command line asks for; `select` is an OVITO expression or ""."""
 
-    settings: dict[str, Any]
+    settings: Settings
     select: str
     frames: str
     folder: Path
@@ -125,13 +127,11 @@ class _Outputs:
                 self._result.write_report(path, title=self._stem, pictures=self._pictures, settings=self._settings())
 
     def _distributions(self) -> None:
-        from .plots import plot_confidence, plot_order_parameters
-
         with self._file("confidence.png") as path:
-            plot_confidence(path, self._result, self._stem)
-        if self._result.scores:
+            plot_confidence(path, self._result.frames, self._result.confidence, self._stem)
+        if self._result.order_parameters:
             with self._file("order_parameters.png") as path:
-                plot_order_parameters(path, self._result, self._stem)
+                plot_order_parameters(path, self._result.frames, self._result.order_parameters, self._stem)
 
     def _picture(self, frame: int) -> None:
         atoms = self._run.atoms(frame)
@@ -154,7 +154,8 @@ class _Outputs:
     def _settings(self) -> dict[str, str]:
         """Return what the report says of the run."""
         options = self._options
-        given = {"frames": options.frames, "select": options.select, **options.settings}
+        given = {"frames": options.frames, "select": options.select, **to_parameters(options.settings)}
+        del given["only_selected"], given["color_by_type"], given["structure_settings"]
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
     def _file(self, name: str) -> Any:

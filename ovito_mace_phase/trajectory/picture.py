@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .phase_plots import MOST, plot_atoms
+from .flat_picture import MOST, plot_atoms
 
 if TYPE_CHECKING:
     from ovito.pipeline import Pipeline

@@ -16,7 +16,7 @@ from .summary import FrameSummary, PhaseShare
 
 CONFIDENCE_WIDTH = 0.02
 """Width of a bin of confidence."""
-SCORE_WIDTH = 0.25
+LOGIT_WIDTH = 0.25
 """Width of a bin of an order parameter."""
 Bins = dict[int, int]
 """Number of a bin -> atoms in it; bin k holds k width <= value < (k + 1) width."""
@@ -33,10 +33,8 @@ class FrameRecord:
     summary : FrameSummary
     confidence : dict of str to Bins
         Histogram of the confidence of each phase, by key.
-    scores : dict of str to Bins
+    order_parameters : dict of str to Bins
         Histogram of each order parameter, by key.
-    order_parameters : tuple of str
-        Keys of the order parameters that were written.
     notes : tuple of str
         What the user should know.
     model : str
@@ -47,8 +45,7 @@ class FrameRecord:
 
     summary: FrameSummary
     confidence: dict[str, Bins]
-    scores: dict[str, Bins]
-    order_parameters: tuple[str, ...]
+    order_parameters: dict[str, Bins]
     notes: tuple[str, ...]
     model: str
     denoised: str
@@ -66,8 +63,7 @@ class FrameRecord:
         return cls(
             summary=FrameSummary(**summary, shares=shares),
             confidence=_bins(values.pop("confidence")),
-            scores=_bins(values.pop("scores")),
-            order_parameters=tuple(values.pop("order_parameters")),
+            order_parameters=_bins(values.pop("order_parameters")),
             notes=tuple(values.pop("notes")),
             **values,
         )

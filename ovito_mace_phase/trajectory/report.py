@@ -7,28 +7,58 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment
 
-from ovito_mace_phase import __version__
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.version import VERSION
 
-from .phase_plots import plot_phases
-from .plots import plot_confidence, plot_order_parameters
-from .result import TrajectoryResult
-from .summary import over_frames
+from .plots import plot_confidence, plot_order_parameters, plot_phases
+from .summary import FrameSummary, over_frames
 
 MOST_ROWS = 500  # frames listed; the attached table has all
 MOST_COLUMNS = 8  # phases listed per frame
 _TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
+class Classified(Protocol):
+    """What the report needs of a `TrajectoryResult`."""
+
+    @property
+    def file(self) -> Path:
+        """The file that was read."""
+        ...
+
+    @property
+    def frames(self) -> Sequence[FrameSummary]:
+        """Phases of each frame."""
+        ...
+
+    @property
+    def confidence(self) -> Mapping[str, Mapping[int, int]]:
+        """Histogram of the confidence of each phase."""
+        ...
+
+    @property
+    def order_parameters(self) -> Mapping[str, Mapping[int, int]]:
+        """Histogram of each order parameter."""
+        ...
+
+    def fractions(self, key: str) -> list[float]:
+        """Return the fraction of a phase, frame by frame."""
+        ...
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write the table of frames and phases."""
+        ...
+
+
 def write_report(
     path: Path,
-    result: TrajectoryResult,
+    result: Classified,
     *,
     title: str = "",
     pictures: Sequence[tuple[str, Path]] = (),
@@ -45,7 +75,7 @@ def write_report(
     pictures : sequence of (caption, file)
         PNG or GIF, to put in.
     settings : mapping, optional
-        To list, and to find the model's own phases by its `model_file`.
+        To list, and to find the model's own phases by its `model`.
 
     Raises
     ------
@@ -62,9 +92,9 @@ def write_report(
     page = template.render(
         title=name,
         result=result,
-        version=__version__,
+        version=VERSION,
         settings=listed,
-        phases=_phases(result, get_table(listed.get("model_file", ""))),
+        phases=_phases(result, get_table(listed.get("model", ""))),
         plots=_plots(result, name),
         pictures=[(caption, _embedded(picture)) for caption, picture in pictures],
         csv=_csv(result),
@@ -73,7 +103,7 @@ def write_report(
     path.write_text(page, encoding="utf-8")
 
 
-def _phases(result: TrajectoryResult, table: PhaseTable) -> list[dict[str, Any]]:
+def _phases(result: Classified, table: PhaseTable) -> list[dict[str, Any]]:
     """Rows of the table of phases."""
     total = max(sum(summary.n_atoms for summary in result.frames), 1)
     known = {phase.key: phase for phase in table}
@@ -97,7 +127,7 @@ def _phases(result: TrajectoryResult, table: PhaseTable) -> list[dict[str, Any]]
     return rows
 
 
-def _frames(result: TrajectoryResult) -> dict[str, Any]:
+def _frames(result: Classified) -> dict[str, Any]:
     """Rows of the table of frames, evenly spread where there are many."""
     keys = [share.key for share in over_frames(result.frames) if share.count][:MOST_COLUMNS]
     step = -(-len(result.frames) // MOST_ROWS)
@@ -108,20 +138,20 @@ def _frames(result: TrajectoryResult) -> dict[str, Any]:
     return {"keys": keys, "rows": rows, "step": step}
 
 
-def _plots(result: TrajectoryResult, title: str) -> list[tuple[str, str]]:
+def _plots(result: Classified, title: str) -> list[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
         path = Path(folder) / "plot.png"
         plot_phases(path, result.frames, title)
         plots = [("Phases", _embedded(path))]
-        plot_confidence(path, result, title)
+        plot_confidence(path, result.frames, result.confidence, title)
         plots.append(("Confidence of the labels", _embedded(path)))
-        if result.scores:
-            plot_order_parameters(path, result, title)
+        if result.order_parameters:
+            plot_order_parameters(path, result.frames, result.order_parameters, title)
             plots.append(("Order parameters", _embedded(path)))
     return plots
 
 
-def _csv(result: TrajectoryResult) -> str:
+def _csv(result: Classified) -> str:
     with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
         path = Path(folder) / "phases.csv"
         result.write_csv(path)

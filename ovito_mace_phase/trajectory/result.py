@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class TrajectoryResult:
     n_frames_in_file : int
     labelled : Path or None
         Trajectory of the labelled atoms.
-    confidence, scores : dict of str to Counter
+    confidence, order_parameters : dict of str to Counter
         Histograms over all frames: of the confidence of each phase, and of each order parameter (see
         `trajectory.record`).
     notes : tuple of str
@@ -43,11 +44,17 @@ class TrajectoryResult:
     n_frames_in_file: int
     labelled: Path | None
     confidence: dict[str, Counter[int]]
-    scores: dict[str, Counter[int]]
+    order_parameters: dict[str, Counter[int]]
     notes: tuple[str, ...]
     fault: str
     model: str
     denoised: str
+
+    @property
+    def scores(self) -> dict[str, Counter[int]]:
+        """Old name of `order_parameters`."""
+        warnings.warn("TrajectoryResult.scores is now order_parameters", FutureWarning, stacklevel=2)
+        return self.order_parameters
 
     def __str__(self) -> str:
         return f"{self.text}\n{table_text(self.frames)}"
@@ -97,13 +104,13 @@ def gather(
     """Add up the records of frames, in order."""
     frames: list[FrameSummary] = []
     confidence: dict[str, Counter[int]] = {}
-    scores: dict[str, Counter[int]] = {}
+    order_parameters: dict[str, Counter[int]] = {}
     notes: dict[str, None] = {}
     model = denoised = ""
     for record in records:
         frames.append(record.summary)
         add_bins(confidence, record.confidence)
-        add_bins(scores, record.scores)
+        add_bins(order_parameters, record.order_parameters)
         notes.update(dict.fromkeys(record.notes))
         model, denoised = record.model, record.denoised
     return TrajectoryResult(
@@ -112,7 +119,7 @@ def gather(
         n_frames_in_file=n_frames_in_file,
         labelled=labelled,
         confidence=confidence,
-        scores=scores,
+        order_parameters=order_parameters,
         notes=tuple(notes),
         fault=fault,
         model=model,

@@ -15,7 +15,7 @@ from .pools import Pool
 from .record import FrameRecord
 from .store import WorkFolder
 
-Task = Callable[[int, str | None], FrameRecord]
+Task = Callable[[int, tuple[str, ...] | None], FrameRecord]
 """From the number of a frame and its order parameters (None: as the settings say) to the record, once it is stored."""
 MOST_LOSSES = 3
 """Times that the worker of a frame may end before the run gives up."""
@@ -57,12 +57,12 @@ def run_frames(
             if frame in done:
                 yield work.record(frame)
         run = _Run(task, pool, {frame: place for place, frame in enumerate(frames)})
-        order_parameters = None
+        order_parameters: tuple[str, ...] | None = None
         if frames[0] not in done:
             yield from run.work_on(frames[:1], order_parameters)
             if run.fault is not None:
                 raise run.fault[1]
-        order_parameters = ",".join(work.record(frames[0]).order_parameters) or "none"
+        order_parameters = tuple(work.record(frames[0]).order_parameters)
         yield from run.work_on([frame for frame in frames[1:] if frame not in done], order_parameters)
     except BaseException:
         pool.close(now=True)
@@ -81,7 +81,9 @@ class _Run:
         self._losses: Counter[int] = Counter()
         self.fault: tuple[int, MacePhaseError] | None = None
 
-    def work_on(self, frames: Sequence[int], order_parameters: str | None) -> Generator[FrameRecord, None, None]:
+    def work_on(
+        self, frames: Sequence[int], order_parameters: tuple[str, ...] | None
+    ) -> Generator[FrameRecord, None, None]:
         """Work on frames; after a fault only on those before it."""
         waiting = deque(frames)
         running: dict[Future[FrameRecord], int] = {}

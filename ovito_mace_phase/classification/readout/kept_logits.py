@@ -81,9 +81,9 @@ class KeptLogits:
     @property
     def nbytes(self) -> int:
         """Memory taken, bytes, that of the frame included."""
-        arrays = (self.best_columns, self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
+        arrays = (self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
         everything = 0 if self.all_logits is None else self.all_logits.nbytes
-        return self.frame.nbytes + everything + sum(array.nbytes for array in arrays)
+        return self.frame.nbytes + everything + self.best_columns.nbytes + sum(array.nbytes for array in arrays)
 
     @property
     def logits(self) -> Float32:

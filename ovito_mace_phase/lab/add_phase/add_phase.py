@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import load_model, model_paths, save_model
-from ovito_mace_phase.model.phase_model import SHIPPED, Device, PhaseModel
+from ovito_mace_phase.model.phase_model import Device, PhaseModel
+from ovito_mace_phase.model.registry import SHIPPED, model_path
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.phases.own import ENTRY, FIRST_OWN_ID, checked_key, next_id, own_phases, table_with, to_card
 from ovito_mace_phase.runtime.errors import InputError
@@ -60,7 +61,7 @@ class ExtendedModel:
 def check_output(path: str | Path, base: str | Path | None) -> None:
     """Raise InputError where a new model would overwrite the one it is made from, or the shipped one."""
     target = model_paths(path)[0].resolve()
-    for other in (SHIPPED, SHIPPED if base is None else base):
+    for other in (SHIPPED, model_path(base)):
         if target == model_paths(other)[0].resolve():
             raise InputError(
                 f"{path} would overwrite the model that the phase is added to; choose another name with -o"
@@ -111,7 +112,7 @@ def add_phase(
     settings, report_progress = settings or AddSettings(), progress or (lambda stage, done: None)
     key = checked_key(key)
     model = PhaseModel.load(base, device=device)
-    tensors, card = load_model(SHIPPED if base is None else base)
+    tensors, card = load_model(model_path(base))
     head = PhaseHead.from_tensors(tensors, card)
     if head.config.kind != "mlp":
         raise InputError(

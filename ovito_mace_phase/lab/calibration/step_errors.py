@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ovito_mace_phase.atoms.network_frame import Units
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.lab.data.structures import CrystalStructure, Part
 from ovito_mace_phase.lab.samples.sampler import SampleLaw
 from ovito_mace_phase.lab.samples.source import SampleSource
@@ -36,11 +36,13 @@ def score_errors(
         SampleLaw(), sigma=(1e-6, 1e-6), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0
     )
     sources = [SampleSource(phases, structures[part], [], evaluator.n_carriers) for part in ("validation", "train")]
+    r_max = evaluator.weights.config.r_max
     model = PhaseModel(evaluator, tuple(phases), {"noise_scale": noise_scale})
 
     def square(source: SampleSource, phase: int) -> float:
         sample, _ = source.draw(phase, law, 0.0, rng)
-        found = model.score(sample.frame, units=Units(factor=1.0, carrier=sample.carrier))
+        here = NetworkFrame(frame=sample.frame, factor=1.0, slots=sample.carrier, r_max=r_max)
+        found = model.log_density_gradient(here)
         return float(((noise_scale**2 * found.gradient) ** 2).sum(axis=1).mean())
 
     errors = {}

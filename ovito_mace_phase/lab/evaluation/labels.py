@@ -10,22 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import (
-    OTHER_ID,
-    EvaluationSettings,
-    PhaseResult,
-    Prior,
-    ReadoutSettings,
-    denoised_scores,
-    evaluate_scores,
-    read_out,
-)
+from ovito_mace_phase.atoms.species import merge_species
+from ovito_mace_phase.classification.readout.labels import OTHER_ID
+from ovito_mace_phase.classification.result import PhaseResult
+from ovito_mace_phase.classification.settings import PRIORS, Settings
+from ovito_mace_phase.classification.stages import denoised, logits_of, result_of
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 
 Keys = npt.NDArray[np.str_]
 Mask = npt.NDArray[np.bool_]
-OURS: dict[str, Prior] = {"local": "local", "uniform": "uniform", "frame": "frame"}
 DEFAULT = "local"
 """The answer with default settings."""
 
@@ -39,21 +33,20 @@ class Answer:
 
 
 def columns(denoise_steps: int = 0) -> list[str]:
-    """Return the names of the answers of `our_answers`."""
-    return [*OURS, *(f"denoised, {name}" for name in OURS if denoise_steps > 0)]
+    """Return the names of the answers of `predict_all_priors`."""
+    return [*PRIORS, *(f"denoised, {name}" for name in PRIORS if denoise_steps > 0)]
 
 
-def our_answers(
-    frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species_spec: str | None = None
+def predict_all_priors(
+    frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species: str | None = None
 ) -> dict[str, Answer]:
     """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0."""
-    settings = EvaluationSettings(species_spec=species_spec)
-    scores = evaluate_scores(frame, model, settings)
-    out = {name: _answer(read_out(scores, model, ReadoutSettings(prior=prior))) for name, prior in OURS.items()}
+    settings = Settings(denoise_steps=denoise_steps)
+    kept = logits_of(model.network_frame(merge_species(frame, species)), model, settings)
+    out: dict[str, Answer] = {prior: _answer(result_of(kept, model, Settings(prior=prior))) for prior in PRIORS}
     if denoise_steps > 0:
-        scores, _ = denoised_scores(frame, model, settings, denoise_steps, given=scores)
-        for name, prior in OURS.items():
-            out[f"denoised, {name}"] = _answer(read_out(scores, model, ReadoutSettings(prior=prior)))
+        _, after = denoised(kept, model, settings)
+        out |= {f"denoised, {prior}": _answer(result_of(after, model, Settings(prior=prior))) for prior in PRIORS}
     return out
 
 

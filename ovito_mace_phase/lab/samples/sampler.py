@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import length_factor, local_spacing
-from ovito_mace_phase.atoms.species import assign_carriers
+from ovito_mace_phase.atoms.species import assign_slots
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 
 from .noise import correlated, white
@@ -44,7 +44,7 @@ class SampleLaw:
         Largest relative change of the lengths after normalisation.
     any_carriers : float
         Share of the samples whose n species sit on any n carriers; the others permute the first n. Negative: carriers
-        are assigned as at use (`species.assign_carriers`), for scores.
+        are assigned as at use (`species.assign_slots`), for scores.
     vacancies : float
         Share of the samples that lack 1 to 4 % of their atoms.
     surfaces : float
@@ -138,7 +138,7 @@ def to_network_units(
     spacing = local_spacing(frame)
     factor = length_factor(spacing) * (1.0 + rng.uniform(-law.jitter, law.jitter))
     if law.any_carriers < 0:
-        carrier = assign_carriers(frame, n_carriers, spacing)
+        carrier = assign_slots(frame, n_carriers, spacing)
     else:
         slots = n_carriers if rng.uniform() < law.any_carriers else frame.n_species
         carrier = rng.permutation(slots)[frame.species]

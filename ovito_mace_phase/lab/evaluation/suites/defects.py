@@ -6,7 +6,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.evaluation.frames.defects import DefectFrame, defect_frames
 from ovito_mace_phase.lab.evaluation.frames.lattices import SPACING
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -54,7 +54,7 @@ def _rows(
     defect: DefectFrame, sigma: float, rng: np.random.Generator, model: PhaseModel, settings: SuiteSettings
 ) -> list[dict]:
     frame = defect.shaken(sigma, rng)
-    ours = our_answers(frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
     answers: dict[str, Keys] = {name: answer.keys for name, answer in ours.items()} | ovito_answers(frame, METALS)
     rows = []
     for truth, region in sorted(set(zip(defect.truth.tolist(), defect.region.tolist(), strict=True))):

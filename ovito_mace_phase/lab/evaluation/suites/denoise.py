@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.denoise import DEFAULT_STEPS, Denoised, denoise
+from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.evaluation.frames.held_out import held_out, white
 from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
@@ -86,12 +87,10 @@ def labelled_twice(
     model: PhaseModel, frame: Frame, steps: int
 ) -> tuple[Denoised, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Denoise a frame; also return the phase ids (n_atoms,) before and after."""
-    settings = EvaluationSettings()
-    given = evaluate_scores(frame, model, settings)
-    before = read_out(given, model, ReadoutSettings()).phase
-    done = denoise(frame, model, steps=steps, scores=given)
-    scores = evaluate_scores(done.frame, model, settings, units=done.units)
-    return done, before, read_out(scores, model, ReadoutSettings()).phase
+    result = classify_frame(frame, model, Settings(denoise_steps=steps))
+    if result.denoised is None or result.before is None:
+        raise ValueError(f"denoising needs at least one step, not {steps}")
+    return result.denoised, result.before.phase, result.phase
 
 
 def residual(displacement: Float, move: Float) -> float:

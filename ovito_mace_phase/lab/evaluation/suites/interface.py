@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives, oxygens
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -77,7 +77,7 @@ def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> di
     far = far_from_front(oxygen, frozen)
     if not ((far & frozen).any() and (far & ~frozen).any()):
         raise InputError(f"{archive.name}: the ice or the water is too thin, no molecule is {FRONT:g} A from the front")
-    ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
     answers = {name: answer.keys[chosen] for name, answer in ours.items()} | ovito_answers(oxygen, _METHODS)
     ice, water = far & frozen, far & ~frozen
     right = {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.data.structures import part_of, split_seed
 from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -82,7 +82,7 @@ def _name(archive: Archive) -> tuple[str, str, str]:
 
 
 def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> dict:
-    ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
     keys = ours[DEFAULT].keys
     other = {method: share(ovito_answer(archive.frame, method), "OTHER") for method in _METHODS}
     return {

@@ -26,7 +26,7 @@ from ovito_mace_phase.lab.evaluation.frames.lattices import (
     hexagonal_layers,
     lattice_constant,
 )
-from ovito_mace_phase.lab.evaluation.labels import Keys, columns, our_answers
+from ovito_mace_phase.lab.evaluation.labels import Keys, columns, predict_all_priors
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.lab.samples.disorder import push_apart
@@ -169,7 +169,7 @@ def _thinned(
 
 
 def _rows(nucleus: Nucleus, sigma: float, model: PhaseModel, settings: SuiteSettings) -> list[dict]:
-    ours = our_answers(nucleus.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(nucleus.frame, model, denoise_steps=settings.denoise_steps)
     answers: dict[str, Keys] = {name: ours[name].keys for name in columns(settings.denoise_steps)}
     rows = []
     for method, keys in (answers | ovito_answers(nucleus.frame, _METHODS)).items():

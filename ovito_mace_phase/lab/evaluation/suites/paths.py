@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import EvaluationSettings, evaluate_scores
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, PhasePath
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, our_answers
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, predict_all_priors
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.model.phase_model import PhaseModel
 
@@ -92,12 +93,12 @@ def _follow(path: PhasePath, lambdas: npt.NDArray[np.float64], model: PhaseModel
 
 
 def _order_parameters(frame: Frame, model: PhaseModel, keys: tuple[str, str]) -> list[float]:
-    scores = evaluate_scores(frame, model, EvaluationSettings(keep_logits=True))
-    return [float(scores.column(key).mean(dtype=np.float64)) for key in keys]
+    kept = logits_of(model.network_frame(frame), model, Settings(keep_logits=True))
+    return [float(kept.column(key).mean(dtype=np.float64)) for key in keys]
 
 
 def _majority(frame: Frame, model: PhaseModel) -> str:
-    return Counter(our_answers(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
+    return Counter(predict_all_priors(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
 
 
 def _runs(labels: list[str]) -> list[str]:

@@ -11,13 +11,9 @@ from itertools import permutations
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import (
-    EvaluationSettings,
-    PhaseResult,
-    ReadoutSettings,
-    evaluate_scores,
-    read_out,
-)
+from ovito_mace_phase.classification.classify import classify_frame
+from ovito_mace_phase.classification.result import PhaseResult
+from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.lab.evaluation.frames.lattices import repeated
 from ovito_mace_phase.lab.evaluation.frames.snapshots import archives
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
@@ -112,4 +108,4 @@ def _row(name: str, frame: Frame, model: PhaseModel, rng: np.random.Generator) -
 
 
 def _read(frame: Frame, model: PhaseModel) -> PhaseResult:
-    return read_out(evaluate_scores(frame, model, EvaluationSettings(keep_logits=True)), model, ReadoutSettings())
+    return classify_frame(frame, model, Settings(keep_logits=True))

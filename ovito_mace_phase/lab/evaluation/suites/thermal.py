@@ -15,7 +15,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
 from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, subset, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -86,7 +86,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 
 def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> _Measured:
     counted = archive.counted
-    ours = our_answers(archive.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
     shares: dict[str, float | None] = {
         name: share(answer.keys, archive.phase, counted) for name, answer in ours.items()
     }

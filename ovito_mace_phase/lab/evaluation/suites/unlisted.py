@@ -13,7 +13,8 @@ from collections import Counter
 
 import numpy as np
 
-from ovito_mace_phase.classification.classify import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification.classify import classify_frame
+from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.lab.data.structures import (
     CrystalStructure,
     load_labelled,
@@ -71,7 +72,7 @@ def _pick(group: list[CrystalStructure], rng: np.random.Generator) -> CrystalStr
 def _row(structure: CrystalStructure, model: PhaseModel, rng: np.random.Generator) -> dict:
     law = white(SIGMA, SIGMA)
     frame = draw(structure, law, _N_CARRIERS, rng).frame
-    result = read_out(evaluate_scores(frame, model, EvaluationSettings()), model, ReadoutSettings())
+    result = classify_frame(frame, model, Settings())
     keys = {phase.id: phase.key for phase in model.phases}
     crystal = result.phase != 0
     found = Counter(keys[int(number)] for number in result.phase[crystal])
