@@ -59,7 +59,8 @@ def main(names: tuple[str, ...], output: Path) -> None:
         path = output / f"{name}.dump.gz"
         write_dump(path, frames, sample.elements, sample.timestep)
         known = json.loads(table.read_text()) if table.exists() else {}
-        known[path.name] = describe(sample, frames)
+        answers = known.get(path.name, {}).get("answers", [])  # what a model must say of new frames too
+        known[path.name] = describe(sample, frames) | {"answers": answers}
         ordered = {f"{key}.dump.gz": known[f"{key}.dump.gz"] for key in SAMPLES if f"{key}.dump.gz" in known}
         table.write_text(json.dumps(ordered, indent=2) + "\n")
         _LOG.info("%s: %d frames of %d atoms, %d bytes", path, len(frames), len(frames[0]), path.stat().st_size)

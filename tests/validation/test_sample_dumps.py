@@ -2,12 +2,20 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ovito.data import CutoffNeighborFinder
 from ovito.io import import_file
+from ovito.modifiers import (
+    CommonNeighborAnalysisModifier,
+    DeleteSelectedModifier,
+    IdentifyDiamondModifier,
+    PolyhedralTemplateMatchingModifier,
+    SelectTypeModifier,
+)
 
 from ovito_mace_phase.phases import phase_table
 
@@ -76,3 +84,60 @@ def test_atoms_keep_their_distance(name):
     limit = 0.9 if "H" in EXPECTED[name]["elements"] else 1.7
     pairs, _ = CutoffNeighborFinder(limit, data).find_all(indices=np.arange(data.particles.count))
     assert len(pairs) == 0
+
+
+# ---------------------------------------------------------------- what classical methods make of them
+
+TABLE = (FOLDER / "README.md").read_text().partition("## What classical methods")[2].partition("\n## ")[0]
+ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines() if line.startswith("| `")]
+OVITO_NAMES = {
+    "SC": "Simple cubic",
+    "cubic diamond": "Cubic diamond",
+    "hexagonal diamond": "Hexagonal diamond",
+    "its neighbours": " neighbor)",
+}
+
+
+def classical(column: int):
+    if column == 2:
+        return CommonNeighborAnalysisModifier()
+    if column == 3:
+        return IdentifyDiamondModifier()
+    matching = PolyhedralTemplateMatchingModifier(rmsd_cutoff=(0.1, 0.0)[column])
+    for structure in matching.structures:
+        structure.enabled = structure.name != "Graphene"
+    return matching
+
+
+def test_readme_has_the_methods_of_every_dump():
+    assert {re.match(r"`(.*?)`", row[0])[1] for row in ROWS} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0].replace("`", "") for row in ROWS])
+def test_readme_tells_what_classical_methods_find(row):
+    name, _, where = row[0].replace("`", "").partition(", ")
+    pipeline = import_file(FOLDER / name)
+    if where == "oxygens":
+        pipeline.modifiers.append(SelectTypeModifier(types={"H"}))
+        pipeline.modifiers.append(DeleteSelectedModifier())
+    frame = pipeline.num_frames - 1 if where == "last frame" else 0
+    of_word = {"solid": "FCC", "melt": "OTHER", "alpha": "HCP", "omega": "OMEGA"}
+    ends = [0.0, 1.0]
+    if where.endswith(" region"):
+        regions = EXPECTED[name]["regions"]
+        (ends,) = [region["fractional"] for region in regions if region["phase"] == of_word[where.split()[0]]]
+    for column, cell in enumerate(row[1:]):
+        if cell == "-":
+            continue
+        pipeline.modifiers.append(classical(column))
+        data = pipeline.compute(frame)
+        del pipeline.modifiers[-1]
+        types = data.particles["Structure Type"]
+        height = data.particles.positions[:, 2] / data.cell[2, 2] % 1
+        found = types[...][(height >= ends[0]) & (height <= ends[1])]
+        for part in cell.split(", "):
+            words, _, number = part.rpartition(" ")
+            kind = OVITO_NAMES.get(words, words)
+            ids = [one.id for one in types.types if one.name == kind or (kind[0] == " " and one.name.endswith(kind))]
+            assert ids, f"OVITO has no type {kind}"
+            assert abs(100 * np.isin(found, ids).mean() - float(number)) <= 0.0501, part  # as printed

@@ -1,0 +1,103 @@
+"""Sessions, own models and scripts made with version 0.1.0 load and give what they gave then (`data/v0_1_0`)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovito_mace_phase import PhaseModel
+from ovito_mace_phase.phases.own import own_phases, table_with
+
+FOLDER = Path(__file__).parents[1] / "data" / "v0_1_0"
+EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+SESSIONS = sorted(path.name for path in FOLDER.glob("*.ovito"))
+EACH = "phase of each atom"
+CLOSE = {"rel": 1e-4, "abs": 1e-4}  # rounding of float32, see the README there
+STRAY = 1e-3  # of the atoms, which may lie that near to a threshold
+
+
+def printed(*arguments: str) -> dict:
+    """What a script prints last, run in the folder of the old files, so that relative paths are found."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=FOLDER)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def states() -> dict:
+    return printed(str(FOLDER.parent.parent / "old_states.py"), *SESSIONS)
+
+
+@pytest.fixture(scope="module")
+def script() -> dict:
+    return printed("script.py")
+
+
+def same(found, expected, where: str) -> None:
+    """Compare what was counted exactly but for stray atoms, numbers to rounding, all else exactly."""
+    if isinstance(expected, dict):
+        assert set(found) - {EACH} == set(expected), where
+        for key, value in expected.items():
+            same(found[key], value, f"{where}/{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), where
+        for place, value in enumerate(expected):
+            same(found[place], value, f"{where}/{place}")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, **CLOSE), where
+    elif isinstance(expected, int) and not isinstance(expected, bool) and expected > 1 / STRAY:
+        assert found == pytest.approx(expected, abs=STRAY * expected), where
+    else:
+        assert found == expected, where
+
+
+def same_phases(found: list[int], name: str) -> None:
+    with np.load(FOLDER / "phases.npz") as stored:
+        expected = stored[name]
+    assert len(found) == len(expected)
+    assert np.mean(np.array(found) != expected) <= STRAY
+
+
+def test_five_sessions_were_kept():
+    assert set(SESSIONS) == set(EXPECTED["states"]) == {
+        "changed.ovito", "defaults.ovito", "denoised.ovito", "merged.ovito", "own_model.ovito",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_parameters_of_a_session_come_back(states, name):
+    assert states[name]["parameters"] == EXPECTED["states"][name]["parameters"]
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_gives_what_it_gave(states, name):
+    same(states[name], EXPECTED["states"][name], name)
+    same_phases(states[name][EACH], f"states/{name}")
+
+
+@pytest.mark.parametrize("name", EXPECTED["script"])
+def test_a_script_gives_what_it_gave(script, name):
+    same(script[name], EXPECTED["script"][name], name)
+    if f"script/{name}" in np.load(FOLDER / "phases.npz").files:
+        same_phases(script[name][EACH], f"script/{name}")
+
+
+def test_script_prints_what_was_kept(script):
+    assert set(script) == set(EXPECTED["script"])
+
+
+def test_an_own_model_loads():
+    model = PhaseModel.load(FOLDER / "own_model")
+    assert [phase.key for phase in model.phases] == [
+        "OTHER", "FCC", "HCP", "BCC", "CUBIC_DIAMOND", "ROCKSALT", "CSCL", "OMEGA", "T_CARBON",
+    ]  # fmt: skip
+    (phase,) = own_phases(model.card)
+    assert (phase.id, phase.key, phase.source) == (100000, "T_CARBON", "t_carbon.cif")
+    assert table_with(model.card).by_key("T_CARBON").reference.fractional.shape == (32, 3)
+    assert model.noise_scale == 0.15
+    assert (model.calibration.temperature, model.calibration.log_density) == (1.2, 0.935)
