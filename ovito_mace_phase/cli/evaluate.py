@@ -13,6 +13,8 @@ from ovito_mace_phase.lab.evaluation.report import SuiteSettings, write
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.files import output_folder
 
+from .renamed import command_with
+
 
 def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
@@ -22,7 +24,7 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.command()
+@click.command("evaluate", cls=command_with({"--denoise": "--denoise-steps"}))
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE [SUITE]...")
 @click.option(
     "--list",
@@ -41,8 +43,7 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Of all random draws.")
 @click.option(
-    "--denoise",
-    "denoise_steps",
+    "--denoise-steps",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,

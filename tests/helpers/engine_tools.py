@@ -16,8 +16,8 @@ from ovito_mace_phase.model.engine.forward import forward
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
 from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
-from ovito_mace_phase.model.phase_model import SHIPPED
 from ovito_mace_phase.model.reference.logits import reference_scores
+from ovito_mace_phase.model.registry import SHIPPED
 
 LOGITS_FLOAT32 = 1e-3  # logits run from -50 to 35
 LOGITS_FLOAT64 = 1e-4  # what the splines leave

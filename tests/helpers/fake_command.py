@@ -14,7 +14,7 @@ _fake = fake_model.FakeModel(float(os.environ.get("FAKE_SECONDS", "0")))
 
 def use_fake() -> None:
     """Let this process classify with a fake."""
-    model_store.get_model = lambda path, device: _fake
+    model_store.get_model = lambda model, device, backend="engine": _fake
 
 
 use_fake()

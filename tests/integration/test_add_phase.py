@@ -21,7 +21,7 @@ from ovito_mace_phase.cli import main
 from ovito_mace_phase.lab.add_phase.add_phase import AddSettings, add_phase, check_output
 from ovito_mace_phase.lab.samples.disorder import random_packing
 from ovito_mace_phase.model.network.model_file import load_model, read_card, save_model
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases.own import FIRST_OWN_ID, checked_key, own_phases, table_with
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
@@ -116,7 +116,7 @@ def test_classify_finds_it_in_any_unit_and_direction(path, rng):
 
 def test_the_modifier_finds_it(path, rng, extended):
     positions, cell = turned(T_CARBON * (2, 2, 2), rng, unit=1.0)
-    modifier = MacePhaseModifier(model_file=str(path), order_parameters="t_carbon, FCC")
+    modifier = MacePhaseModifier(model=str(path), order_parameters="t_carbon, FCC")
     data = pipeline(collection(positions, cell, types=np.ones(len(positions))), modifier).compute()
     assert data.attributes["MacePhase.fractions.T_CARBON"] > 0.9
     assert "MacePhase.counts.FCC" in data.attributes
@@ -125,7 +125,7 @@ def test_the_modifier_finds_it(path, rng, extended):
     np.testing.assert_allclose(kind.color, extended.phase.color, atol=1e-6)
     assert {"OP_T_CARBON", "OP_FCC"} <= set(data.particles.keys())
     with pytest.raises(InputError, match="NO_SUCH"):
-        pipeline(collection(positions, cell), MacePhaseModifier(model_file=str(path), phases="NO_SUCH")).compute()
+        pipeline(collection(positions, cell), MacePhaseModifier(model=str(path), phases="NO_SUCH")).compute()
 
 
 def test_old_logits_and_labels_stay(base, path, rng):

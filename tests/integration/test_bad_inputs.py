@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_model import N_CARRIERS, install
+from fake_model import N_SLOTS, install
 from ovito.data import DataCollection
 from pipelines import collection, copper, fcc, pipeline
 from traits.api import TraitError
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.runtime.errors import InputError, MissingPackageError, ModelFileError
 
 REFUSED = (InputError, ModelFileError, TraitError, TypeError)
@@ -151,9 +151,9 @@ ATOMS = [
     Bad(name="infinite cell", problem="cell", remedy="finite", data=boxed(set_row(0, np.inf))),
     Bad(
         name="more species than carriers",
-        problem=f"{N_CARRIERS + 1} species",
+        problem=f"{N_SLOTS + 1} species",
         remedy="`species`",
-        data=typed(np.arange(N_ATOMS) % (N_CARRIERS + 1) + 1),
+        data=typed(np.arange(N_ATOMS) % (N_SLOTS + 1) + 1),
     ),
     Bad(
         name="types wanted, none there",
@@ -356,4 +356,4 @@ def test_missing_package_names_the_command(monkeypatch):
 
     monkeypatch.setattr(PhaseModel, "load", without_torch)
     with pytest.raises(MissingPackageError, match="ovitos -m pip install --user torch"):
-        copper(MacePhaseModifier(device="cpu", model_file=str(SHIPPED))).compute()
+        copper(MacePhaseModifier(device="cpu", model=str(SHIPPED))).compute()

@@ -53,7 +53,7 @@ def test_many_frames(tmp_path, capsys, no_rendering, fake):
             "0::2",
             "--format",
             "dump",
-            "--ops",
+            "--order-parameters",
             "FCC,bcc",
         )
         == 0
@@ -100,7 +100,7 @@ def test_settings_reach_the_modifier(tmp_path, no_rendering):
         "BCC,HCP",
         "--prior",
         "frame",
-        "--threshold",
+        "--confidence-threshold",
         "0.2",
         "--species",
         "ignore",

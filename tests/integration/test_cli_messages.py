@@ -42,7 +42,12 @@ def test_subcommands_exist(name, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["classify"], ["no_such_command"], ["classify", "x", "--prior", "flat"], ["classify", "x", "--threshold", "2"]],
+    [
+        ["classify"],
+        ["no_such_command"],
+        ["classify", "x", "--prior", "flat"],
+        ["classify", "x", "--confidence-threshold", "2"],
+    ],
 )
 def test_wrong_usage(arguments, capsys):
     assert run(*arguments) == 2
@@ -65,7 +70,7 @@ def faulty(tmp_path: Path, what: str) -> list[object]:
         "frames text": [good, "--frames", "a:b"],
         "frames beyond": [good, "--frames", "7"],
         "phase": [good, "--phases", "FFC"],
-        "order parameter": [good, "--ops", "FFC"],
+        "order parameter": [good, "--order-parameters", "FFC"],
         "length": [good, "--length-scale", "big"],
         "negative length": [good, "--length-scale", "-1"],
         "species": [good, "--species", "1,9"],
@@ -147,7 +152,7 @@ def test_overview_of_several_files(tmp_path, capsys, no_rendering):
 
 
 def test_misspelled_phase_is_found_before_any_work(tmp_path, capsys):
-    for option in ("--phases", "--ops"):
+    for option in ("--phases", "--order-parameters"):
         assert run("classify", dump(tmp_path / "cu.dump"), "-o", tmp_path / "out", option, "FFC") == 2
         assert capsys.readouterr().err.startswith("Error: no phase has the key 'FFC'")
     assert not (tmp_path / "out").exists()

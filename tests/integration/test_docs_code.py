@@ -13,7 +13,7 @@ import pytest
 from doc_pages import ALL_PAGES, PAGES, ROOT, anchors, command_lines, inline_commands, links, name_of, python_blocks
 
 from ovito_mace_phase.cli import group
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 
 MOST_NOT_RUN = 3
 """Blocks that may be left out, in all pages."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "examples" / "trajectory.ipynb"

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fake_model import N_CARRIERS, install
+from fake_model import N_SLOTS, install
 from ovito.modifiers import ClearSelectionModifier, ExpressionSelectionModifier
 from pipelines import collection, copper, fcc, pipeline
 
@@ -41,7 +41,7 @@ def test_no_types_means_all_alike(fake):
 
 
 def test_many_species_can_be_merged(fake):
-    types = np.arange(N_ATOMS) % (N_CARRIERS + 1) + 1
+    types = np.arange(N_ATOMS) % (N_SLOTS + 1) + 1
     compute(POSITIONS, CELL, types=types, settings={"species": "1,2"})
     compute(POSITIONS, CELL, types=types, settings={"species": "ignore"})
 

@@ -11,7 +11,7 @@ import pytest
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.cli.classify import classify_command
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.plugin.modifier import parameter_names
 
 ROOT = Path(__file__).parents[2]

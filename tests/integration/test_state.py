@@ -195,7 +195,7 @@ def test_two_models_in_one_pipeline(monkeypatch):
     monkeypatch.setattr(model_store, "get_model", lambda path, device: models[path])
     monkeypatch.setattr(model_store, "file_times", lambda path: ())
     monkeypatch.setattr("ovito_mace_phase.plugin.modifier.get_table", lambda path: model_store.get_table(""))
-    first, second = MacePhaseModifier(model_file="one"), MacePhaseModifier(model_file="two", phases="BCC,HCP")
+    first, second = MacePhaseModifier(model="one"), MacePhaseModifier(model="two", phases="BCC,HCP")
     line = copper(first, second)
     data = line.compute()
     assert data.attributes["MacePhase.model"] == "two"

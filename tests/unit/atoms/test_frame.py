@@ -8,7 +8,7 @@ from ase.build import bulk
 
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
-from ovito_mace_phase.atoms.species import assign_carriers, merge_species
+from ovito_mace_phase.atoms.species import assign_slots, merge_species
 from ovito_mace_phase.runtime.errors import InputError
 
 
@@ -103,8 +103,7 @@ def test_carriers_do_not_depend_on_the_numbering(rng):
     names = np.where(rng.uniform(size=len(crystal)) < 0.1, "X", np.array(crystal.get_chemical_symbols()))
     renamed = np.array([{"Na": "7", "Cl": "1", "X": "3"}[name] for name in names])
     carriers = [
-        assign_carriers(frame, 6, local_spacing(frame))
-        for frame in (frame_of(crystal, names), frame_of(crystal, renamed))
+        assign_slots(frame, 6, local_spacing(frame)) for frame in (frame_of(crystal, names), frame_of(crystal, renamed))
     ]
     np.testing.assert_array_equal(*carriers)
     assert set(carriers[0]) == {0, 1, 2}
@@ -113,4 +112,4 @@ def test_carriers_do_not_depend_on_the_numbering(rng):
 def test_too_many_species():
     frame = make_frame(np.random.default_rng(0).uniform(0, 9, (9, 3)), range(9), None, None)
     with pytest.raises(InputError, match=r"9 species.*`species`"):
-        assign_carriers(frame, 6, np.ones(9))
+        assign_slots(frame, 6, np.ones(9))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,16 +13,20 @@ from pipelines import collection, pipeline
 
 from ovito_mace_phase import MacePhaseModifier, PhaseModel, classify
 from ovito_mace_phase.atoms.frame import make_frame
-from ovito_mace_phase.atoms.network_frame import Units
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.classification.denoise import denoise
 from ovito_mace_phase.classification.readout.distances import DistanceFit, distances
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of
 from ovito_mace_phase.classification.step_damping import step_gain
 from ovito_mace_phase.cli import main
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.model.calibration import Calibration
-from ovito_mace_phase.model.engine.gradient import Score
+from ovito_mace_phase.model.engine.gradient import LogDensity
+from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
+from ovito_mace_phase.runtime.watch import Watch
 
 FACTOR = 1.7
 
@@ -31,24 +34,24 @@ FACTOR = 1.7
 class Springs:
     """logP = -sum k |r - site|^2 / 2: each atom on a spring, in a file whose unit is FACTOR network units."""
 
-    def __init__(self, sites, stiffness, noise_scale=0.2, score_errors=(0.0, 0.0)):
+    def __init__(self, sites, stiffness, noise_scale=0.2, step_errors=(0.0, 0.0)):
         self.sites, self.stiffness, self.noise_scale, self.calls = sites, stiffness, noise_scale, 0
-        self.score_errors, self.calibration = np.array(score_errors), Calibration()
+        self.step_errors, self.calibration = np.array(step_errors), Calibration()
+        self.phases = tuple(phase_table())[:2]
 
-    def units(self, frame, length_scale=None, cancelled=None):
-        return Units(factor=FACTOR, carrier=np.zeros(len(frame), dtype=np.int64))
+    def network_frame(self, frame, length_scale=None, cancelled=None):
+        return NetworkFrame(frame=frame, factor=FACTOR, slots=np.zeros(len(frame), dtype=np.int64), r_max=6.0)
 
-    def scores(self, frame, *, full, progress=None, **_):
+    def stream_logits(self, frame, keep, *, memory=None, watch=None):
         """Every atom is of phase 1."""
-        progress and progress(1.0)
-        logits = np.zeros((len(frame), 2), dtype=np.float32)
-        return SimpleNamespace(labels=lambda *_: (np.ones(len(frame), dtype=int), None, None), sample=lambda: logits)
+        watch.progress and watch.progress(1.0)
+        keep(np.arange(len(frame)), np.tile(np.float32([0.0, 9.0]), (len(frame), 1)))
 
-    def score(self, frame, *, units, progress=None, **_):
+    def log_density_gradient(self, frame, *, memory=None, watch=None):
         self.calls += 1
-        off = frame.positions - self.sites
-        progress and progress(1.0)
-        return Score(
+        off = frame.frame.positions - self.sites
+        watch.progress and watch.progress(1.0)
+        return LogDensity(
             log_density=-0.5 * (self.stiffness * off**2).sum(1),
             gradient=-np.broadcast_to(self.stiffness, off.shape) * off,
         )
@@ -87,7 +90,7 @@ def test_steps_that_overshoot_are_shortened_and_logp_never_falls(rng):
 def test_progress_rises_to_one_call_after_another(rng):
     sites, frame = springs(rng)
     seen = []
-    denoise(frame, Springs(sites, stiffness=0.2 * (FACTOR / 0.2) ** 2), steps=5, progress=seen.append)
+    denoise(frame, Springs(sites, stiffness=0.2 * (FACTOR / 0.2) ** 2), steps=5, watch=Watch(progress=seen.append))
     assert seen == sorted(seen)
     assert seen[-1] <= 1.0
     assert len(seen) == 6
@@ -108,7 +111,7 @@ def test_steps_as_short_as_the_error_of_the_model_are_held_back(rng):
     off = rng.normal(0, 0.02, sites.shape)
     frame = make_frame(sites + off - off.mean(0), None, np.eye(3) * 40, True)
     for error in (0.001, 0.05, 0.5):
-        model = Springs(sites, stiffness=(FACTOR / 0.2) ** 2, score_errors=(0.3, error))
+        model = Springs(sites, stiffness=(FACTOR / 0.2) ** 2, step_errors=(0.3, error))
         done = denoise(frame, model, steps=1, tolerance=0.0)
         square = FACTOR**2 * ((frame.positions - sites) ** 2).sum(1).mean()
         gain = square / (square + 4 * error**2)
@@ -144,7 +147,7 @@ def test_a_phase_without_an_error_has_the_median(model):
     known = {"FCC": 0.01, "BCC": 0.03, "HCP": 0.02}
     edited = PhaseModel(model.evaluator, model.phases, model.card | {"score_errors": known})
     expected = [({"OTHER": 0.0} | known).get(phase.key, 0.02) for phase in model.phases]
-    np.testing.assert_array_equal(edited.score_errors, expected)
+    np.testing.assert_array_equal(edited.step_errors, expected)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
@@ -175,7 +178,7 @@ def test_distance_from_the_order_parameter(rng):
 
 def test_distances_need_a_calibrated_model():
     with pytest.raises(InputError, match="not calibrated for distances"):
-        distances({"FCC": np.zeros(1, dtype=np.float32)}, SimpleNamespace(card={}, name="x"), 1.0)
+        distances({"FCC": np.zeros(1, dtype=np.float32)}, {"name": "x"}, 1.0)
 
 
 # ---------------------------------------------------------------- the shipped model
@@ -259,15 +262,18 @@ def test_stacking_faults_survive(rng, model, name):
     assert np.mean(ovito_answer(done.frame, "CNA") == fault.truth) == 1.0
 
 
-def test_known_scores_save_an_evaluation(rng, model, monkeypatch):
+def test_known_logits_save_an_evaluation(rng, model, monkeypatch):
     _, frame = rattled(rng, repeat=3)
-    known = model.scores(frame)
-    asked, evaluate = [], model.scores
-    monkeypatch.setattr(model, "scores", lambda *args, **settings: asked.append(1) or evaluate(*args, **settings))
+    here = model.network_frame(frame)
+    known = logits_of(here, model, Settings())
+    asked, evaluate = [], model.stream_logits
+    monkeypatch.setattr(model, "stream_logits", lambda *args, **more: asked.append(1) or evaluate(*args, **more))
     plain = denoise(frame, model, steps=2)
     assert len(asked) == 1
-    given = denoise(frame, model, steps=2, scores=known)
-    denoise(frame, model, steps=1, scores=known.restricted([0, 1, 2]))  # of some phases: of no use
+    given = denoise(here, model, steps=2, kept=known)
+    assert len(asked) == 1
+    some = known.restricted([0, 1, 2], model.calibration.temperature)
+    denoise(here, model, steps=1, kept=some)  # of some phases: of no use
     assert len(asked) == 2
     np.testing.assert_allclose(given.displacement, plain.displacement, atol=1e-6)
 
@@ -278,7 +284,7 @@ def test_classify_reports_both_frames(rng, model):
     plain = classify(frame.positions, None, frame.cell, True, model=model)
     np.testing.assert_array_equal(result.before.phase, plain.phase)
     np.testing.assert_allclose(result.before.confidence, plain.confidence)
-    final = model.logits(result.denoised.frame, units=result.denoised.units)
+    final = model.logits(result.denoised.network_frame)
     np.testing.assert_allclose(result.logits, final, atol=1e-4)
     assert plain.denoised is None
 
@@ -377,7 +383,7 @@ def test_command_line(tmp_path, capsys):
         main(
             [
                 "classify", str(tmp_path / "hot.xyz"), "-o", str(tmp_path / "out"), "--no-picture",
-                "--denoise", "4", "--denoised-positions", "--distances",
+                "--denoise-steps", "4", "--apply-to-positions", "--distances",
             ]
         )  # fmt: skip
     assert status.value.code == 0, capsys.readouterr().err
@@ -392,6 +398,6 @@ def test_command_line(tmp_path, capsys):
 def test_denoised_positions_without_steps(tmp_path, capsys):
     (tmp_path / "a.xyz").write_text("1\n\nCu 0 0 0\n")
     with pytest.raises(SystemExit) as status:
-        main(["classify", str(tmp_path / "a.xyz"), "--denoised-positions"])
+        main(["classify", str(tmp_path / "a.xyz"), "--apply-to-positions"])
     assert status.value.code == 2
-    assert "--denoised-positions needs --denoise" in capsys.readouterr().err
+    assert "--apply-to-positions needs --denoise-steps" in capsys.readouterr().err

@@ -7,20 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ovito_mace_phase.atoms.bonds import BOND, Bonds, find_bonds
+from ovito_mace_phase.atoms.bonds import BOND, Bonds
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.atoms.network_frame import Units
-from ovito_mace_phase.classification.classify import (
-    EvaluationSettings,
-    ReadoutSettings,
-    classify,
-    evaluate_scores,
-    read_out,
-)
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.classification.classify import classify
+from ovito_mace_phase.classification.readout.kept_logits import LogitKeeper
+from ovito_mace_phase.classification.readout.labels import label_atoms
 from ovito_mace_phase.classification.readout.local_prior import _FLOOR, N_SWEEPS, local_labels
-from ovito_mace_phase.classification.readout.logits import ScoreKeeper
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of, result_of
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
 from ovito_mace_phase.lab.evaluation.frames.lattices import cubic
 from ovito_mace_phase.model.calibration import Calibration
@@ -36,8 +33,8 @@ def model() -> PhaseModel:
     return PhaseModel.load(None, device="cpu")
 
 
-def network_units(n_atoms: int) -> Units:
-    return Units(factor=1.0, carrier=np.zeros(n_atoms, dtype=np.int64))
+def in_network_units(frame) -> NetworkFrame:
+    return NetworkFrame(frame=frame, factor=1.0, slots=np.zeros(len(frame), dtype=np.int64), r_max=6.0)
 
 
 def random_bonds(rng, n_atoms: int) -> Bonds:
@@ -84,37 +81,37 @@ def test_kernels_follow_the_equations(rng, n_phases):
 def test_bonds_are_those_of_the_neighbour_list(rng, pbc):
     cell = np.diag([9.0, 7.0, 11.0]) + rng.uniform(-1.0, 1.0, (3, 3))
     frame = make_frame(rng.uniform(0, 9, (50, 3)), None, cell, pbc)
-    bonds = find_bonds(frame, network_units(50))
+    bonds = in_network_units(frame).bonds()
     edges = neighbour_list(frame.positions, frame.cell, frame.pbc, BOND * TARGET_VOLUME ** (1 / 3))
     ours = np.repeat(bonds.order, np.diff(bonds.offsets)) * 50 + bonds.order[bonds.neighbour]
     np.testing.assert_array_equal(np.sort(ours), np.sort(edges.centre * 50 + edges.neighbour))
 
 
 def test_no_atoms():
-    bonds = find_bonds(make_frame(np.zeros((0, 3)), None, np.eye(3), True), network_units(0))
+    bonds = in_network_units(make_frame(np.zeros((0, 3)), None, np.eye(3), True)).bonds()
     place, confidence = local_labels(np.zeros((0, 8), dtype=np.int16), np.zeros((0, 8), dtype=np.float32), bonds)
     assert len(bonds) == len(place) == len(confidence) == 0
 
 
 def test_the_search_for_bonds_can_be_cancelled():
     with pytest.raises(CancelledError):
-        find_bonds(fcc(3), network_units(108), lambda: True)
+        in_network_units(fcc(3)).bonds(lambda: True)
 
 
 def test_an_atom_alone_keeps_its_label_and_confidence(rng):
     logits = rng.normal(0, 3, (3, 8)).astype(np.float32)
     scores = kept(logits, make_frame(np.diag([0.0, 50.0, 90.0]), None, None, False))
-    for one, other in zip(
-        scores.local_labels(CALIBRATION, 0.3, 0), scores.labels(CALIBRATION, None, 0.3, 0), strict=True
-    ):
+    found = (label_atoms(scores, CALIBRATION, prior=prior, threshold=0.3) for prior in ("local", "uniform"))
+    for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 def kept(logits: np.ndarray, frame, *, full: bool = True, pieces: int = 7):
-    keeper = ScoreKeeper(len(logits), tuple(phase_table())[: logits.shape[1]], CALIBRATION.temperature, full=full)
+    phases = tuple(phase_table())[: logits.shape[1]]
+    keeper = LogitKeeper(in_network_units(frame), phases, CALIBRATION.temperature, full=full)
     for atoms in np.array_split(np.arange(len(logits)), pieces):
         keeper.add(atoms, logits[atoms])
-    return keeper.result(find_bonds(frame, network_units(len(frame))))
+    return keeper.result()
 
 
 def fcc(repeat: int):
@@ -130,26 +127,23 @@ def test_a_stray_atom_joins_and_a_sure_one_stays(rng):
     logits[stray, 3], logits[sure, 3] = 7.0, 20.0
     for full in (True, False):
         scores = kept(logits, frame, full=full)
-        uniform, local = (
-            scores.labels(CALIBRATION, None, 0.0, 0),
-            scores.local_labels(CALIBRATION, 0.0, 0),
-        )
+        uniform, local = (label_atoms(scores, CALIBRATION, prior=prior) for prior in ("uniform", "local"))
         assert (uniform[0][[stray, sure]] == 3).all()
         assert local[0][stray] == 1
         assert local[0][sure] == 3
         np.testing.assert_array_equal(np.delete(local[0], [stray, sure]), 1)
-    some = kept(logits, frame).restricted([0, 1, 3])
-    assert some.local_labels(CALIBRATION, 0.0, 0)[0][[stray, sure]].tolist() == [1, 2]
+    some = kept(logits, frame).restricted([0, 1, 3], CALIBRATION.temperature)
+    assert label_atoms(some, CALIBRATION)[0][[stray, sure]].tolist() == [1, 2]
 
 
 def test_the_confidence_is_no_higher_where_all_are_mistaken_alike():
     """A crystal that is 60 % one phase to every atom is 60 % that phase."""
     frame = fcc(3)
     logits = np.tile(np.log([1e-9, 0.6, 0.4]).astype(np.float32) * np.float32(1.3), (len(frame), 1))
-    column, confidence, _ = kept(logits, frame).local_labels(CALIBRATION, 0.0, 0)
+    column, confidence, _ = label_atoms(kept(logits, frame), CALIBRATION)
     assert (column == 1).all()
     np.testing.assert_allclose(confidence, 0.6, rtol=1e-3)
-    doubted = kept(logits, frame).local_labels(CALIBRATION, 0.7, 0)
+    doubted = label_atoms(kept(logits, frame), CALIBRATION, threshold=0.7)
     assert (doubted[0] == 0).all()
 
 
@@ -174,12 +168,12 @@ def test_independent_of_order_place_and_supercell(rng, model):
 def test_a_twin_stays(rng, model):
     """The one hcp layer of a twin survives, where the prior of the frame would sweep most of it away."""
     twin = faulted("twin in FCC", dict(faults(15))["twin in FCC"], (4, 2))
-    scores = evaluate_scores(twin.shaken(0.05, rng), model, EvaluationSettings())
+    scores = logits_of(model.network_frame(twin.shaken(0.05, rng)), model, Settings())
     key = {phase.id: phase.key for phase in model.phases}
     layer = twin.truth == "HCP"
     found = {}
     for prior in ("local", "uniform"):
-        result = read_out(scores, model, ReadoutSettings(prior=prior))
+        result = result_of(scores, model, Settings(prior=prior))
         found[prior] = np.mean([key[number] == "HCP" for number in result.phase[layer]])
     assert found["local"] >= found["uniform"] - 0.1
     assert found["local"] > 0.8
@@ -188,9 +182,8 @@ def test_a_twin_stays(rng, model):
 def test_hot_crystals_are_at_least_as_right_as_without(rng, model):
     frame = fcc(6)
     shaken = dataclasses.replace(frame, positions=frame.positions + rng.normal(0, 0.24, frame.positions.shape))
-    scores = evaluate_scores(shaken, model, EvaluationSettings())
+    scores = logits_of(model.network_frame(shaken), model, Settings())
     right = {
-        prior: (read_out(scores, model, ReadoutSettings(prior=prior)).phase == 1).mean()
-        for prior in ("local", "uniform")
+        prior: (result_of(scores, model, Settings(prior=prior)).phase == 1).mean() for prior in ("local", "uniform")
     }
     assert right["local"] >= right["uniform"]

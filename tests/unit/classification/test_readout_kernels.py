@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ovito_mace_phase.classification.readout.frame_prior import N_STEPS, frame_prior
-from ovito_mace_phase.classification.readout.labels import label, posterior
+from ovito_mace_phase.classification.readout.labels import label
+from ovito_mace_phase.classification.readout.posterior import posterior
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.runtime.threads import over_rows, set_threads
 

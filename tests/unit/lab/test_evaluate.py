@@ -233,7 +233,7 @@ def test_renumbered_species_are_the_same_atoms():
 def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
     positions, cell = fcc()
     frame = make_frame(positions, None, cell, True)
-    assert list(answers.our_answers(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
+    assert list(answers.predict_all_priors(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
     calls = []
 
     def denoised_scores(frame, model, settings, steps, *, given):
@@ -241,7 +241,7 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
         return model.scores(frame), None
 
     monkeypatch.setattr(answers, "denoised_scores", denoised_scores)
-    found = answers.our_answers(frame, fake, denoise_steps=3)
+    found = answers.predict_all_priors(frame, fake, denoise_steps=3)
     assert list(found) == answers.columns(3)
     assert calls == [3]
     assert (found["denoised, uniform"].keys == found["uniform"].keys).all()

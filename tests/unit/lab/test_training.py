@@ -34,7 +34,7 @@ from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 

@@ -15,7 +15,7 @@ from traits.api import Bool, Button, Enum, Range, Str, Union
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.model import store as model_store
-from ovito_mace_phase.model.phase_model import SHIPPED
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.plugin.card_text import card_text
 from ovito_mace_phase.plugin.modifier import parameter_names
 from ovito_mace_phase.runtime.errors import ModelFileError
@@ -142,7 +142,7 @@ def test_reload_reads_the_file_again():
 
 def test_a_changed_card_is_read_again(tmp_path):
     path = copy_of_shipped(tmp_path)
-    modifier = MacePhaseModifier(model_file=str(path))
+    modifier = MacePhaseModifier(model=str(path))
     assert "LAVES_C15" in {entry.key for entry in modifier.structures}
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(ModelFileError, match="not a model card"):

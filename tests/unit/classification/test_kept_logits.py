@@ -1,4 +1,4 @@
-"""What is kept of the logits: compact scores answer as full ones do, and say when they cannot."""
+"""What is kept of the logits: the best of each atom answer as all do, and say when they cannot."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import pytest
 from scipy.special import logsumexp
 
 from ovito_mace_phase.atoms.frame import make_frame
-from ovito_mace_phase.classification.classify import EvaluationSettings, ReadoutSettings, evaluate_scores, read_out
-from ovito_mace_phase.classification.readout.chosen_logits import best_of
-from ovito_mace_phase.classification.readout.labels import label
-from ovito_mace_phase.classification.readout.local_prior import N_RIVALS
-from ovito_mace_phase.classification.readout.logits import N_BEST, SAMPLE, ScoreKeeper, stride_of
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.classification.classify import classify_frame
+from ovito_mace_phase.classification.readout.kept_logits import N_BEST, SAMPLE, LogitKeeper, stride_of
+from ovito_mace_phase.classification.readout.kernels import log_sums
+from ovito_mace_phase.classification.readout.labels import label, label_atoms, label_weighted
+from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.model.calibration import Calibration
-from ovito_mace_phase.model.network.operations.kernels import log_sums
 from ovito_mace_phase.phases import phase_table
-from ovito_mace_phase.plugin.logit_cache import ScoreCache, content_key
+from ovito_mace_phase.plugin.logit_cache import Entry, LogitCache, content_key
 from ovito_mace_phase.runtime.errors import InputError
 
 PHASES = tuple(phase_table())[:60]
 CALIBRATION = Calibration(temperature=1.7)
 
 
+def some_frame(n_atoms):
+    """Atoms far from each other: the local prior changes nothing."""
+    frame = make_frame(50.0 * np.arange(3 * n_atoms).reshape(n_atoms, 3), None, None, None)
+    return NetworkFrame(frame=frame, factor=1.0, slots=np.zeros(n_atoms, dtype=np.int64), r_max=6.0)
+
+
 def kept(logits, *, full, keys=(), considered=None, blocks=3, rng=None):
-    keeper = ScoreKeeper(len(logits), PHASES, 1.7, full=full, keys=keys, considered=considered)
+    keeper = LogitKeeper(some_frame(len(logits)), PHASES, 1.7, full=full, keys=keys, considered=considered)
     order = np.arange(len(logits)) if rng is None else rng.permutation(len(logits))
     for rows in np.array_split(order, blocks):
         keeper.add(rows, logits[rows].copy())
@@ -39,8 +45,9 @@ def logits(rng):
 def test_uniform_prior_is_exact(logits, rng, threshold):
     full, compact = kept(logits, full=True), kept(logits, full=False, rng=rng)
     a = label(logits, CALIBRATION, None, threshold, 0)  # without any short cut
-    for b in (full.labels(CALIBRATION, None, threshold, 0), compact.labels(CALIBRATION, None, threshold, 0)):
-        same_labels(a, b)
+    for one in (full, compact):
+        for prior in ("uniform", "local"):
+            same_labels(a, label_atoms(one, CALIBRATION, prior=prior, threshold=threshold))
     assert compact.nbytes - compact.sampled.nbytes < full.logits.nbytes / 2
 
 
@@ -61,7 +68,7 @@ def test_log_sums(rng):
 def test_other_priors_are_never_too_sure(logits, rng):
     weights = rng.dirichlet(np.full(len(PHASES), 0.2))
     full, compact = kept(logits, full=True), kept(logits, full=False)
-    a, b = (scores.labels(CALIBRATION, weights, 0.0, 0) for scores in (full, compact))
+    a, b = (label_weighted(one, CALIBRATION, weights) for one in (full, compact))
     assert (b[1] <= a[1] + 1e-5).all()
     sure = b[1] > 0.5  # more than all others together, so it must be the best
     assert sure.any()
@@ -81,31 +88,29 @@ def test_columns(logits):
 def test_only_some_phases(logits):
     considered = [0, 3, 5, 7]
     compact = kept(logits, full=False, considered=considered)
-    full = kept(logits, full=True).restricted(considered)
+    full = kept(logits, full=True).restricted(considered, 1.7)
     assert compact.phases == full.phases
-    np.testing.assert_array_equal(
-        compact.labels(CALIBRATION, None, 0.0, 0)[0], full.labels(CALIBRATION, None, 0.0, 0)[0]
-    )
+    for prior in ("uniform", "local", "frame"):
+        one, other = (label_atoms(scores, CALIBRATION, prior=prior) for scores in (compact, full))
+        np.testing.assert_array_equal(one.column, other.column)
     with pytest.raises(InputError, match="kept for other phases"):
-        compact.restricted([0, 1])
+        compact.restricted([0, 1], 1.7)
 
 
 def test_some_columns_answer_like_a_copy_of_them(logits, rng):
     full = kept(logits, full=True)
     considered = np.sort(rng.choice(len(PHASES), len(PHASES) - 3, replace=False))
-    some = full.restricted(considered)
+    some = full.restricted(considered, 1.7)
     copied = np.ascontiguousarray(logits[:, considered])
-    floors = Calibration(temperature=1.3, log_density=float(np.median(np.logaddexp.reduce(copied, axis=1))))
-    for weights in (None, rng.uniform(0.1, 1.0, len(considered))):
-        for one, other in zip(
-            some.labels(floors, weights, 0.3, 0), label(copied, floors, weights, 0.3, 0), strict=True
-        ):
-            np.testing.assert_array_equal(one, other)
+    floors = Calibration(temperature=1.7, log_density=float(np.median(np.logaddexp.reduce(copied, axis=1))))
+    weights = rng.uniform(0.1, 1.0, len(considered))
+    same_labels(label_weighted(some, floors, weights, 0.3), label(copied, floors, weights, 0.3, 0, some.log_density))
+    same_labels(label_atoms(some, floors, prior="uniform", threshold=0.3), label(copied, floors, None, 0.3, 0))
+    assert full.restricted(considered, 1.7) is some
     np.testing.assert_array_equal(some.logits, copied)
     np.testing.assert_array_equal(some.sample(), copied[:: stride_of(len(copied))])
     key = PHASES[considered[1]].key
     np.testing.assert_array_equal(some.column(key), copied[:, 1])
-    assert [phase.key for phase in some.restricted([1, 0]).phases] == [key, PHASES[considered[0]].key]
     left = PHASES[next(k for k in range(len(PHASES)) if k not in considered)].key
     with pytest.raises(InputError, match=left):
         some.column(left)
@@ -119,20 +124,13 @@ def test_best_among_some_columns(logits, rng, n_left_out):
     if n_left_out:
         left_out[0] = wins[0]
     chosen = np.setdiff1d(np.arange(len(PHASES)), left_out)
-    found = best_of(kept(logits, full=True), chosen, 1.7)
+    found = kept(logits, full=True).restricted(chosen, 1.7)
     copied = np.ascontiguousarray(logits[:, chosen])
-    order = np.argsort(-copied, axis=1)[:, :N_RIVALS]
+    order = np.argsort(-copied, axis=1)[:, :N_BEST]
     np.testing.assert_array_equal(found.best, np.take_along_axis(copied, order, axis=1))
     np.testing.assert_array_equal(np.take_along_axis(copied, found.best_columns.astype(int), axis=1), found.best)
     np.testing.assert_allclose(found.log_density, logsumexp(copied, axis=1), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.log_norm, logsumexp(copied / 1.7, axis=1), rtol=1e-4, atol=1e-4)
-
-
-def test_memory_of_a_choice_counts(logits):
-    full = kept(logits, full=True)
-    before, some = full.nbytes, full.restricted([0, 1, 2, 3, 4])
-    some.best.append(best_of(full, some.chosen, 1.7))
-    assert full.nbytes == before + some.extra_bytes > before
 
 
 def test_sample_for_the_prior(rng):
@@ -144,19 +142,37 @@ def test_sample_for_the_prior(rng):
     assert stride_of(1) == 1
 
 
-def test_cache_asks_again_when_compact_scores_do_not_answer(logits):
+def test_cache_asks_again_when_what_was_kept_does_not_answer(logits):
     frame = make_frame(np.zeros((1, 3)), None, None, None)
-    key, cache = content_key(frame), ScoreCache()
+    key, cache = content_key(frame), LogitCache()
     compact = kept(logits, full=False, keys=("FCC",))
-    plain = EvaluationSettings(order_parameters=("FCC",))
-    cache.put(key, plain, compact)
-    assert cache.get(key, plain) == (compact, None)
-    assert cache.get(key, EvaluationSettings()) == (compact, None)
-    assert cache.get(key, EvaluationSettings(order_parameters=("HCP",))) is None
-    assert cache.get(key, EvaluationSettings(phases=("FCC",))) is None
+    plain = Settings(order_parameters=("FCC",))
+    cache.put(key, plain, Entry(kept=compact))
+    assert cache.get(key, plain).kept is compact
+    assert cache.get(key, Settings()).kept is compact
+    assert cache.get(key, Settings(order_parameters=("HCP",))) is None
+    assert cache.get(key, Settings(phases=("FCC",))) is None
     full = kept(logits, full=True)
-    cache.put(key, plain, full)
-    assert cache.get(key, EvaluationSettings(phases=("FCC",), order_parameters=("HCP",))) == (full, None)
+    cache.put(key, plain, Entry(kept=full))
+    assert cache.get(key, Settings(phases=("FCC",), order_parameters=("HCP",))).kept is full
+
+
+def test_cache_drops_the_oldest_and_keeps_the_denoised(logits):
+    frames = [make_frame(np.full((1, 3), float(k)), None, None, None) for k in range(3)]
+    keys, entries = [content_key(frame) for frame in frames], [Entry(kept=kept(logits, full=True)) for _ in frames]
+    cache = LogitCache(max_bytes=int(2.5 * entries[0].nbytes))
+    for key, entry in zip(keys, entries, strict=True):
+        cache.put(key, Settings(), entry)
+    assert cache.get(keys[0], Settings()) is None
+    assert cache.get(keys[2], Settings()).kept is entries[2].kept
+    cache.put("too large", Settings(), Entry(kept=kept(np.tile(logits, (3, 1)), full=True)))
+    assert cache.get("too large", Settings()) is None
+    moved = type("Moved", (), {"displacement": np.zeros((len(logits), 3))})()
+    cache.put(
+        keys[2], Settings(denoise_steps=4), Entry(kept=entries[2].kept, after={4: (moved, kept(logits, full=False))})
+    )
+    cache.put(keys[2], Settings(), Entry(kept=entries[2].kept))
+    assert cache.get(keys[2], Settings()).after[4][0] is moved
 
 
 def test_compact_scores_of_the_shipped_model(rng):
@@ -169,10 +185,9 @@ def test_compact_scores_of_the_shipped_model(rng):
     frame, model = make_frame(crystal.positions, None, crystal.cell[:], True), PhaseModel.load()
     results = {}
     for full in (True, False):
-        wanted = EvaluationSettings(keep_logits=full, order_parameters=("HCP",))
-        scores = evaluate_scores(frame, model, wanted)
         for prior in ("uniform", "frame"):
-            results[full, prior] = read_out(scores, model, ReadoutSettings(prior=prior))
+            settings = Settings(keep_logits=full, order_parameters=("HCP",), prior=prior)
+            results[full, prior] = classify_frame(frame, model, settings)
     for prior in ("uniform", "frame"):
         a, b = results[True, prior], results[False, prior]
         np.testing.assert_array_equal(a.phase, b.phase)
