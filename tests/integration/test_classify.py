@@ -8,7 +8,8 @@ from ase.build import bulk
 
 from ovito_mace_phase import PhaseModel, classify, phase_table
 from ovito_mace_phase.atoms.frame import make_frame
-from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of, result_of
 from ovito_mace_phase.lab.samples.disorder import push_apart
 from ovito_mace_phase.runtime.errors import CancelledError, InputError, ModelFileError
 
@@ -68,26 +69,26 @@ def test_supercell(model, rng):
 def test_settings_of_the_readout(model, rng):
     crystal = rattled(CRYSTALS["FCC"], rng)
     frame = make_frame(crystal.positions, crystal.numbers, crystal.cell[:], True)
-    scores = evaluate_scores(frame, model)
-    plain = read_out(scores, model, ReadoutSettings())
-    strict = read_out(scores, model, ReadoutSettings(threshold=1.0))
+    kept = logits_of(model.network_frame(frame), model, Settings())
+    plain = result_of(kept, model, Settings())
+    strict = result_of(kept, model, Settings(confidence_threshold=1.0))
     assert (strict.phase[plain.confidence < 1.0] == 0).all()
-    two = read_out(scores, model, ReadoutSettings(phases=("BCC", "HCP")))
+    two = result_of(kept, model, Settings(phases=("BCC", "HCP")))
     assert {phase.key for phase in two.phases} == {"OTHER", "BCC", "HCP"}
     assert two.logits.shape[1] == 3
-    never = read_out(scores, model, ReadoutSettings(prior={"FCC": 0.0}))
+    never = result_of(kept, model, Settings(prior={"FCC": 0.0}))
     assert "FCC" not in never.counts()
-    framed = read_out(scores, model, ReadoutSettings(prior="frame"))
+    framed = result_of(kept, model, Settings(prior="frame"))
     assert framed.fractions()["FCC"] >= plain.fractions()["FCC"]
     np.testing.assert_array_equal(
-        plain.order_parameter("FCC"), scores.logits[:, [phase.key for phase in model.phases].index("FCC")]
+        plain.order_parameter("FCC"), kept.logits[:, [phase.key for phase in model.phases].index("FCC")]
     )
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"threshold": 1.5}, "between 0 and 1"),
+        ({"confidence_threshold": 1.5}, "between 0 and 1"),
         ({"phases": ["FCCC"]}, "FCCC"),
         ({"phases": ["OTHER"]}, "no phase is left"),
         ({"prior": "jeffreys"}, "jeffreys"),
@@ -95,7 +96,7 @@ def test_settings_of_the_readout(model, rng):
         ({"prior": {"XYZ": 1.0}}, "XYZ"),
         ({"length_scale": -1.0}, "length_scale"),
         ({"length_scale": 1e9}, "far too long"),
-        ({"species_spec": "1,2"}, "does not occur"),
+        ({"species": "1,2"}, "does not occur"),
         ({"device": "tpu"}, "tpu"),
     ],
 )

@@ -13,17 +13,18 @@ import pytest
 from ovito.io import import_file
 
 from ovito_mace_phase import MacePhaseModifier, phase_table
-from ovito_mace_phase.model import phase_model as model_file
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.model.registry import SHIPPED as MODEL
 
 ROOT = Path(__file__).parents[2]
 DUMPS = ROOT / "sample_dumps"
-SHIPPED = model_file.SHIPPED.with_name(model_file.SHIPPED.name + ".safetensors")
+SHIPPED = MODEL.with_suffix(".safetensors")
 pytestmark = pytest.mark.skipif(not SHIPPED.exists(), reason="there are no shipped weights in this working tree")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return model_file.PhaseModel.load()
+    return PhaseModel.load()
 
 
 def pipeline(name: str, **settings):
@@ -39,7 +40,9 @@ def test_equals_classify(name, model):
     data = pipeline(name, prior="frame", confidence_threshold=0.3, order_parameters="FCC,ROCKSALT").compute()
     cell = np.array(data.cell[:3, :3]).T
     types = np.asarray(data.particles.particle_types)
-    result = classify(data.particles.positions, types, cell, data.cell.pbc, model=model, prior="frame", threshold=0.3)
+    result = classify(
+        data.particles.positions, types, cell, data.cell.pbc, model=model, prior="frame", confidence_threshold=0.3
+    )
     np.testing.assert_array_equal(data.particles["Phase"], result.phase)
     np.testing.assert_array_equal(data.particles["Confidence"], result.confidence)
     np.testing.assert_array_equal(data.particles["Phase Margin"], result.margin)

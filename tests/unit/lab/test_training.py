@@ -12,7 +12,8 @@ from labelled_file import write_labelled
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.classification.readout.frame_prior import frame_prior
-from ovito_mace_phase.classification.readout.labels import label, posterior
+from ovito_mace_phase.classification.readout.labels import label
+from ovito_mace_phase.classification.readout.posterior import posterior
 from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
 from ovito_mace_phase.lab.data.structures import (
     cell_rows,
