@@ -22,6 +22,7 @@ demo: $(STAMP)
 	$(BIN)/ovito-mace-phase classify sample_dumps/*.dump.gz --output $(DEMO)
 
 lint: $(STAMP)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
