@@ -22,7 +22,7 @@ from ovito_mace_phase.classification.classify import (
 from ovito_mace_phase.classification.readout.local_prior import _FLOOR, N_SWEEPS, local_labels
 from ovito_mace_phase.classification.readout.logits import ScoreKeeper
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
-from ovito_mace_phase.lab.evaluation.frames.lattices import cubic
+from ovito_mace_phase.lab.samples.crystals import cubic
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
