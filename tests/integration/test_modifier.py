@@ -95,13 +95,14 @@ def test_input_is_untouched(fake):
 
 def test_equals_direct_classify(fake):
     from ovito_mace_phase.atoms.frame import make_frame
-    from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+    from ovito_mace_phase.classification.classify import classify_frame
+    from ovito_mace_phase.classification.settings import Settings
 
     positions, cell = fcc(noise=0.05, seed=3)
     cell = cell + np.array([[0, 0, 0], [1.3, 0, 0], [0.4, -0.7, 0]])
     data = pipeline(collection(positions, cell, types=np.arange(256) % 2 + 1), MacePhaseModifier()).compute()
     frame = make_frame(positions, np.arange(256) % 2, cell, True)
-    result = read_out(evaluate_scores(frame, fake), fake, ReadoutSettings())
+    result = classify_frame(frame, fake, Settings())
     np.testing.assert_array_equal(data.particles["Phase"], result.phase)
     np.testing.assert_array_equal(data.particles["Confidence"], result.confidence)
     np.testing.assert_array_equal(data.particles["Phase Margin"], result.margin)
@@ -124,14 +125,21 @@ def test_frame_that_the_network_sees(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("spec", "expected"), [("1,2", "Ni,Al"), ("Ni,Al", "Ni,Al"), ("ignore", "ignore"), ("1,5", "Ni"), ("", "")]
+    ("spec", "expected"),
+    [
+        ("1,2", ("Ni,Al",)),
+        ("Ni,Al", ("Ni,Al",)),
+        ("ignore", ("all atoms",)),
+        ("1,5", ("Al", "Ni")),
+        ("", ("Al", "Ni")),
+    ],
 )
 def test_species_by_number_or_name(spec, expected):
     from ovito_mace_phase.plugin.read_atoms import read_atoms
 
     positions, cell = fcc(2)
     data = collection(positions, cell, types=np.arange(32) % 2 + 1, names={1: "Ni", 2: "Al", 5: "Nb"})
-    assert read_atoms(data, species_spec=spec).species_spec == expected
+    assert read_atoms(data, species=spec).frame.species_names == expected
 
 
 def test_float32_positions_and_two_dimensional_cell(fake):

@@ -1,14 +1,12 @@
 """Phase head: features of an atom -> one logit per phase.
 
     x = (g(f) - mean) / scale,   g the identity on node features and sqrt(f + floor) on message powers
-    mlp:     z = W_3 silu(W_2 silu(W_1 x))
-    metric:  z = W_2 silu(W_1 x),   z_c = -min_k |z - m_ck|^2 / 2 + b_c        (k = 1 .. n_anchors)
+    classes: z = W_3 silu(W_2 silu(W_1 x))
     density: E = V_3 silu(V_2 silu(V_1 x)),   l_c = E + log softmax_c z;   without a density branch l = z
 
 With a density branch  logsumexp_c l = E  and  softmax_c l = softmax_c z:  p(surroundings) and p(phase | surroundings),
 the two factors of the joint density, each have weights of their own. (With l = z one set of numbers must give both;
 classes that are told apart by fine differences then make the density steep: docs/training.md.)
-In the metric head a class logit is a squared distance to the nearest anchor of the phase.
 """
 
 from __future__ import annotations
@@ -24,20 +22,21 @@ from torch import Tensor, nn
 
 from ovito_mace_phase.runtime.errors import ModelFileError
 
-HeadKind = Literal["mlp", "metric"]
 _SMALLEST_ROOT = 1e-9
+_FORMER = ("n_embedding", "n_anchors")  # of metric heads; they stand in the cards of other models, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """Shape of a head; stored in the model card. `n_density` is the width of the density branch, 0: there is none."""
+    """Shape of a head; stored in the model card. `n_density` is the width of the density branch, 0: there is none.
 
-    kind: HeadKind
+    `kind` is always "mlp".
+    """
+
+    kind: Literal["mlp"] = "mlp"
     n_features: int
     n_phases: int
     n_hidden: int = 512
-    n_embedding: int = 128
-    n_anchors: int = 4
     dropout: float = 0.0
     n_density: int = 0
 
@@ -51,15 +50,10 @@ class PhaseHead(nn.Module):
         self.mean = nn.Buffer(torch.zeros(config.n_features))
         self.floor = nn.Buffer(torch.zeros(config.n_features))
         self.scale = nn.Buffer(torch.ones(config.n_features))
-        n_out = config.n_hidden if config.kind == "mlp" else config.n_embedding
         self.first = nn.Linear(config.n_features, config.n_hidden)
-        self.second = nn.Linear(config.n_hidden, n_out)
+        self.second = nn.Linear(config.n_hidden, config.n_hidden)
         self.dropout = nn.Dropout(config.dropout)
-        if config.kind == "mlp":
-            self.last = nn.Linear(n_out, config.n_phases)
-        else:
-            self.anchors = nn.Parameter(torch.randn(config.n_phases, config.n_anchors, n_out))
-            self.bias = nn.Parameter(torch.zeros(config.n_phases))
+        self.last = nn.Linear(config.n_hidden, config.n_phases)
         if config.n_density:
             self.density_first = nn.Linear(config.n_features, config.n_density)
             self.density_second = nn.Linear(config.n_density, config.n_density)
@@ -84,12 +78,8 @@ class PhaseHead(nn.Module):
         return _roots(self.floor, parts, n_plain)
 
     def embed(self, hidden: Tensor) -> Tensor:
-        """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric.
-
-        `hidden` (n, n_hidden) is what the first linear layer gives.
-        """
-        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
-        return self.dropout(nn.functional.silu(embedding)) if self.config.kind == "mlp" else embedding
+        """Return the last hidden layer, (n, n_hidden); `hidden` (n, n_hidden) is what the first linear layer gives."""
+        return self.dropout(nn.functional.silu(self.second(self.dropout(nn.functional.silu(hidden)))))
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Return logits of what the first layers give, (n, n_hidden + n_density)."""
@@ -100,12 +90,7 @@ class PhaseHead(nn.Module):
 
     def classes(self, hidden: Tensor) -> Tensor:
         """Return z, (n, n_phases), of what `first` gives."""
-        embedding = self.embed(hidden)
-        if self.config.kind == "mlp":
-            return self.last(embedding)
-        anchors = self.anchors.flatten(0, 1)
-        squared = (embedding**2).sum(1, keepdim=True) - 2.0 * embedding @ anchors.T + (anchors**2).sum(1)
-        return self.bias - 0.5 * squared.reshape(len(hidden), self.config.n_phases, -1).amin(2)
+        return self.last(self.embed(hidden))
 
     def log_density(self, hidden: Tensor) -> Tensor:
         """Return E, (n,), of what `density_first` gives."""
@@ -121,8 +106,15 @@ class PhaseHead(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> PhaseHead:
         """Build the head a model file describes; raises ModelFileError when it holds none or another shape."""
+        entry = card.get("head")
+        kind = entry.get("kind", "mlp") if isinstance(entry, Mapping) else "mlp"
+        if kind != "mlp":
+            raise ModelFileError(
+                f"the model file has a {kind} head, which this version cannot use; take the shipped model, or train "
+                "one with `ovito-mace-phase train`"
+            )
         try:
-            head = cls(HeadConfig(**card["head"]))
+            head = cls(HeadConfig(**{name: value for name, value in card["head"].items() if name not in _FORMER}))
             state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict() if name != "floor"}
             state["floor"] = torch.as_tensor(tensors.get("head.floor", np.zeros(head.config.n_features, np.float32)))
             head.load_state_dict(state)

@@ -19,7 +19,7 @@ from ovito_mace_phase.classification.readout.local_prior import _FLOOR, N_SWEEPS
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import logits_of, result_of
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
-from ovito_mace_phase.lab.evaluation.frames.lattices import cubic
+from ovito_mace_phase.lab.samples.crystals import cubic
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table

@@ -15,17 +15,17 @@ from pipelines import fcc
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.cli import main
+from ovito_mace_phase.lab.data.npz import oxygens, snapshots_of
 from ovito_mace_phase.lab.evaluation import labels as answers
 from ovito_mace_phase.lab.evaluation.frames import water
 from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulted, faults, point_defect
-from ovito_mace_phase.lab.evaluation.frames.lattices import SPACING, close_packed, cubic, hexagonal_layers
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
-from ovito_mace_phase.lab.evaluation.frames.snapshots import archives, oxygens
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.evaluation.registry import SUITES, load
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings, percent, plain, spread, write
 from ovito_mace_phase.lab.evaluation.suites import heldout, nucleus, paths, species
 from ovito_mace_phase.lab.phase_table.ices import ICES
+from ovito_mace_phase.lab.samples.crystals import SPACING, close_packed, cubic, hexagonal_layers
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -368,7 +368,7 @@ def test_model_without_scores(fake, tmp_path, capsys):
 
 
 def test_bad_frozen_mask(fake, frames, tmp_path, capsys):
-    (one,) = archives((frames,), "interface")
+    (one,) = snapshots_of((frames,), "interface")
     arrays = {**one.arrays, "frozen": one.arrays["frozen"][:-1]}
     np.savez(tmp_path / "bad.npz", **arrays)
     assert run("evaluate", "interface", "--frames", tmp_path, "-o", tmp_path / "out") == 2
