@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = (NAME, "tests", "docs", "sample_dumps")
 BROUGHT = {"PySide6": ("ovito", "pyside6")}
 """Left to another package: OVITO works with one version of Qt only, and OVITO Pro has it built in."""
+LEFT_OUT = {"lint", "dumps"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -78,3 +79,17 @@ def test_the_tests_have_all_they_import_with_the_extra_test():
 def test_what_is_left_to_another_package_comes_with_it(name):
     package, wanted = BROUGHT[name]
     assert any(plain(text).startswith(wanted) for text in requires(package))
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    """`make test-oldest` runs with what pyproject.toml promises, `lint` and the programs of the sample dumps apart."""
+    extras = [
+        text for name, texts in PROJECT["optional-dependencies"].items() for text in texts if name not in LEFT_OUT
+    ]
+    bounds = [
+        re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", text)
+        for text in PROJECT["dependencies"] + extras
+        if ">=" in text
+    ]
+    lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == sorted({f"{b[1]}=={b[2]}" for b in bounds})
