@@ -16,7 +16,7 @@ from ovito.modifiers import ColorCodingModifier, ExpressionSelectionModifier, Hi
 from ovito.pipeline import Pipeline
 from pipelines import collection, copper, fcc, pipeline
 
-from ovito_mace_phase import MacePhaseModifier, phase_table
+from ovito_mace_phase import MacePhaseModifier, classify, phase_table
 
 
 @pytest.fixture
@@ -71,6 +71,55 @@ def test_global_outputs(fake):
     shown = dict(zip([kind.name for kind in table.x.types], table.y, strict=True))
     assert shown == {"Other": 0, "FCC": n_left, "HCP": 256 - n_left, "LAVES_C15": 0}
     assert [kind.id for kind in table.x.types] == list(table.x)
+
+
+def test_the_default_prior_lets_a_stray_atom_join_those_around_it(monkeypatch):
+    stray = int(np.argmin(np.abs(fcc()[0][:, 0] - 3.6)))  # far from the boundary between the two halves
+    install(monkeypatch, stray=stray)
+    found = {prior: copper(MacePhaseModifier(prior=prior)).compute().particles for prior in ("local", "uniform")}
+    assert [found[prior]["Phase"][stray] for prior in found] == [1, 3]
+    others = np.delete(np.arange(256), stray)
+    np.testing.assert_array_equal(found["local"]["Phase"][others], found["uniform"]["Phase"][others])
+    # the confidence of an atom that joins is the mean of what those around it say; its logits stay
+    assert 0.1 < found["local"]["Confidence"][stray] != found["uniform"]["Confidence"][stray]
+    assert MacePhaseModifier().prior == "local"
+
+
+def test_outputs_of_the_shipped_model():
+    """The same properties, attributes and tables, with the numbers of `classify`."""
+    positions, cell = fcc(noise=0.12, seed=5)
+    settings = {"order_parameters": "FCC, BCC", "distances": True, "compatibility": "PTM", "confidence_threshold": 0.2}
+    modifier = MacePhaseModifier(**settings)
+    line = pipeline(collection(positions, cell, types=np.ones(256), names={1: "Cu"}), modifier)
+    data = line.compute()
+    result = classify(positions, None, cell, True, threshold=0.2)
+    assert result.counts() == {"FCC": 256}
+    for name, expected in {
+        "Phase": result.phase,
+        "Structure Type": result.phase,
+        "Confidence": result.confidence,
+        "Phase Margin": result.margin,
+        "OP_FCC": result.order_parameter("FCC"),
+        "OP_BCC": result.order_parameter("BCC"),
+        "Color": np.tile([0.4, 1.0, 0.4], (256, 1)),
+    }.items():
+        np.testing.assert_allclose(data.particles[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    # three directions of 0.12, a little less since the atoms around it are shaken too
+    assert np.mean(data.particles["Distance_FCC"]) == pytest.approx(0.12 * np.sqrt(3), rel=0.2)
+    assert np.mean(data.particles["Distance_BCC"]) > 3 * np.mean(data.particles["Distance_FCC"])
+    attributes = {name: value for name, value in data.attributes.items() if value and "settings" not in name}
+    assert attributes == {
+        "MacePhase.classified_atoms": 256,
+        "MacePhase.counts.FCC": 256,
+        "MacePhase.fractions.FCC": 1.0,
+        "MacePhase.model": "mace-phase-6",
+        "PolyhedralTemplateMatching.counts.FCC": 256,
+    }
+    table = data.tables["mace-phase"]
+    counts = dict(zip([kind.name for kind in table.x.types], table.y, strict=True))
+    assert counts == {"Other": 0, "FCC": 256, "BCC": 0}
+    modifier.phases = "BCC, HCP"
+    assert set(np.unique(line.compute().particles["Phase"])) <= {0, 2, 3}
 
 
 def test_names_of_ptm_lattices_are_those_of_ptm(fake):
@@ -147,10 +196,11 @@ def test_float32_positions_and_two_dimensional_cell(fake):
     flat = cell.copy()
     flat[2] = 0
     data = pipeline(collection(positions.astype(np.float32), cell, types=np.ones(256)), MacePhaseModifier()).compute()
-    assert data.attributes["MacePhase.counts.FCC"] > 0
+    np.testing.assert_array_equal(data.particles["Phase"], np.where(positions[:, 0] < SPLIT, 1, 2))
     layer = positions[positions[:, 2] < 0.1]
     data = pipeline(collection(layer, flat, types=np.ones(len(layer)), is2D=True), MacePhaseModifier()).compute()
     assert data.attributes["MacePhase.classified_atoms"] == len(layer)
+    np.testing.assert_array_equal(data.particles["Phase"], np.where(layer[:, 0] < SPLIT, 1, 2))
 
 
 def test_only_selected(fake):
@@ -322,10 +372,10 @@ def test_progress_grows(monkeypatch):
 
 LOAD = """
 import sys, ovito
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import fake_model
-from ovito_mace_phase import model_store
-model_store.get_model = lambda path, device: fake_model.FakeModel()
+from ovito_mace_phase.model import store
+store.get_model = lambda model, device, backend="engine": fake_model.FakeModel()
 ovito.scene.load({path!r})
 line = ovito.scene.pipelines[0]
 modifier = line.modifiers[0].delegate
@@ -346,7 +396,7 @@ def test_session_file_in_a_fresh_process(fake, tmp_path, request):
         ovito.scene.save(path)
     finally:
         line.remove_from_scene()
-    code = LOAD.format(tests=str(request.path.parent), path=path)
+    code = LOAD.format(tests=[str(request.path.parent), str(request.path.parents[1] / "helpers")], path=path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "MacePhaseModifier FCC,BCC frame 0.25 1.05" in done.stdout
@@ -408,7 +458,12 @@ def test_order_parameters_can_be_coloured_and_counted(fake):
         ColorCodingModifier(property="OP_FCC"),
         HistogramModifier(property="OP_FCC"),
     )
-    assert np.isfinite(line.compute().particles.colors).all()
+    data = line.compute()
+    chosen = np.asarray(data.particles.selection) != 0
+    assert 0 < chosen.sum() < len(chosen)
+    assert np.isfinite(data.particles.colors).all()
+    assert len(np.unique(data.particles.colors[chosen], axis=0)) == 2  # the two scores of the stand-in
+    assert data.tables["histogram[OP_FCC]"].y[...].sum() == chosen.sum()  # atoms without a score are left out
 
 
 @pytest.mark.parametrize(("kind", "first"), [("xyz", "FCC"), ("lammps/dump", "1")])
@@ -424,4 +479,5 @@ def test_export_of_counts_over_time(fake, tmp_path):
     path = tmp_path / "counts.txt"
     line = copper(MacePhaseModifier(order_parameters="FCC,BCC"))
     export_file(line, str(path), "txt/attr", columns=["MacePhase.counts.FCC", "MacePhase.counts.BCC"])
-    assert path.read_text().split()[-1] == "0"
+    n_left = (fcc()[0][:, 0] < SPLIT).sum()
+    assert path.read_text().splitlines()[-1].split()[-2:] == [str(n_left), "0"]

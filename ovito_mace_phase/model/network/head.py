@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,26 @@ class PhaseHead(nn.Module):
         return head.eval().requires_grad_(False)
 
 
+class Head(Protocol):
+    """What the engine knows of a head; `parts` are blocks (n, width) of the features of some atoms.
+
+    First those of each layer, then the means of the first over neighbours alike and over all, or over all in a frame of
+    one species.
+    """
+
+    def roots(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return g(f), (n, n_features or less)."""
+        ...
+
+    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """Return logits (n, n_phases)."""
+        ...
+
+    def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """Return logsumexp of the logits, (n,)."""
+        ...
+
+
 class FoldedHead:
     """A head ready for use: `x W1 / scale` as one matrix, and a smaller one for frames of one species.
 
@@ -140,10 +160,12 @@ class FoldedHead:
     head : PhaseHead
     width : int
         Features of one block; the last two blocks are the means.
+    n_plain : int
+        Columns of a block that are not powers.
     """
 
-    def __init__(self, head: PhaseHead, width: int) -> None:
-        self._head, self._floor = head, head.floor
+    def __init__(self, head: PhaseHead, width: int, n_plain: int) -> None:
+        self._head, self._floor, self._n_plain = head, head.floor, n_plain
         kind, n_classes = head.mean.dtype, head.config.n_hidden
         mean, weight = head.mean.double(), (head.entry_weight().double() / head.scale.double()).T
         several = (head.mean, weight.to(kind).contiguous(), head.entry_bias())
@@ -159,39 +181,30 @@ class FoldedHead:
             for kinds, (mean, weight, bias) in self._entry.items()
         }
 
-    def roots(self, parts: Sequence[Tensor], n_plain: int) -> Tensor:
-        """Return g(f) of blocks of features, the last of which may be missing."""
-        return _roots(self._floor, parts, n_plain)
+    def roots(self, parts: Sequence[Tensor]) -> Tensor:
+        """See `Head`; the last block may be missing."""
+        return _roots(self._floor, parts, self._n_plain)
 
-    def __call__(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
-        """Return logits (n, n_phases).
+    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """See `Head`."""
+        return self._head.finish(self._first(parts, self._entry[one_species]))
 
-        Parameters
-        ----------
-        parts : sequence of (n, width) Tensor
-            Features of each layer, then the means: of neighbours alike and of all, or of all in a frame of one species.
-        n_plain : int
-            Columns of a part that are not powers: 2 C.
-        one_species : bool
-        """
-        return self._head.finish(self._first(parts, n_plain, self._entry[one_species]))
-
-    def log_density(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
-        """Return logsumexp of the logits, (n,), without the logits where there is a density branch."""
+    def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """See `Head`; without the logits where there is a density branch."""
         if not self._head.config.n_density:
-            return torch.logsumexp(self(parts, n_plain, one_species), 1)
-        return self._head.log_density(self._first(parts, n_plain, self._density[one_species]))
+            return torch.logsumexp(self.logits(parts, one_species), 1)
+        return self._head.log_density(self._first(parts, self._density[one_species]))
 
-    def _first(self, parts: Sequence[Tensor], n_plain: int, entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _first(self, parts: Sequence[Tensor], entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         mean, weight, bias = entry
         if torch.is_grad_enabled() or mean.device.type != "cpu":
-            return torch.addmm(bias, self.roots(parts, n_plain) - mean, weight)
+            return torch.addmm(bias, self.roots(parts) - mean, weight)
         from .operations.kernels import standardise
 
         features = mean.new_empty(len(parts[0]), len(mean))
         for place, part in enumerate(parts):
             standardise(
-                part.numpy(), n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
+                part.numpy(), self._n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
             )
         return torch.addmm(bias, features, weight)
 

@@ -1,4 +1,4 @@
-"""One list of parameters: the modifier, `classify` and the command line have the names of `Settings`, and its defaults."""
+"""One list of parameters: the modifier, `classify` and the command line have the names and defaults of `Settings`."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from engine_tools import evaluator, shipped
 from tiny_network import CONFIG, random_tensors
 
 from ovito_mace_phase.atoms.frame import make_frame
@@ -27,7 +28,11 @@ from ovito_mace_phase.lab.training.end_to_end import (
     with_density,
 )
 from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
+from ovito_mace_phase.model.calibration import Calibration
+from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.model_file import read_card
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -301,19 +306,27 @@ def test_temperature_of_logits_that_are_too_sure(rng):
     assert found.temperature == pytest.approx(3.0, rel=0.1)
 
 
-def test_distances_are_fitted_where_the_order_parameter_falls(run, source, rng):
-    from ovito_mace_phase.model.engine.evaluator import make_evaluator
+def test_distances_and_floors_of_the_shipped_model_are_found_again(rng):
+    """With two crystals of fcc: near what its card says, which was fitted to many decorations."""
+    phases = tuple(phase_table().by_key(key) for key in read_card(SHIPPED)["phases"])
+    fcc = [one for one in reference_structures(phases, []) if phases[one.phase].key == "FCC"]
+    _, _, head = shipped()
+    card = read_card(SHIPPED)
+    (best, scale, r_squared) = fit_distances(evaluator(), head, phases, fcc, rng, n_crystals=2)["FCC"]
+    assert [best, scale] == pytest.approx(card["distances"]["FCC"][:2], rel=0.08)
+    assert r_squared > 0.95
+    floor = density_floors(evaluator(), head, phases, fcc, rng, per_common=4)["FCC"]
+    calibration = Calibration.from_card(card).of(phases)
+    assert calibration.log_density[fcc[0].phase] < floor < best
 
+
+def test_floors_of_all_phases_that_are_there(run, rng):
     network, head = run.result()
-    evaluator = make_evaluator(network, CONFIG, head)
-    fits = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
-    floors = density_floors(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
-    assert set(floors) == {"FCC", "ROCKSALT"}
-    assert set(fits) <= {"FCC", "ROCKSALT"}
-    for best, scale, r_squared in fits.values():
-        assert np.isfinite(best)
-        assert scale > 0
-        assert r_squared <= 1
+    structures = reference_structures(PHASES, [])
+    given = (make_evaluator(network, CONFIG, head), head, PHASES, structures, rng)
+    low, middle = (density_floors(*given, per_common=3, rejected=share) for share in (0.005, 0.5))
+    assert set(low) == set(middle) == {"FCC", "ROCKSALT"}
+    assert all(low[key] < middle[key] for key in low)
 
 
 def test_one_distorted_crystal_does_not_tilt_the_line_of_the_others(rng):

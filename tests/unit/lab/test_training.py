@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -57,10 +58,15 @@ def test_structures_and_split(labelled):
     references = reference_structures(PHASES, structures)
     parts = split(structures, references, len(PHASES), seed=3)
     systems = {part: {s.system for s in items if not s.system.startswith("reference")} for part, items in parts.items()}
+    assert all(systems.values())
     assert not systems["train"] & systems["test"]
     assert not systems["train"] & systems["validation"]
     assert {s.phase for s in parts["train"]} == {1, 2, 3, 4}
-    assert part_of("Cl-Na", 3) == part_of("Cl-Na", 3)
+    drawn = Counter(part_of(f"system {k}", 3) for k in range(5000))
+    assert {part: round(count / 5000, 1) for part, count in drawn.items()} == {
+        "train": 0.7, "validation": 0.1, "test": 0.2,
+    }  # fmt: skip
+    assert any(part_of(f"system {k}", 3) != part_of(f"system {k}", 4) for k in range(100))
 
 
 def test_prototypes_that_are_no_phase_are_split_whole(labelled):
@@ -168,7 +174,11 @@ def test_amorphised_crystals_keep_composition_and_distance(rng):
 def test_random_alloy_keeps_the_sites(rng):
     structure = reference_structures(PHASES, [])[0]
     alloy = random_alloy(structure, rng, 3)
-    assert len(np.unique(alloy.species)) > 1
+    cell, fractional, _ = supercell(structure)
+    np.testing.assert_array_equal(alloy.cell, cell)
+    np.testing.assert_array_equal(alloy.fractional, fractional)
+    found = [len(np.unique(random_alloy(structure, rng, 3).species)) for _ in range(40)]
+    assert set(found) >= {2, 3}
     assert alloy.phase == structure.phase
 
 
