@@ -12,7 +12,7 @@ def card_text(card: Mapping[str, Any]) -> str:
     Parameters
     ----------
     card : mapping
-        As `network.weights.read_card` returns it.
+        As `model_file.read_card` returns it.
     """
     phases, own = _list(card.get("phases")), _list(card.get("own_phases"))
     lines = [f"Model: {card.get('name', 'unnamed')}"]
