@@ -79,7 +79,7 @@ _OLD_NAMES = {
     default="auto",
     show_default=True,
     metavar="KEYS",
-    help="Phases whose logits are written: keys, none, or auto (those of at least 1 % of the atoms in the first frame).",
+    help="Phases whose logits to write: keys, none, or auto (those of at least 1 % of the atoms in the first frame).",
 )
 @click.option(
     "--prior",
@@ -172,7 +172,9 @@ _OLD_NAMES = {
     metavar="N",
     help="Write movie.gif with at most N frames, evenly spaced.  [default: 0, none]",
 )
-@click.option("--report", is_flag=True, help="Write report.html, plots, pictures and tables on one page; implies --plots.")
+@click.option(
+    "--report", is_flag=True, help="Write report.html, plots, pictures and tables on one page; implies --plots."
+)
 def classify_command(files: tuple[Path, ...], output: Path, frames: str, select: str, **given: Any) -> int:
     """Assign a crystal phase to every atom of FILE..., in any format that OVITO reads.
 
