@@ -57,7 +57,7 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
 
 
 def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float64]) -> IntArray:
-    """Put the species of a frame on the slots of the network in the canonical order.
+    """Assign the species of a frame to the slots of the network in the canonical order.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def classify(
     Returns
     -------
     PhaseResult
-        With denoising it belongs to the final positions, and that of the frame as given is in `before`.
+        With denoising it belongs to the final positions, and `before` is the result of the original frame.
 
     Raises
     ------

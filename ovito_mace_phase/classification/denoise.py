@@ -1,12 +1,12 @@
-"""Denoising: atoms climb the log-density to where they would be without thermal noise.
+"""Denoising: atoms climb the log-density to the positions they would have without thermal noise.
 
     r_a <- r_a + t g_a s^2 grad_a logP(r),    t = 1, halved as often as needed for logP not to fall
 
 With noise of variance s^2 one step with t = g = 1 is the mean of the clean position given the noisy one (Tweedie's
-formula: Robbins 1956, Efron, J. Am. Stat. Assoc. 106 (2011) 1602); a few steps take the rest off. The gain 0 < g_a <
-1 of `step_gain.py` holds back steps no longer than the error of the model for the phase the atom had at first.
-Lengths and carriers are those of the frame as it was given. The centre of mass is kept (the gradient keeps it by
-itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater. 10 (2024) 155.
+formula: Robbins 1956, Efron, J. Am. Stat. Assoc. 106 (2011) 1602); a few steps remove the rest. The gain 0 < g_a <
+1 of `step_damping.py` damps steps no longer than the error of the model for the phase the atom had at first.
+Length factor and species slots are those of the original frame. The centre of mass is conserved (the gradient does so
+by itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater. 10 (2024) 155.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def denoise(
     memory: int | str | None = None,
     watch: Watch | None = None,
 ) -> Denoised:
-    """Take the thermal noise off a frame.
+    """Remove the thermal noise of a frame.
 
     Parameters
     ----------

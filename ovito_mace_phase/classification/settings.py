@@ -1,4 +1,4 @@
-"""Every parameter that a user can set, in one list: the modifier, `classify` and the command line share these names.
+"""The only list of user parameters: the modifier, `classify` and the command line share these names.
 
 None means automatic. Made once, where the user's input arrives, and handed down unchanged.
 """

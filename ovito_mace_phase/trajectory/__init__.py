@@ -1,4 +1,4 @@
-"""Many frames: over worker processes or a cluster, each result kept on disk, so that a run that was cut off goes on.
+"""Many frames: with worker processes or a cluster, each result kept on disk, so that an interrupted run can resume.
 
 frames to do -> `pools` or `cluster` -> one finished frame each, a file of the `work` folder -> tables, plots, report
 
