@@ -96,7 +96,7 @@ def _scores(scores: Mapping[str, Any]) -> str:
     background = [scores[name].get("background", {}).get("other_or_unsure") for name in names]
     lines.append(("background: Other, or unsure", *map(_percent, background)))
     text = (
-        "Every phase has the same weight. `validation` and `test`: structures of chemical systems not used for training; "
+        "Every phase has the same weight. `validation` and `test`: structures of chemical systems not trained on; "
         "`noise`: phases that have none there, known geometry with fresh noise."
     )
     return f"## Accuracy in the card\n\n{text}\n\n" + _table(("", *names), lines)

@@ -94,7 +94,7 @@ class PhaseResult:
         """Return the logit of one phase, (n_atoms,) float32.
 
         In a frame whose logits were not all kept it is exact for the phases named in `order_parameters`; for others it
-        is exact where the phase is among the eight best of an atom, and elsewhere the eighth best logit, an upper bound.
+        is exact where the phase is among the eight best of an atom, and elsewhere the eighth logit, an upper bound.
         """
         return self.kept.column(key)
 
