@@ -222,7 +222,7 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         _report_all(done, options)
     failures = len(files) - sum(not one.result.fault for one in done.values())
     if failures and len(files) > 1:
-        click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
+        click.echo(f"{failures} of {len(files)} files could not be classified completely", err=True)
     return 2 if failures else 0
 
 
@@ -259,7 +259,7 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Writt
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    """Return the settings that the options stand for; a misspelled phase is found before OVITO is started."""
+    """Return the settings that the options describe; a misspelled phase is found before OVITO is started."""
     from ovito_mace_phase.model.store import get_table
 
     parameters = {name: given[name] for name in PARAMETERS if name in given}
