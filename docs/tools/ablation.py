@@ -18,13 +18,13 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from ovito_mace_phase.lab.training.fit import FitSettings, fit_head
 
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleLaw
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.lab.training.feature_rows import Shard, rows_of
 from ovito_mace_phase.lab.training.first_stage import CARRIERS, Sources, TrainingData, carrier_network, load_data
-from ovito_mace_phase.lab.training.fit import FitSettings, fit_head
 from ovito_mace_phase.lab.training.whitening import Whitening, fit_whitening
 from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead

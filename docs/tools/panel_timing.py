@@ -1,4 +1,4 @@
-"""Time what a changed parameter costs in OVITO once the scores of a frame are kept.
+"""Time what a changed parameter costs in OVITO once the logits of a frame are kept.
 
     python docs/tools/panel_timing.py [atoms]
 
@@ -16,11 +16,11 @@ from ovito.data import DataCollection, ParticleType, SimulationCell
 from ovito.pipeline import Pipeline, PythonSource
 
 from ovito_mace_phase import MacePhaseModifier
-from ovito_mace_phase.model import store as model_store
-from ovito_mace_phase.plugin import session as evaluation
+from ovito_mace_phase.model import store
+from ovito_mace_phase.plugin import session
 
 LATTICE = 3.62
-MOST = ",".join(key for key in model_store.get_card("")["phases"] if key not in ("SC", "BCC"))
+MOST = ",".join(key for key in store.get_card(None)["phases"] if key not in ("SC", "BCC"))
 CHANGES = (
     ("threshold", {"confidence_threshold": 0.5}),
     ("prior frame", {"prior": "frame"}),
@@ -65,17 +65,17 @@ def copper(n_atoms: int) -> Callable[[int, DataCollection], None]:
 def measure(n_atoms: int) -> tuple[list[tuple[str, float]], int]:
     """Return name and seconds of every change, and how often the network was evaluated meanwhile."""
     calls = []
-    evaluate = evaluation.evaluate_scores
+    evaluate = session.logits_of
 
     def counted(*args: object, **settings: object) -> object:
         calls.append(1)
         return evaluate(*args, **settings)  # type: ignore[arg-type]
 
-    evaluation.evaluate_scores = counted  # type: ignore[assignment]
+    session.logits_of = counted  # type: ignore[assignment]
     try:
         return _changes(n_atoms), len(calls)
     finally:
-        evaluation.evaluate_scores = evaluate
+        session.logits_of = evaluate
 
 
 def _changes(n_atoms: int) -> list[tuple[str, float]]:

@@ -27,8 +27,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "classify": ("classify", "classify_command", "Classify the atoms of trajectory files."),
     "phases": ("phases", "phases_command", "Print the table of phases."),
-    "train": ("train", "train_command", "Train the phase head; reproduces the shipped weights."),
-    "finetune": ("finetune", "finetune_command", "Train network and head end to end, to a density."),
+    "train": ("train", "train_command", "Train a model in stages: head, end-to-end, classes, calibration."),
+    "finetune": ("finetune", "finetune_command", "Deprecated: use `train --stages end-to-end,classes`."),
     "add-phase": ("add_phase", "add_phase_command", "Add your own phase to a model, from one structure file."),
     "evaluate": ("evaluate", "evaluate_command", "Measure a model: hot crystals, melts, defects, ices, ..."),
     "bench": ("bench", "bench_command", "Measure speed, memory and error; compare with mace-torch, PTM, CNA."),

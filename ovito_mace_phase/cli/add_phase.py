@@ -87,7 +87,7 @@ def report_text(extended: ExtendedModel) -> str:
         [f"{phase.pearson}, space group {phase.space_group}"] if phase.pearson else []
     )
     lines = [f"{phase.key}  {phase.name}  ({', '.join(about)})"]
-    lines.append(f"  before, the model took its atoms for      {_shares(report.known_as)}")
+    lines.append(f"  before, the model took its atoms for      {_shares(report.labelled_before_as)}")
     lines.append("  fresh samples, noise (Å)                  " + "   ".join(report.by_noise))
     lines.append(
         "  atoms recognised                          " + "   ".join(f"{v:9.1%}" for v in report.by_noise.values())

@@ -1,77 +1,115 @@
-"""`ovito-mace-phase train`: reproduce the shipped weights, or train a head on other data."""
+"""`ovito-mace-phase train`: from a converted network, or a model with a head, to a calibrated model."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+EPILOG = """\b
+Stages, in this order:
+  head         a new class head on features of the frozen network
+  end-to-end   network and head together, with a density branch
+  classes      the class head once more, on features of the trained network
+Calibration always follows and writes the model.
+"""
 
 
-@click.command()
+def _renamed(_: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Warn about an option of an earlier version."""
+    if value is not None:
+        click.echo(f"Warning: {parameter.opts[0]} is deprecated; {_FORMER[parameter.opts[0]]}", err=True)
+    return value
+
+
+_FORMER = {
+    "--backbone": "use --start",
+    "--model": "use --start",
+    "--shards": "use --head-parts",
+    "--epochs": "use --head-passes",
+    "--refit-parts": "use --class-parts",
+    "--per-phase": "it has no effect: samples are drawn at random, see docs/training.md",
+    "--head": "there is one kind of head, mlp",
+    "--dropout": "it has no effect: the weights are averaged instead",
+}
+
+
+def _former(name: str, target: str, kind: Any) -> Any:
+    return click.option(name, target, type=kind, default=None, hidden=True, callback=_renamed)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--data", type=_FILE, required=True, help="Labelled structures (npz; see docs/training.md).")
 @click.option(
-    "--data", type=_FILE, required=True, help="Labelled structures (npz; docs/training.md says what it holds)."
-)
-@click.option(
-    "--backbone", type=click.Path(path_type=Path), required=True, help="Converted MACE-MP-0 small (see `convert`)."
+    "--start",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Model to start from: a converted MACE-MP-0 small (see `convert`), or a model with a head.  [required]",
 )
 @click.option("--melts", type=_FOLDER, default=None, help="Folder of melt snapshots (sample_dumps/make_melts.py).")
 @click.option("--dynamics", type=_FOLDER, default=None, help="Folder of hot crystals (make_hot.py --training).")
 @click.option(
-    "-o",
-    "--output",
-    type=_FOLDER,
-    required=True,
-    help="Folder for shards, checkpoint, log and model; resumes what is there.",
+    "-o", "--output", type=_FOLDER, required=True, help="Folder for the files of the stages, log and model; resumes."
 )
-@click.option("--head", type=click.Choice(["mlp", "metric"]), default="mlp", show_default=True)
-@click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of the hidden layers.")
-@click.option("--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True)
-@click.option("--shards", type=click.IntRange(1), default=16, show_default=True, help="Sets of freshly drawn samples.")
 @click.option(
-    "--per-phase", type=click.IntRange(1), default=8, show_default=True, help="Samples of every phase in a shard."
+    "--stages",
+    default=None,
+    metavar="STAGE[,STAGE]...",
+    help="Stages to go through.  [default: all; without `head` for a start that has one]",
 )
-@click.option("--epochs", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--phases", default="", metavar="KEY[,KEY]...", help="Learn these phases only.  [default: all]")
+@click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of a new head.")
+@click.option("--head-parts", type=click.IntRange(1), default=None, help="Files of rows for stage head.  [default: 16]")
+@click.option("--head-passes", type=click.IntRange(1), default=None, help="Passes over these rows.  [default: 8]")
+@click.option("--class-parts", type=click.IntRange(0), default=None, help="Files for stage classes.  [default: 16]")
+@click.option("--part-samples", type=click.IntRange(1), default=None, help="Samples per file.  [default: 6000, 3000]")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Of stage end-to-end.")
+@click.option("--atoms", type=click.IntRange(100), default=2000, show_default=True, help="Atoms per step, roughly.")
+@click.option("--network-rate", type=click.FloatRange(0.0), default=2e-4, show_default=True, help="0: network fixed.")
+@click.option("--score-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Of the score loss.")
+@click.option("--label-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Of the label loss.")
+@click.option("--minutes", type=click.FloatRange(0.0), default=math.inf, help="Stop after this time.  [default: none]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--name", default="mace-phase", show_default=True, help="Name in the model card.")
+@_former("--backbone", "former_start", click.Path(path_type=Path))
+@_former("--model", "former_start_2", click.Path(path_type=Path))
+@_former("--shards", "former_head_parts", click.IntRange(1))
+@_former("--epochs", "former_head_passes", click.IntRange(1))
+@_former("--refit-parts", "former_class_parts", click.IntRange(0))
+@_former("--per-phase", "former_per_phase", int)
+@_former("--head", "former_head", click.Choice(["mlp"]))
+@_former("--dropout", "former_dropout", float)
 def train_command(
     data: Path,
-    backbone: Path,
+    start: Path | None,
     melts: Path | None,
     dynamics: Path | None,
     output: Path,
-    head: str,
-    hidden: int,
-    dropout: float,
-    shards: int,
-    per_phase: int,
-    epochs: int,
-    seed: int,
-    name: str,
+    minutes: float,
+    **given: Any,
 ) -> None:
-    """Train the phase head on frozen features of the network; a stopped run goes on when called again."""
+    """Train a model in stages; a run that was stopped goes on when called again."""
+    start = start or given["former_start"] or given["former_start_2"]
+    if start is None:
+        raise click.UsageError("Missing option '--start'.")
     from tqdm import tqdm
 
-    from ovito_mace_phase.lab.training.first_stage import Sources, TrainSettings, train
+    from ovito_mace_phase.lab.training.first_stage import Sources
+    from ovito_mace_phase.lab.training.pipeline import train
 
     output.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=output / "train.log", level=logging.INFO, format="%(asctime)s %(message)s")
-    default = TrainSettings()
-    settings = dataclasses.replace(
-        default,
-        n_shards=shards,
-        head="mlp" if head == "mlp" else "metric",
-        n_hidden=hidden,
-        dropout=dropout,
-        seed=seed,
-        name=name,
-        law=dataclasses.replace(default.law, per_phase=per_phase),
-        fit=dataclasses.replace(default.fit, epochs=epochs, seed=seed),
-    )
+    phases = tuple(key.strip() for key in given["phases"].split(",") if key.strip())
+    sources = Sources(data=data, start=start, melts=melts, dynamics=dynamics, phases=phases)
     with tqdm(total=1.0, bar_format="{desc:<34} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
 
         def show(stage: str, done: float) -> None:
@@ -79,6 +117,46 @@ def train_command(
             bar.n = done
             bar.refresh()
 
-        sources = Sources(data=data, backbone=backbone, melts=melts, dynamics=dynamics)
-        path = train(sources, output, settings, show)
-    click.echo(f"wrote {path}.safetensors and {path}.json")
+        path = train(sources, output, _settings(given), show, 60.0 * minutes)
+    if path is None:
+        click.echo(f"time is up; call the command again to go on from what is in {output}")
+    else:
+        click.echo(f"wrote {path}.safetensors and {path}.json")
+
+
+def _settings(given: dict[str, Any]) -> PipelineSettings:
+    """Return the settings that the options make."""
+    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+
+    default = PipelineSettings()
+    stages = tuple(name.strip() for name in (given["stages"] or "").split(",") if name.strip())
+    class_parts = _first(given["class_parts"], given["former_class_parts"], default.classes.n_parts)
+    if class_parts == 0:
+        stages = tuple(name for name in stages or ("head", "end-to-end", "classes") if name != "classes")
+    head = replace(
+        default.head,
+        n_parts=_first(given["head_parts"], given["former_head_parts"], default.head.n_parts),
+        passes=_first(given["head_passes"], given["former_head_passes"], default.head.passes),
+        n_samples=_first(given["part_samples"], default.head.n_samples),
+        seed=given["seed"],
+    )
+    samples = _first(given["part_samples"], default.classes.n_samples)
+    return replace(
+        default,
+        stages=stages,  # type: ignore[arg-type]  # checked where they are gone through
+        n_hidden=given["hidden"],
+        head=head,
+        classes=replace(default.classes, n_parts=max(1, class_parts), n_samples=samples, seed=given["seed"]),
+        training=replace(
+            default.training,
+            n_steps=given["steps"],
+            n_atoms=given["atoms"],
+            **{name: given[name] for name in ("network_rate", "score_weight", "label_weight", "seed")},
+        ),
+        seed=given["seed"],
+        name=given["name"],
+    )
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)

@@ -1,4 +1,4 @@
-"""User-defined phases, stored in the card of the model that knows them and not in the table.
+"""User-defined phases, stored in the model card and not in the table.
 
     card["own_phases"] = [record, ...],      id >= 100000,      key never one of the table
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 
-from .record import Phase
+from .record import FACTS, Phase
 from .table import PhaseTable, phase_from_json, phase_table, phase_to_json
 
 FIRST_OWN_ID = 100_000
 MAX_ATOMS = 400
 """Atoms of the cell of an own phase."""
 ENTRY = "own_phases"
+_FIELDS = tuple(name for name in Phase.__dataclass_fields__ if name not in FACTS)
 _KEY = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _RESERVED = ("ALL", "AUTO", "NONE", "OTHER")
 _LAST_ID, _MOST_PHASES, _MOST_SPECIES, _LONGEST = 2**31 - 1, 10_000, 100, 200
@@ -88,8 +89,8 @@ def to_card(own: Sequence[Phase]) -> list[dict[str, Any]]:
 
 def _fault(entry: object) -> str:
     """Say what is wrong with a record; "" where nothing is."""
-    if not isinstance(entry, dict) or set(entry) != set(Phase.__dataclass_fields__):
-        return f"it must have the fields {', '.join(Phase.__dataclass_fields__)}"
+    if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
+        return f"it must have the fields {', '.join(_FIELDS)}"
     if not _is_whole(entry["id"], FIRST_OWN_ID, _LAST_ID):
         return f"id = {entry['id']!r} is no whole number from {FIRST_OWN_ID} on"
     if not isinstance(entry["key"], str) or not _KEY.fullmatch(entry["key"]) or entry["key"] in _RESERVED:

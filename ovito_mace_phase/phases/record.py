@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,18 @@ class Phase:
         Where the reference cell comes from, its licence, and what to cite.
     merged
         Further AFLOW labels that are this phase (``label@mp-id``: isopointal structures, see docs/phases.md).
+    common
+        Whether simulations are full of it: it is drawn more often in training, and stays the likelier answer.
+    alloy_parent
+        Whether random alloys are made on its lattice in training, labelled with it.
+    stacking
+        Family of structures that differ by stacking alone and the layers that this phase consists of, h or c:
+        ``close_packed:c`` is FCC. "" where there is none.
+    lattice
+        Key of the phase that OVITO's own methods, which do not look at species, know it by; None where they do not. Of
+        an ice it is the lattice of the oxygens.
+    logit_offset
+        What is taken off its logit after training (``training/emphasis.py``).
     """
 
     id: int
@@ -81,3 +94,12 @@ class Phase:
     source: str
     citation: str
     merged: tuple[str, ...]
+    common: bool = False
+    alloy_parent: bool = False
+    stacking: str = ""
+    lattice: str | None = None
+    logit_offset: float = 0.0
+
+
+FACTS: dict[str, Any] = {field.name: field.default for field in fields(Phase) if field.default is not MISSING}
+"""Fields that a record may leave out, with their defaults."""

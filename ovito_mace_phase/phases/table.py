@@ -14,7 +14,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.errors import InputError
 
-from .record import Phase, ReferenceCell
+from .record import FACTS, Phase, ReferenceCell
 
 FORMAT_VERSION = 1
 
@@ -144,8 +144,9 @@ def phase_from_json(entry: dict[str, Any]) -> Phase:
 
 
 def phase_to_json(phase: Phase) -> dict[str, Any]:
-    """Return the record of a phase for a JSON file."""
+    """Return the record of a phase for a JSON file; facts that have their default are left out."""
     entry: dict[str, Any] = {name: getattr(phase, name) for name in Phase.__dataclass_fields__}
+    entry = {name: value for name, value in entry.items() if name not in FACTS or value != FACTS[name]}
     cell = phase.reference
     if cell is not None:
         entry["reference"] = {

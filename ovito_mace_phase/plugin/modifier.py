@@ -199,7 +199,8 @@ class MacePhaseModifier(ModifierInterface):
         yield "Writing phases"
         write_result(data, atoms, result, table=table, structures=structures)
         write_denoised(data, atoms, result, table=table, structures=structures)
-        write_compatible(data, settings, table=table, structures=structures)
+        if settings.compatibility != "none":
+            write_compatible(data, settings, table=table, structures=structures)
         write_settings(data, result, self._shown_settings(), atoms.notes)
         for note in atoms.notes:
             _tell(note)

@@ -38,16 +38,14 @@ def write_compatible(
     data : DataCollection
         With the properties `Phase` and, if `color_by_type`, `Color`.
     settings : Settings
-        `compatibility` says what to write; without `further_phases` those that the other modifier does not know become
-        Other, and so they do with `Correspondences` of a PTM upstream: OVITO 3.17 ends with a segmentation fault if
-        GrainSegmentation meets an id above 8. With `color_by_type` the atoms are then coloured anew.
+        `compatibility`, not "none", says what to write. Without `further_phases` those that the other modifier lacks
+        become Other, and so they do with `Correspondences` of a PTM upstream: OVITO 3.17 ends with a segmentation
+        fault if GrainSegmentation meets an id above 8. With `color_by_type` the atoms are then coloured anew.
     table : PhaseTable
     structures : StructureSettings
         Phases switched off, and colours.
     """
     mode = settings.compatibility
-    if mode == "none":
-        return
     phase = np.array(data.particles["Phase"], dtype=np.int32)
     known = N_TYPES[mode]
     further_phases = settings.further_phases and "Correspondences" not in data.particles

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ovito_mace_phase.atoms.cell_grid import make_grid
-from ovito_mace_phase.atoms.network_frame import FrameGraph
 from ovito_mace_phase.lab.samples.disorder import push_apart
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.engine.forward import forward
@@ -46,9 +45,10 @@ class Small:
     pbc: np.ndarray
     carrier: np.ndarray
 
-    def graph(self):
+    def sorted(self):
+        """Atoms sorted into cells, and their species slots in that order: what the engine takes."""
         grid = make_grid(self.positions, self.cell, self.pbc, R_MAX)
-        return FrameGraph(grid=grid, carrier=self.carrier[grid.order])
+        return grid, self.carrier[grid.order]
 
     def reference(self):
         return reference_scores(*shipped(), self.positions, self.cell, self.pbc, self.carrier)
@@ -76,11 +76,11 @@ def crystal(rng, repeat, n_species=1, sigma=0.1):
 def logits_of(frame, used=None, **settings):
     """Logits in the order of the frame."""
     used = evaluator() if used is None else used
-    graph = frame.graph()
+    grid, slots = frame.sorted()
     out = np.full((len(frame.positions), shipped()[2].config.n_phases), np.nan, dtype=np.float32)
 
     def keep(first, last, logits, _count):
-        out[graph.grid.order[first:last]] = logits
+        out[grid.order[first:last]] = logits
 
-    forward(graph, used, keep, **settings)
+    forward(grid, slots, used, keep, **settings)
     return out

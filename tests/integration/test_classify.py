@@ -8,7 +8,8 @@ from ase.build import bulk
 
 from ovito_mace_phase import PhaseModel, classify, phase_table
 from ovito_mace_phase.atoms.frame import make_frame
-from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of, result_of
 from ovito_mace_phase.lab.samples.disorder import push_apart
 from ovito_mace_phase.runtime.errors import CancelledError, InputError, ModelFileError
 
@@ -44,8 +45,14 @@ def test_warm_crystals_get_their_phase(model, rng, key):
     assert result.fractions().get(key, 0.0) > 0.9, result.fractions()
     assert result.phase.dtype == np.int32
     assert result.logits.shape == (len(result.phase), len(model.phases))
-    assert ((result.confidence >= 0) & (result.confidence <= 1)).all()
-    assert (result.margin >= 0).all()
+    right = np.array([result.counts().get(key, 0)]) / len(result.phase)
+    assert ((result.confidence > 1 / len(model.phases)) & (result.confidence <= 1)).all()
+    assert result.confidence.mean() == pytest.approx(float(right[0]), abs=0.1)
+    best = np.argmax(result.logits, axis=1)
+    chosen = np.array([phase.id for phase in model.phases])[best] == result.phase
+    assert chosen.mean() > 0.9
+    ordered = np.sort(result.logits[chosen], axis=1)
+    np.testing.assert_allclose(result.margin[chosen], ordered[:, -1] - ordered[:, -2], atol=1e-4)
 
 
 def test_logits_do_not_depend_on_units_names_order_or_place(model, rng):
@@ -66,28 +73,32 @@ def test_supercell(model, rng):
 
 
 def test_settings_of_the_readout(model, rng):
-    crystal = rattled(CRYSTALS["FCC"], rng)
+    crystal = rattled(CRYSTALS["FCC"], rng, 0.28)  # so hot that some atoms are taken for others
     frame = make_frame(crystal.positions, crystal.numbers, crystal.cell[:], True)
-    scores = evaluate_scores(frame, model)
-    plain = read_out(scores, model, ReadoutSettings())
-    strict = read_out(scores, model, ReadoutSettings(threshold=1.0))
-    assert (strict.phase[plain.confidence < 1.0] == 0).all()
-    two = read_out(scores, model, ReadoutSettings(phases=("BCC", "HCP")))
+    kept = logits_of(model.network_frame(frame), model, Settings())
+    plain = result_of(kept, model, Settings())
+    strict = result_of(kept, model, Settings(confidence_threshold=0.7))
+    doubted = plain.confidence < 0.7
+    assert 0 < doubted.sum() < len(doubted)
+    np.testing.assert_array_equal(strict.phase, np.where(doubted, 0, plain.phase))
+    two = result_of(kept, model, Settings(phases=("BCC", "HCP")))
     assert {phase.key for phase in two.phases} == {"OTHER", "BCC", "HCP"}
     assert two.logits.shape[1] == 3
-    never = read_out(scores, model, ReadoutSettings(prior={"FCC": 0.0}))
+    never = result_of(kept, model, Settings(prior={"FCC": 0.0}))
+    assert "FCC" in plain.counts()
     assert "FCC" not in never.counts()
-    framed = read_out(scores, model, ReadoutSettings(prior="frame"))
-    assert framed.fractions()["FCC"] >= plain.fractions()["FCC"]
+    framed = result_of(kept, model, Settings(prior="frame"))
+    alone = result_of(kept, model, Settings(prior="uniform"))
+    assert 0.3 < alone.fractions()["FCC"] < plain.fractions()["FCC"] < framed.fractions()["FCC"] <= 1.0
     np.testing.assert_array_equal(
-        plain.order_parameter("FCC"), scores.logits[:, [phase.key for phase in model.phases].index("FCC")]
+        plain.order_parameter("FCC"), kept.logits[:, [phase.key for phase in model.phases].index("FCC")]
     )
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"threshold": 1.5}, "between 0 and 1"),
+        ({"confidence_threshold": 1.5}, "between 0 and 1"),
         ({"phases": ["FCCC"]}, "FCCC"),
         ({"phases": ["OTHER"]}, "no phase is left"),
         ({"prior": "jeffreys"}, "jeffreys"),
@@ -95,7 +106,7 @@ def test_settings_of_the_readout(model, rng):
         ({"prior": {"XYZ": 1.0}}, "XYZ"),
         ({"length_scale": -1.0}, "length_scale"),
         ({"length_scale": 1e9}, "far too long"),
-        ({"species_spec": "1,2"}, "does not occur"),
+        ({"species": "1,2"}, "does not occur"),
         ({"device": "tpu"}, "tpu"),
     ],
 )

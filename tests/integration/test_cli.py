@@ -93,7 +93,7 @@ def test_input_is_not_overwritten(tmp_path, no_rendering):
     assert (tmp_path / "cu.labelled.dump").exists()
 
 
-def test_settings_reach_the_modifier(tmp_path, no_rendering):
+def test_settings_reach_the_modifier(tmp_path, no_rendering, fake):
     out = tmp_path / "out"
     options = [
         "--phases",
@@ -109,6 +109,8 @@ def test_settings_reach_the_modifier(tmp_path, no_rendering):
     ]
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out, *options) == 0
     assert {row["phase"] for row in rows(out / "phases.csv")} == {"OTHER", "BCC", "HCP"}
+    assert fake.frames[0].species_names == ("all atoms",)
+    assert fake.length_scales == [2.3]
 
 
 def test_selected_atoms(tmp_path, no_rendering):
@@ -126,7 +128,10 @@ def test_no_cell_is_a_note(tmp_path, capsys, no_rendering):
     path.write_text("32\n\n" + "\n".join("Cu {:.3f} {:.3f} {:.3f}".format(*row) for row in positions) + "\n")
     assert run("classify", path, "-o", tmp_path / "out") == 0
     captured = capsys.readouterr()
+    assert "there is no simulation cell: open boundaries on all sides" in captured.out + captured.err
     assert "Traceback" not in captured.err
+    counts = {row["phase"]: int(row["count"]) for row in rows(tmp_path / "out" / "phases.csv")}
+    assert counts["FCC"] == 32  # all at x < 7
 
 
 @pytest.mark.slow
@@ -175,7 +180,7 @@ def test_frames(spec, expected):
 
 @pytest.mark.parametrize("spec", ["", "x", "1:2:3:4", "::0", "1.5", "20", "5:2", "-11"])
 def test_wrong_frames(spec):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"START:STOP:STEP|none of the 10 frames"):
         files.parse_frames(spec, 10)
 
 

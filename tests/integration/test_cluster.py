@@ -65,7 +65,7 @@ def test_killed_worker_costs_nothing(tmp_path, monkeypatch, cluster):
     assert contents(tmp_path / "cluster") == contents(tmp_path / "calm")
     one = tmp_path / "bad.dump"
     one.write_text(source.read_text().replace("\n3 1 ", "\n3 1 nan ", 1))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="NaN"):
         classify_trajectory(one, tmp_path / "bad", scheduler=cluster.scheduler_address)
 
 

@@ -84,6 +84,7 @@ def test_property_attributes_and_table_are_those_of_the_other_modifier(mode, nam
     assert {key: theirs.attributes[key] for key in keys} == {key: ours.attributes[key] for key in keys}
     mine = ours.tables["structures"]
     table = theirs.tables["structures"]
+    assert len(mine.xy()) >= 4
     np.testing.assert_array_equal(table.xy()[: len(mine.xy())], mine.xy())
     assert (table.title, table.plot_mode) == (mine.title, mine.plot_mode)
     assert (table.x.name, table.y.name) == (mine.x.name, mine.y.name)
@@ -299,8 +300,12 @@ def test_only_selected(mode):
         return np.array(pipeline.compute().particles["Structure Type"])
 
     theirs, ours = both(mode, crystals()["fcc"], script, only_selected=True)
+    assert len(theirs) == len(ours) == 500
     assert (theirs[250:] == 0).all()
     assert (ours[250:] == 0).all()
+    inside = theirs == 1  # those of the chosen slab that have all their neighbours in it
+    assert inside.sum() > 50
+    assert (ours[inside] == 1).mean() > 0.95
 
 
 @pytest.mark.parametrize("mode", MODES)

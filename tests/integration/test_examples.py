@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,10 @@ def test_notebook(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert "FCC" in done.stdout
+    solid = [float(share) for share in re.findall(r"^ *\d+ +([\d.]+)%$", done.stdout, re.M)]
+    assert len(solid) == 3
+    assert 55 < solid[0] < 70
+    assert solid[0] > solid[1] > solid[2] == 0
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
         "cu_melting.xyz",
         "phases.csv",

@@ -16,7 +16,7 @@ from ovito.modifiers import ColorCodingModifier, ExpressionSelectionModifier, Hi
 from ovito.pipeline import Pipeline
 from pipelines import collection, copper, fcc, pipeline
 
-from ovito_mace_phase import MacePhaseModifier, phase_table
+from ovito_mace_phase import MacePhaseModifier, classify, phase_table
 
 
 @pytest.fixture
@@ -73,6 +73,55 @@ def test_global_outputs(fake):
     assert [kind.id for kind in table.x.types] == list(table.x)
 
 
+def test_the_default_prior_lets_a_stray_atom_join_those_around_it(monkeypatch):
+    stray = int(np.argmin(np.abs(fcc()[0][:, 0] - 3.6)))  # far from the boundary between the two halves
+    install(monkeypatch, stray=stray)
+    found = {prior: copper(MacePhaseModifier(prior=prior)).compute().particles for prior in ("local", "uniform")}
+    assert [found[prior]["Phase"][stray] for prior in found] == [1, 3]
+    others = np.delete(np.arange(256), stray)
+    np.testing.assert_array_equal(found["local"]["Phase"][others], found["uniform"]["Phase"][others])
+    # the confidence of an atom that joins is the mean of what those around it say; its logits stay
+    assert 0.1 < found["local"]["Confidence"][stray] != found["uniform"]["Confidence"][stray]
+    assert MacePhaseModifier().prior == "local"
+
+
+def test_outputs_of_the_shipped_model():
+    """The same properties, attributes and tables, with the numbers of `classify`."""
+    positions, cell = fcc(noise=0.12, seed=5)
+    settings = {"order_parameters": "FCC, BCC", "distances": True, "compatibility": "PTM", "confidence_threshold": 0.2}
+    modifier = MacePhaseModifier(**settings)
+    line = pipeline(collection(positions, cell, types=np.ones(256), names={1: "Cu"}), modifier)
+    data = line.compute()
+    result = classify(positions, None, cell, True, threshold=0.2)
+    assert result.counts() == {"FCC": 256}
+    for name, expected in {
+        "Phase": result.phase,
+        "Structure Type": result.phase,
+        "Confidence": result.confidence,
+        "Phase Margin": result.margin,
+        "OP_FCC": result.order_parameter("FCC"),
+        "OP_BCC": result.order_parameter("BCC"),
+        "Color": np.tile([0.4, 1.0, 0.4], (256, 1)),
+    }.items():
+        np.testing.assert_allclose(data.particles[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    # three directions of 0.12, a little less since the atoms around it are shaken too
+    assert np.mean(data.particles["Distance_FCC"]) == pytest.approx(0.12 * np.sqrt(3), rel=0.2)
+    assert np.mean(data.particles["Distance_BCC"]) > 3 * np.mean(data.particles["Distance_FCC"])
+    attributes = {name: value for name, value in data.attributes.items() if value and "settings" not in name}
+    assert attributes == {
+        "MacePhase.classified_atoms": 256,
+        "MacePhase.counts.FCC": 256,
+        "MacePhase.fractions.FCC": 1.0,
+        "MacePhase.model": "mace-phase-6",
+        "PolyhedralTemplateMatching.counts.FCC": 256,
+    }
+    table = data.tables["mace-phase"]
+    counts = dict(zip([kind.name for kind in table.x.types], table.y, strict=True))
+    assert counts == {"Other": 0, "FCC": 256, "BCC": 0}
+    modifier.phases = "BCC, HCP"
+    assert set(np.unique(line.compute().particles["Phase"])) <= {0, 2, 3}
+
+
 def test_names_of_ptm_lattices_are_those_of_ptm(fake):
     data = copper(MacePhaseModifier(phases="SC,CUBIC_DIAMOND,LAVES_C15")).compute()
     assert {kind.name for kind in data.particles["Phase"].types} == {
@@ -95,13 +144,14 @@ def test_input_is_untouched(fake):
 
 def test_equals_direct_classify(fake):
     from ovito_mace_phase.atoms.frame import make_frame
-    from ovito_mace_phase.classification.classify import ReadoutSettings, evaluate_scores, read_out
+    from ovito_mace_phase.classification.classify import classify_frame
+    from ovito_mace_phase.classification.settings import Settings
 
     positions, cell = fcc(noise=0.05, seed=3)
     cell = cell + np.array([[0, 0, 0], [1.3, 0, 0], [0.4, -0.7, 0]])
     data = pipeline(collection(positions, cell, types=np.arange(256) % 2 + 1), MacePhaseModifier()).compute()
     frame = make_frame(positions, np.arange(256) % 2, cell, True)
-    result = read_out(evaluate_scores(frame, fake), fake, ReadoutSettings())
+    result = classify_frame(frame, fake, Settings())
     np.testing.assert_array_equal(data.particles["Phase"], result.phase)
     np.testing.assert_array_equal(data.particles["Confidence"], result.confidence)
     np.testing.assert_array_equal(data.particles["Phase Margin"], result.margin)
@@ -124,14 +174,21 @@ def test_frame_that_the_network_sees(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("spec", "expected"), [("1,2", "Ni,Al"), ("Ni,Al", "Ni,Al"), ("ignore", "ignore"), ("1,5", "Ni"), ("", "")]
+    ("spec", "expected"),
+    [
+        ("1,2", ("Ni,Al",)),
+        ("Ni,Al", ("Ni,Al",)),
+        ("ignore", ("all atoms",)),
+        ("1,5", ("Al", "Ni")),
+        ("", ("Al", "Ni")),
+    ],
 )
 def test_species_by_number_or_name(spec, expected):
     from ovito_mace_phase.plugin.read_atoms import read_atoms
 
     positions, cell = fcc(2)
     data = collection(positions, cell, types=np.arange(32) % 2 + 1, names={1: "Ni", 2: "Al", 5: "Nb"})
-    assert read_atoms(data, species_spec=spec).species_spec == expected
+    assert read_atoms(data, species=spec).frame.species_names == expected
 
 
 def test_float32_positions_and_two_dimensional_cell(fake):
@@ -139,10 +196,11 @@ def test_float32_positions_and_two_dimensional_cell(fake):
     flat = cell.copy()
     flat[2] = 0
     data = pipeline(collection(positions.astype(np.float32), cell, types=np.ones(256)), MacePhaseModifier()).compute()
-    assert data.attributes["MacePhase.counts.FCC"] > 0
+    np.testing.assert_array_equal(data.particles["Phase"], np.where(positions[:, 0] < SPLIT, 1, 2))
     layer = positions[positions[:, 2] < 0.1]
     data = pipeline(collection(layer, flat, types=np.ones(len(layer)), is2D=True), MacePhaseModifier()).compute()
     assert data.attributes["MacePhase.classified_atoms"] == len(layer)
+    np.testing.assert_array_equal(data.particles["Phase"], np.where(layer[:, 0] < SPLIT, 1, 2))
 
 
 def test_only_selected(fake):
@@ -314,10 +372,10 @@ def test_progress_grows(monkeypatch):
 
 LOAD = """
 import sys, ovito
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import fake_model
-from ovito_mace_phase import model_store
-model_store.get_model = lambda path, device: fake_model.FakeModel()
+from ovito_mace_phase.model import store
+store.get_model = lambda model, device, backend="engine": fake_model.FakeModel()
 ovito.scene.load({path!r})
 line = ovito.scene.pipelines[0]
 modifier = line.modifiers[0].delegate
@@ -338,7 +396,7 @@ def test_session_file_in_a_fresh_process(fake, tmp_path, request):
         ovito.scene.save(path)
     finally:
         line.remove_from_scene()
-    code = LOAD.format(tests=str(request.path.parent), path=path)
+    code = LOAD.format(tests=[str(request.path.parent), str(request.path.parents[1] / "helpers")], path=path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "MacePhaseModifier FCC,BCC frame 0.25 1.05" in done.stdout
@@ -400,7 +458,12 @@ def test_order_parameters_can_be_coloured_and_counted(fake):
         ColorCodingModifier(property="OP_FCC"),
         HistogramModifier(property="OP_FCC"),
     )
-    assert np.isfinite(line.compute().particles.colors).all()
+    data = line.compute()
+    chosen = np.asarray(data.particles.selection) != 0
+    assert 0 < chosen.sum() < len(chosen)
+    assert np.isfinite(data.particles.colors).all()
+    assert len(np.unique(data.particles.colors[chosen], axis=0)) == 2  # the two scores of the stand-in
+    assert data.tables["histogram[OP_FCC]"].y[...].sum() == chosen.sum()  # atoms without a score are left out
 
 
 @pytest.mark.parametrize(("kind", "first"), [("xyz", "FCC"), ("lammps/dump", "1")])
@@ -416,4 +479,5 @@ def test_export_of_counts_over_time(fake, tmp_path):
     path = tmp_path / "counts.txt"
     line = copper(MacePhaseModifier(order_parameters="FCC,BCC"))
     export_file(line, str(path), "txt/attr", columns=["MacePhase.counts.FCC", "MacePhase.counts.BCC"])
-    assert path.read_text().split()[-1] == "0"
+    n_left = (fcc()[0][:, 0] < SPLIT).sum()
+    assert path.read_text().splitlines()[-1].split()[-2:] == [str(n_left), "0"]

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from fake_model import N_SLOTS, install
+from fake_model import N_SLOTS, SPLIT, install
 from ovito.modifiers import ClearSelectionModifier, ExpressionSelectionModifier
 from pipelines import collection, copper, fcc, pipeline
 
@@ -31,19 +31,30 @@ def test_no_cell_means_open_boundaries(fake):
     with pytest.warns(UserWarning, match="no simulation cell"):
         data = compute(POSITIONS, types=np.ones(N_ATOMS))
     assert "no simulation cell" in data.attributes["MacePhase.warnings"]
-    assert data.attributes["MacePhase.counts.FCC"] > 0
+    assert data.attributes["MacePhase.counts.FCC"] == (POSITIONS[:, 0] < SPLIT).sum()
 
 
 def test_no_types_means_all_alike(fake):
     with pytest.warns(UserWarning, match="no types"):
         data = compute(POSITIONS, CELL)
     assert "alike" in data.attributes["MacePhase.warnings"]
+    (frame,) = fake.frames
+    assert len(frame.species_names) == 1
+    assert not frame.species.any()
 
 
 def test_many_species_can_be_merged(fake):
     types = np.arange(N_ATOMS) % (N_SLOTS + 1) + 1
-    compute(POSITIONS, CELL, types=types, settings={"species": "1,2"})
-    compute(POSITIONS, CELL, types=types, settings={"species": "ignore"})
+    with pytest.raises(InputError, match=f"{N_SLOTS + 1} species"):
+        compute(POSITIONS, CELL, types=types)
+    for spec, n_species in (("1,2", N_SLOTS), ("ignore", 1)):
+        data = compute(POSITIONS, CELL, types=types, settings={"species": spec})
+        assert len(np.unique(fake.frames[-1].species)) == n_species
+        np.testing.assert_array_equal(data.particles["Phase"], np.where(POSITIONS[:, 0] < SPLIT, 1, 2))
+    merged = fake.frames[0]
+    alike = np.isin(types, (1, 2))
+    assert set(merged.species[alike]).isdisjoint(merged.species[~alike])
+    assert len(set(merged.species[alike])) == 1
 
 
 @pytest.mark.parametrize("cell", [None, 20.0 * np.eye(3)])
@@ -52,7 +63,8 @@ def test_one_atom_alone(fake, cell):
         warnings.simplefilter("ignore")
         data = compute(np.zeros((1, 3)), cell, types=[1], pbc=(False, False, False))
     assert data.attributes["MacePhase.classified_atoms"] == 1
-    assert np.isfinite(data.particles["Confidence"]).all()
+    assert data.particles["Phase"][...].tolist() == [1]  # the stand-in answers by x alone
+    assert 0.5 < data.particles["Confidence"][0] < 1.0
 
 
 @pytest.mark.parametrize("order_parameters", ["auto", "FCC"])

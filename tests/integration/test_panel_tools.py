@@ -23,9 +23,13 @@ def script(name: str):
 
 def test_timing_counts_two_evaluations(monkeypatch):
     install(monkeypatch).card["distances"] = {"FCC": [5.0, 0.1, 1.0]}
-    results, evaluations = script("panel_timing").measure(500)
+    timing = script("panel_timing")
+    results, evaluations = timing.measure(500)
     assert evaluations == 2
-    assert all(seconds >= 0 for _, seconds in results)
+    names = [name for name, _ in results]
+    assert {name for name, _ in timing.CHANGES} <= set(names)
+    assert len(set(names)) == len(names)
+    assert all(0 < seconds < 60 for _, seconds in results)
 
 
 @pytest.mark.slow

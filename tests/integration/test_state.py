@@ -85,11 +85,11 @@ def select() -> ExpressionSelectionModifier:
 
 LOAD = """
 import json, sys, ovito
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import fake_model, test_state
-from ovito_mace_phase import model_store
+from ovito_mace_phase.model import store
 fake = fake_model.FakeModel()
-model_store.get_model = lambda path, device: fake
+store.get_model = lambda model, device, backend="engine": fake
 ovito.scene.load({path!r})
 line = ovito.scene.pipelines[0]
 modifier = line.modifiers[-1].delegate
@@ -111,7 +111,7 @@ def test_session_with_everything_changed_in_a_fresh_process(fake, tmp_path, requ
     finally:
         line.remove_from_scene()
     assert len((tmp_path / "session.ovito").read_bytes()) < 1_000_000  # neither model nor scores are in it
-    code = LOAD.format(tests=str(request.path.parent), path=path)
+    code = LOAD.format(tests=[str(request.path.parent), str(request.path.parents[1] / "helpers")], path=path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, calls = done.stdout.strip().splitlines()[-2:]
@@ -119,8 +119,45 @@ def test_session_with_everything_changed_in_a_fresh_process(fake, tmp_path, requ
     assert calls == "1"
 
 
+LOAD_SHIPPED = """
+import json, sys, ovito
+ovito.scene.load({path!r})
+assert "ovito_mace_phase.model.phase_model" not in sys.modules
+sys.path[:0] = {tests!r}
+import test_state
+line = ovito.scene.pipelines[0]
+print(json.dumps([test_state.values(line.modifiers[-1].delegate), test_state.outputs(line.compute())]))
+"""
+
+
+def test_session_with_the_shipped_model_in_a_fresh_process(tmp_path, request):
+    """A state of today; those of version 0.1.0 are in `test_old_states.py`."""
+    modifier = changed_modifier()
+    modifier.denoise_steps = 1
+    line = copper(select(), modifier, noise=0.1)
+    path = str(tmp_path / "session.ovito")
+    line.add_to_scene()
+    try:
+        expected = [values(modifier), outputs(line.compute())]
+        ovito.scene.save(path)
+    finally:
+        line.remove_from_scene()
+    phases = expected[1]["Phase"]
+    assert len(set(phases)) > 1  # atoms that were not selected are Other
+    code = LOAD_SHIPPED.format(tests=[str(request.path.parent), str(request.path.parents[1] / "helpers")], path=path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    settings, found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert settings == json.loads(json.dumps(expected[0]))
+    np.testing.assert_allclose(found.pop("Confidence"), expected[1].pop("Confidence"), atol=1e-5)
+    displacement = "MacePhase.denoising.rms_displacement"
+    assert found["attributes"].pop(displacement) == pytest.approx(expected[1]["attributes"].pop(displacement), rel=1e-5)
+    assert found == json.loads(json.dumps(expected[1]))
+
+
 def test_session_with_several_pipelines_in_this_process(fake, tmp_path):
-    lines = [copper(MacePhaseModifier(phases=phases)) for phases in ("FCC", "HCP,BCC")]
+    # to the stand-in HCP is as unlike FCC as Other: with the local prior these atoms would follow their neighbours
+    lines = [copper(MacePhaseModifier(phases=phases, prior="uniform")) for phases in ("FCC", "HCP,BCC")]
     path = str(tmp_path / "two.ovito")
     try:
         for line in lines:
@@ -184,7 +221,7 @@ def test_a_copy_of_what_ovito_holds(fake):
     line = pipeline(collection(*fcc(), types=np.ones(256)), select(), wrapped)
     twin = copy.copy(wrapped.delegate)
     assert values(twin) == values(wrapped.delegate)
-    assert line.compute().attributes["MacePhase.classified_atoms"] > 0
+    assert line.compute().attributes["MacePhase.classified_atoms"] == (fcc()[0][:, 2] < 9).sum()
 
 
 def test_two_models_in_one_pipeline(monkeypatch):

@@ -1,76 +1,132 @@
-"""Layers point one way, and importing the package is cheap."""
+"""The house: arrows go one way by folder, there is no circle, and importing the package is cheap."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from import_graph import circles, folder_of, foreign_imports, import_graph
 
 import ovito_mace_phase
 
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
-OVITO_FILES = {
-    "modifier.py",
-    "ovito_input.py",
-    "ovito_output.py",
-    "ovito_compatibility.py",
-    "ovito_frames.py",
-    "ovito_task.py",
-    "ovito_trajectory.py",
-    "evaluating/ovito_methods.py",
+CORE = {"classification.readout", "model", "model.calibration", "atoms", "phases", "runtime"}
+LAB = {"lab.data", "lab.samples", "lab.training", "lab.calibration"}
+BELOW = {"classification", "model", "model.engine", "model.network", "model.reference", "model.operations", *CORE}
+ARROWS: dict[str, set[str]] = {
+    "": set(),  # beside what it hands on lazily
+    "cli": {"trajectory", "plugin", "lab", "lab.evaluation", "lab.benchmark", "lab.add_phase", *LAB, *BELOW},
+    "trajectory": {"plugin", "classification", "model", "model.network", "phases", "runtime"},
+    "plugin": {"classification", "classification.readout", "model", "atoms", "phases", "runtime"},
+    "lab": set(),
+    "lab.benchmark": BELOW,
+    "lab.evaluation": {"lab.samples", "lab.data", "lab.calibration", *BELOW},
+    "lab.add_phase": {*LAB, *BELOW},
+    "lab.training": {"lab.data", "lab.samples", "lab.calibration", *BELOW},
+    "lab.calibration": {"lab.data", "lab.samples", "lab.features", *BELOW},
+    "lab.samples": {"lab.data", "lab.phase_table", *BELOW},
+    "lab.data": {"lab.phase_table", *BELOW},
+    "lab.phase_table": {"atoms", "phases", "runtime"},
+    "classification": {"classification.readout", "model", "atoms", "phases", "runtime"},
+    "classification.readout": {"model", "atoms", "phases", "runtime"},
+    "model": {"model.engine", "model.network", "model.reference", "atoms", "phases", "runtime"},
+    "model.engine": {"model.network", "atoms", "runtime"},
+    "model.reference": {"model.network", "atoms", "runtime"},
+    "model.network": {"runtime"},
+    "atoms": {"runtime"},
+    "phases": {"runtime"},
+    "runtime": set(),
 }
-MACE_FILES = {"convert.py", "network/from_mace.py", "mace_backend.py"}
+"""Folder -> the folders it may import, besides itself."""
+OVITO_FOLDERS = {"plugin", "trajectory", "cli"}
+OVITO_FILES = {"lab.evaluation.ovito_methods"}
+MACE_FOLDER = "model.reference.mace"
+RUN_TIME = {"trajectory", "plugin", "classification", "model", "atoms", "phases", "runtime"}
+MOST_ENTRIES = 12
 
 
-def imported_packages(path: Path) -> set[str]:
-    """Top-level packages that a file imports anywhere, its own relative imports left out."""
+@pytest.fixture(scope="module")
+def graph():
+    return import_graph(PACKAGE)
+
+
+def test_arrows_go_one_way(graph):
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
-    return found
-
-
-def files() -> list[str]:
-    return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-
-
-def test_only_modifier_and_command_line_import_ovito():
-    users = {name for name in files() if "ovito" in imported_packages(PACKAGE / name)}
-    assert users <= OVITO_FILES | {name for name in users if name.startswith("cli/")}, users
-
-
-def test_only_the_converter_imports_mace():
-    users = {name for name in files() if {"mace", "e3nn"} & imported_packages(PACKAGE / name)}
-    assert users <= MACE_FILES
-
-
-def test_layers_below_do_not_import_the_modifier_or_the_command_line():
-    above = (
-        *(
-            "modifier",
-            "ovito_input",
-            "ovito_output",
-            "ovito_compatibility",
-            "ovito_frames",
-            "ovito_task",
-            "ovito_trajectory",
-        ),
-        "cli",
-    )
-    for name in files():
-        if name.startswith("cli/") or name in OVITO_FILES or name in {"__init__.py", "__main__.py"}:
+    for name, targets in graph.items():
+        if name in ("", "__main__"):
             continue
-        for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                parts = node.module.removeprefix("ovito_mace_phase.").split(".")
-                assert parts[0] not in above, f"{name} imports {node.module}"
+        folder = folder_of(name, ARROWS)
+        found |= {
+            f"{name} -> {target}"
+            for target in targets
+            if (other := folder_of(target, ARROWS)) != folder and other not in ARROWS[folder]
+        }
+    assert found == set()
+
+
+def test_public_names_come_from_the_run_time():
+    homes = set(ovito_mace_phase._HOMES.values())
+    assert homes
+    assert {home.partition(".")[0] for home in homes} <= RUN_TIME
+
+
+def test_no_circle(graph):
+    assert circles(graph) == []
+
+
+def test_the_table_itself_has_no_circle():
+    order: list[str] = []
+    while len(order) < len(ARROWS):
+        free = [name for name, below in ARROWS.items() if name not in order and below & set(ARROWS) <= {*order, name}]
+        assert free, f"circle among {set(ARROWS) - set(order)}"
+        order += free
+
+
+def test_run_time_imports_nothing_that_makes_models(graph):
+    users = {
+        name for name in graph if name.partition(".")[0] in RUN_TIME and any(t.startswith("lab") for t in graph[name])
+    }
+    assert users == set()
+
+
+def test_few_entries_at_the_top():
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert len(entries) <= MOST_ENTRIES, sorted(entries)
+
+
+def test_who_imports_ovito_and_mace():
+    found = foreign_imports(PACKAGE)
+    ovito = {name for name, used in found.items() if "ovito" in used}
+    assert {name for name in ovito if name.partition(".")[0] not in OVITO_FOLDERS} == OVITO_FILES
+    mace = {name for name, used in found.items() if used & {"mace", "e3nn"}}
+    assert mace
+    assert all(name.startswith(MACE_FOLDER) for name in mace), mace
+
+
+def test_every_form_of_import_is_seen(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("b/__init__", "b/x", "b/y", "c", "d"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "__init__.py").write_text("")
+    lines = {
+        "from . import c": {"c"},
+        "from .b import x, y": {"b.x", "b.y"},
+        "from .b.x import z": {"b.x"},
+        "import ovito_mace_phase.d": {"d"},
+        "def f():\n    from ovito_mace_phase.b import something": {"b"},
+        "import_module('ovito_mace_phase.b.y')": {"b.y"},
+        "importlib.import_module(f'.b.{name}', __package__)": {"b.x", "b.y"},
+        "import numpy": set(),
+    }
+    for line, expected in lines.items():
+        (tmp_path / "a.py").write_text(line + "\n")
+        assert import_graph(tmp_path)["a"] == expected, line
+    (tmp_path / "c.py").write_text("from . import a\n")
+    (tmp_path / "a.py").write_text("if TYPE_CHECKING:\n    from .c import z\n")
+    assert circles(import_graph(tmp_path)) == [["a", "c"]]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +159,6 @@ print(classify is c.classify)
 
 def test_lazy_names_exist():
     for name in ovito_mace_phase.__all__:
-        assert getattr(ovito_mace_phase, name) is not None
+        assert getattr(ovito_mace_phase, name).__name__ == name
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = ovito_mace_phase.no_such_name

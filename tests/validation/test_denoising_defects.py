@@ -18,7 +18,7 @@ from ovito_mace_phase import PhaseModel
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.classification.denoise import denoise
 from ovito_mace_phase.lab.evaluation.frames.defects import point_defect
-from ovito_mace_phase.lab.evaluation.frames.lattices import cubic
+from ovito_mace_phase.lab.samples.crystals import cubic
 
 A = 3.732  # fcc of 13 A^3 an atom
 

@@ -98,7 +98,7 @@ def add_phase(
     Raises
     ------
     InputError
-        When key, structure or kind of model cannot be used, with the remedy.
+        When key or structure cannot be used, with the remedy.
     ModelFileError
         When the base cannot be read.
 
@@ -114,11 +114,6 @@ def add_phase(
     model = PhaseModel.load(base, device=device)
     tensors, card = load_model(model_path(base))
     head = PhaseHead.from_tensors(tensors, card)
-    if head.config.kind != "mlp":
-        raise InputError(
-            f"the model {model.name!r} has a {head.config.kind} head; phases can be added to models with an mlp head, "
-            "such as the shipped one"
-        )
     own = own_phases(card)
     taken = next((phase for phase in table_with(card) if phase.key == key), None)
     if taken is not None:
@@ -131,7 +126,7 @@ def add_phase(
         number=next_id(own),
         n_carriers=model.evaluator.n_carriers,
     )
-    rehearsal = Rehearsal(model.evaluator, head.to(model.evaluator.device), model.phases, settings.keep)
+    rehearsal = Rehearsal(model.evaluator, head.to(model.evaluator.device), model.phases, phase, settings.keep)
     row = fit_added(rehearsal, phase, model, settings, report_progress)
     report = measure_added(rehearsal, phase, model, row, settings, report_progress)
     report = dataclasses.replace(report, seconds=round(time.time() - started, 1))

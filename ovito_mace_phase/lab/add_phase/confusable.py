@@ -1,7 +1,7 @@
-"""The row of the head that a new phase adds (`new_row`), and the rivals it is told to keep apart from.
+"""The row of the head that a new phase adds (`new_row`), and the old phases that it is confusable with.
 
-Rivals, the old phases that the model takes the new one for, are drawn more often; a rival with the share p of the new
-atoms weighs p times as much as the new phase, so that a copy of an old phase cannot win by taking it over.
+These, which the model took the new phase for, are drawn more often; one that got the share p of the new atoms weighs p
+times as much as the new phase, so that a copy of an old phase cannot win by taking it over.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy.typing as npt
 import torch
 
 from ovito_mace_phase.classification.readout.labels import label
-from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings
+from ovito_mace_phase.lab.samples.source import OTHER_COLUMN
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import Phase
 
 from .logistic_row import Embedded, fit_row
-from .rehearsal import BACKGROUND, Rehearsal, Rows
+from .rehearsal import Rehearsal, Rows
 
-_RIVAL, _MOST_RIVALS = 0.02, 8
+_CONFUSABLE, _MOST = 0.02, 8  # share of the new atoms; phases
 _BACKGROUND_WEIGHT = 20.0  # of a phase
 Progress = Callable[[str, float], None]
 
@@ -35,10 +36,11 @@ class AddSettings:
 
     Attributes
     ----------
-    per_phase, background, new, per_rival : int
-        Samples to fit on: of every old phase and of background (twice), of the new phase, further ones of each rival.
-    test_per_phase, test_new, test_per_rival : int
-        Fresh samples to measure on: of every old phase, of the new one in each range of noise, of each rival.
+    per_phase, background, new, per_confusable : int
+        Samples to fit on: of every old phase and of background (twice), of the new phase, further ones of each
+        confusable phase.
+    test_per_phase, test_new, test_per_confusable : int
+        Fresh samples to measure on: of every old phase, of the new one in each range of noise, of each confusable one.
     keep : int
         Atoms kept of each sample.
     old_share : float
@@ -50,10 +52,10 @@ class AddSettings:
     per_phase: int = 2
     background: int = 100
     new: int = 400
-    per_rival: int = 40
+    per_confusable: int = 40
     test_per_phase: int = 2
     test_new: int = 40
-    test_per_rival: int = 20
+    test_per_confusable: int = 20
     keep: int = 16
     old_share: float = 3.0
     decay: float = 1e-3
@@ -62,11 +64,11 @@ class AddSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AddedRow:
-    """The new row of the last layer, and the old phases (columns) that it was told to keep apart from."""
+    """The new row of the last layer, and the old phases (columns) that it was fitted to keep apart from."""
 
     weight: npt.NDArray[np.float32]
     bias: float
-    rivals: tuple[int, ...]
+    confusable: tuple[int, ...]
     n_samples: int
 
     def logits(self, rows: Rows) -> npt.NDArray[np.float32]:
@@ -82,17 +84,17 @@ def _with_row(rows: Rows, weight: npt.NDArray[np.float32], bias: float) -> npt.N
 def fit_added(
     rehearsal: Rehearsal, phase: Phase, model: PhaseModel, settings: AddSettings, progress: Progress
 ) -> AddedRow:
-    """Fit twice: the old phases that lose atoms of fresh samples to the first row become rivals of the second."""
-    law, n_phases = SampleLaw(), len(model.phases)
+    """Fit twice: old phases that lose atoms of fresh samples to the first row are drawn more often for the second."""
+    sample, n_phases = SampleSettings(), len(model.phases)
     rng = np.random.default_rng([settings.seed, 0])
-    new = rehearsal.new(phase, settings.new, law, rng, partial(progress, f"samples of {phase.key}"))
+    new = rehearsal.some([n_phases], settings.new, sample, rng, partial(progress, f"samples of {phase.key}"))
     share = np.bincount(new.logits.argmax(1).numpy(), minlength=n_phases) / len(new.label)
-    rivals = [int(c) for c in np.argsort(-share)[:_MOST_RIVALS] if share[c] >= _RIVAL and c != BACKGROUND]
+    confusable = [int(c) for c in np.argsort(-share)[:_MOST] if share[c] >= _CONFUSABLE and c != OTHER_COLUMN]
 
     def fit(old: Rows) -> tuple[npt.NDArray[np.float32], float]:
         wanted = np.full(n_phases, settings.old_share / n_phases)
-        wanted[BACKGROUND] *= _BACKGROUND_WEIGHT
-        wanted[rivals] += share[rivals]
+        wanted[OTHER_COLUMN] *= _BACKGROUND_WEIGHT
+        wanted[confusable] += share[confusable]
         weight = (wanted / np.maximum(np.bincount(old.label, minlength=n_phases), 1))[old.label]
         row, bias = fit_row(
             _embedded(old, torch.from_numpy(weight).float(), class_calibration(model)),
@@ -103,24 +105,23 @@ def fit_added(
 
     def draw_old(number: int) -> Rows:
         stage = f"samples of the old phases, {number} of 2"
-        return rehearsal.old(settings.per_phase, settings.background, law, rng, partial(progress, stage))
+        return rehearsal.old(settings.per_phase, settings.background, sample, rng, partial(progress, stage))
 
-    old = draw_old(1).joined(
-        rehearsal.some(rivals, settings.per_rival, law, rng, partial(progress, "samples of its rivals"))
-    )
+    report = partial(progress, "more of confusable phases")
+    old = draw_old(1).joined(rehearsal.some(confusable, settings.per_confusable, sample, rng, report))
     progress("first fit", 0.0)
     weight, bias = fit(old)
     fresh = draw_old(2)
     column = class_columns(_with_row(fresh, weight, bias), class_calibration(model))
-    hurt = np.bincount(fresh.label[column == n_phases], minlength=n_phases) * np.arange(n_phases).astype(bool)
-    victims = [int(c) for c in np.argsort(-hurt)[: 2 * _MOST_RIVALS] if hurt[c] and c not in rivals]
-    more = rehearsal.some(victims, settings.per_rival, law, rng, partial(progress, "samples of those that lose"))
+    n_lost = np.bincount(fresh.label[column == n_phases], minlength=n_phases) * np.arange(n_phases).astype(bool)
+    losing = [int(c) for c in np.argsort(-n_lost)[: 2 * _MOST] if n_lost[c] and c not in confusable]
+    more = rehearsal.some(losing, settings.per_confusable, sample, rng, partial(progress, "samples of those that lose"))
     old = old.joined(fresh).joined(more)
     progress("second fit", 0.0)
     weight, bias = fit(old)
     progress("second fit", 1.0)
     n_atoms = len(old.label) + len(new.label)
-    return AddedRow(weight=weight, bias=bias, rivals=(*rivals, *victims), n_samples=n_atoms // settings.keep)
+    return AddedRow(weight=weight, bias=bias, confusable=(*confusable, *losing), n_samples=n_atoms // settings.keep)
 
 
 def class_calibration(model: PhaseModel) -> Calibration:
@@ -131,10 +132,10 @@ def class_calibration(model: PhaseModel) -> Calibration:
 
 
 def _embedded(rows: Rows, weight: torch.Tensor, calibration: Calibration) -> Embedded:
-    rival = torch.logaddexp(rows.logits.logsumexp(1), torch.tensor(calibration.log_density, dtype=torch.float32))
-    return Embedded(embedding=rows.embedding, rival=rival, weight=weight)
+    to_beat = torch.logaddexp(rows.logits.logsumexp(1), torch.tensor(calibration.log_density, dtype=torch.float32))
+    return Embedded(embedding=rows.embedding, to_beat=to_beat, weight=weight)
 
 
 def class_columns(logits: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.int64]:
     """Return the column of the label of every atom, (n_atoms,), under a uniform prior."""
-    return label(logits, calibration, None, 0.0, BACKGROUND)[0]
+    return label(logits, calibration, None, 0.0, OTHER_COLUMN)[0]

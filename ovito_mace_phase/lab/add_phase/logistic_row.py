@@ -1,8 +1,8 @@
 """One more row of the last layer of an MLP head: the logit of a new phase, all others kept as they are.
 
     l_new = w . z + b                            z: embedding of the atom, the last hidden layer, (n_hidden,)
-    rival = log( sum_c exp l_c + exp tau )       c: the old phases;  tau: density below which an atom is Other
-    loss  = share * < log(1 + exp(l_new - rival)) >_old + < log(1 + exp(rival - l_new)) >_new + decay |w * sd(z)|^2
+    to_beat = log( sum_c exp l_c + exp tau )     c: the old phases;  tau: density below which an atom is Other
+    loss = share < log(1 + exp(l_new - to_beat)) >_old + < log(1 + exp(to_beat - l_new)) >_new + decay |w sd(z)|^2
 
 The first two terms are the cross-entropy of old and new atoms up to constants, so this is logistic regression with an
 offset: convex, one optimum, found by L-BFGS. In the mean over old atoms every phase counts alike.
@@ -26,14 +26,14 @@ class Embedded:
     Attributes
     ----------
     embedding : (n_atoms, n_hidden) float32 Tensor
-    rival : (n_atoms,) float32 Tensor
+    to_beat : (n_atoms,) float32 Tensor
         Logit that the new phase has to beat.
     weight : (n_atoms,) float32 Tensor
         The v above.
     """
 
     embedding: Tensor
-    rival: Tensor
+    to_beat: Tensor
     weight: Tensor
 
 
@@ -51,18 +51,18 @@ def fit_row(old: Embedded, new: Embedded, *, decay: float) -> tuple[Tensor, floa
     mean, spread = scaled.mean(0), scaled.std(0)
     spread = torch.where(spread > 1e-3 * spread.max(), spread, torch.inf)
     scaled.sub_(mean).div_(spread)
-    rival = torch.cat([old.rival, new.rival])
+    to_beat = torch.cat([old.to_beat, new.to_beat])
     weight = torch.cat([old.weight, new.weight])
-    sign = torch.cat([torch.ones_like(old.rival), -torch.ones_like(new.rival)])
+    sign = torch.cat([torch.ones_like(old.to_beat), -torch.ones_like(new.to_beat)])
     row = torch.zeros(scaled.shape[1] + 1, requires_grad=True)
     with torch.no_grad():
-        row[-1] = new.rival.mean()
+        row[-1] = new.to_beat.mean()
     optimizer = torch.optim.LBFGS([row], max_iter=STEPS, history_size=20, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         logit = scaled @ row[:-1] + row[-1]
-        value = (weight * softplus(sign * (logit - rival))).sum() + decay * (row[:-1] ** 2).sum()
+        value = (weight * softplus(sign * (logit - to_beat))).sum() + decay * (row[:-1] ** 2).sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

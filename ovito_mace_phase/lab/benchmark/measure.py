@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
+from ovito_mace_phase.lab.samples.crystals import repeat
 from ovito_mace_phase.phases import phase_table
 
 FRAMES = {"cu": "FCC", "nacl": "ROCKSALT", "ice": "ICE_IH"}
@@ -55,7 +56,7 @@ class Task:
 
 
 def thermal_frame(name: str, n_atoms: int, seed: int = 0) -> Frame:
-    """Return a crystal of about `n_atoms` atoms in an orthorhombic or hexagonal cell, shaken.
+    """Return a crystal of about `n_atoms` atoms in an orthorhombic or hexagonal cell, with displacements.
 
     Parameters
     ----------
@@ -67,19 +68,17 @@ def thermal_frame(name: str, n_atoms: int, seed: int = 0) -> Frame:
     reference = phase_table().by_key(FRAMES[name]).reference
     if reference is None:
         raise ValueError(f"{name} has no reference cell")
-    cell, fractional = np.asarray(reference.cell, dtype=float), np.asarray(reference.fractional, dtype=float)
-    per_cell = len(fractional)
-    cell = cell * (TARGET_VOLUME * per_cell / abs(np.linalg.det(cell))) ** (1.0 / 3.0)
-    lengths = np.linalg.norm(cell, axis=1)
+    per_cell = reference.n_atoms
+    unit = reference.cell * (TARGET_VOLUME * per_cell / abs(np.linalg.det(reference.cell))) ** (1.0 / 3.0)
+    lengths = np.linalg.norm(unit, axis=1)
     side = (n_atoms * TARGET_VOLUME) ** (1.0 / 3.0)
-    repeat = np.maximum(1, np.round(side / lengths)).astype(int)
-    while per_cell * repeat.prod() < n_atoms:
-        repeat[np.argmin(repeat * lengths)] += 1
-    corners = np.stack(np.meshgrid(*[np.arange(k) for k in repeat], indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    positions = ((corners + fractional) @ cell).reshape(-1, 3)
+    times = np.maximum(1, np.round(side / lengths)).astype(int)
+    while per_cell * times.prod() < n_atoms:
+        times[np.argmin(times * lengths)] += 1
+    cell, fractional, species = repeat(unit, reference.fractional, reference.species, times)
+    positions = fractional @ cell
     positions += np.random.default_rng(seed).normal(0.0, SIGMA, positions.shape)
-    species = np.tile(np.asarray(reference.species), len(corners))
-    return make_frame(positions, species, cell * repeat[:, None], True)
+    return make_frame(positions, species, cell, True)
 
 
 def measure(tasks: Mapping[str, Task], turns: int) -> dict[str, Measured]:

@@ -82,11 +82,12 @@ def expected_calibration_error(confidence: npt.NDArray[np.float32], right: npt.N
 
 def _mean_over_phases(
     right: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]
-) -> float:
+) -> float | None:
+    """Return the accuracy, every phase counting alike; None without atoms."""
     count = np.bincount(truth[inside])
     hits = np.bincount(truth[inside], weights=right[inside], minlength=len(count))
     present = count > 0
-    return float((hits[present] / count[present]).mean()) if present.any() else float("nan")
+    return float((hits[present] / count[present]).mean()) if present.any() else None
 
 
 def _one_phase(

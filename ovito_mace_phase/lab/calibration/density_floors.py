@@ -8,13 +8,14 @@ random alloys. `whole.lowered` leaves a margin below.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.lab.training.feature_rows import rows_of
 from ovito_mace_phase.model.engine.evaluator import Evaluator
@@ -23,9 +24,8 @@ from ovito_mace_phase.phases import Phase
 
 SIGMA = 0.15
 _ALLOYS = 0.25
-_LAW = SampleLaw(
-    sigma=(SIGMA, SIGMA), strain=0.01, jitter=0.03, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0
-)
+_SETTINGS = dataclasses.replace(SampleSettings.quiet(SIGMA, SIGMA), strain=0.01, jitter=0.03)
+"""Deliberately more than quiet: floors must hold for crystals a little strained and a length scale a little off."""
 
 
 def density_floors(
@@ -45,7 +45,7 @@ def density_floors(
     evaluator, head, phases, structures, rng
         See `distance_fit.fit_distances`.
     per_phase, per_common : int
-        Samples of each phase; of those of `source.COMMON`.
+        Samples of each phase; of the common ones.
     rejected : float
         Share of the atoms below the floor.
     """
@@ -53,8 +53,8 @@ def density_floors(
     floors = {}
     for phase in source.present:
         n_samples = per_common if source.is_common(phase) else per_phase
-        samples = [source.draw(phase, _LAW, _ALLOYS, rng) for _ in range(n_samples)]
-        found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
+        samples = [source.draw(phase, _SETTINGS, _ALLOYS, rng) for _ in range(n_samples)]
+        found = rows_of(evaluator, samples, 10**6, rng, 0)
         with torch.inference_mode():
             density = torch.logsumexp(head(torch.from_numpy(found["features"])), 1).numpy()
         floors[phases[phase].key] = float(np.quantile(density, rejected))

@@ -9,7 +9,6 @@ describes the median crystal. Source: Kwon et al., arXiv:2512.11077.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 
 from ovito_mace_phase.atoms.frame import FloatArray
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.samples.sampler import SampleLaw, draw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.lab.training.feature_rows import rows_of
 from ovito_mace_phase.model.engine.evaluator import Evaluator
@@ -26,7 +25,6 @@ from ovito_mace_phase.phases import Phase
 
 SIGMAS = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
 _LEAST_SLOPE = 1e-3
-_LAW = SampleLaw(strain=0.01, jitter=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, hot_share=0.0)
 
 
 def fit_distances(
@@ -52,12 +50,12 @@ def fit_distances(
         Crystals of each phase, drawn with repetition; each gets one sample at each amplitude of noise.
     """
     source = SampleSource(phases, structures, [], evaluator.n_carriers)
-    laws = [dataclasses.replace(_LAW, sigma=(sigma, sigma)) for sigma in SIGMAS]
+    noises = [SampleSettings.quiet(sigma, sigma) for sigma in SIGMAS]
     out = {}
     for phase in source.present:
         crystals = [source.structure(phase, 0.0, rng) for _ in range(n_crystals)]
-        samples = [(draw(one, law, evaluator.n_carriers, rng), phase) for one in crystals for law in laws]
-        found = rows_of(evaluator, samples, 10**6, rng, 0, np.float32)
+        samples = [(draw(one, noise, evaluator.n_carriers, rng), phase) for one in crystals for noise in noises]
+        found = rows_of(evaluator, samples, 10**6, rng, 0)
         with torch.inference_mode():
             logit = head(torch.from_numpy(found["features"]))[:, phase].double().numpy()
         height = np.bincount(found["sample"], weights=logit) / np.bincount(found["sample"])

@@ -1,4 +1,4 @@
-"""Error of the score, phase by phase: how far the model would move the atoms of crystals that have no noise.
+"""Error of the score, phase by phase: how far the model would move the atoms of perfect crystals.
 
     e^2 = mean over crystals of  mean_a |s^2 score_a|^2
 
@@ -8,14 +8,13 @@ is in `step_gain.py`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.lab.data.structures import CrystalStructure, Part
-from ovito_mace_phase.lab.samples.sampler import SampleLaw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -32,15 +31,13 @@ def score_errors(
     rng: np.random.Generator,
 ) -> dict[str, float]:
     """Return key -> e, network units, of all phases; `structures` by part."""
-    law = dataclasses.replace(
-        SampleLaw(), sigma=(1e-6, 1e-6), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0
-    )
+    perfect = SampleSettings.quiet(0.0, 0.0)
     sources = [SampleSource(phases, structures[part], [], evaluator.n_carriers) for part in ("validation", "train")]
     r_max = evaluator.weights.config.r_max
     model = PhaseModel(evaluator, tuple(phases), {"noise_scale": noise_scale})
 
     def square(source: SampleSource, phase: int) -> float:
-        sample, _ = source.draw(phase, law, 0.0, rng)
+        sample, _ = source.draw(phase, perfect, 0.0, rng)
         here = NetworkFrame(frame=sample.frame, factor=1.0, slots=sample.carrier, r_max=r_max)
         found = model.log_density_gradient(here)
         return float(((noise_scale**2 * found.gradient) ** 2).sum(axis=1).mean())

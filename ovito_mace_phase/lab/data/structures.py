@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from ase.geometry import cellpar_to_cell
 
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
@@ -143,24 +144,13 @@ def _read(path: Path, *, max_distance: float, max_atoms: int) -> Iterator[tuple[
             str(label),
             CrystalStructure(
                 phase=0,
-                cell=cell_rows(data["cell"][k].astype(float)),
+                cell=cellpar_to_cell(data["cell"][k].astype(float)),
                 fractional=data["frac"][atoms].astype(np.float64),
                 species=np.unique(numbers, return_inverse=True)[1].astype(np.int64),
                 system="-".join(str(z) for z in sorted(set(numbers.tolist()))),
                 source=str(data["ids"][k]),
             ),
         )
-
-
-def cell_rows(parameters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Lattice vectors (rows) from a, b, c (A), alpha, beta, gamma (degrees)."""
-    a, b, c = parameters[:3]
-    cos = np.cos(np.radians(parameters[3:]))
-    sin_gamma = np.sqrt(1.0 - cos[2] ** 2)
-    cx, cy = c * cos[1], c * (cos[0] - cos[1] * cos[2]) / sin_gamma
-    return np.array(
-        [[a, 0.0, 0.0], [b * cos[2], b * sin_gamma, 0.0], [cx, cy, np.sqrt(max(c * c - cx * cx - cy * cy, 0.0))]]
-    )
 
 
 def reference_structures(phases: Sequence[Phase], labelled: Sequence[CrystalStructure]) -> list[CrystalStructure]:
@@ -187,7 +177,7 @@ def reference_structures(phases: Sequence[Phase], labelled: Sequence[CrystalStru
 def split(
     labelled: Sequence[CrystalStructure], references: Sequence[CrystalStructure], n_phases: int, seed: int
 ) -> dict[Part, list[CrystalStructure]]:
-    """Split by chemical system: no system, hence no clone of an entry, stands in two parts.
+    """Split by chemical system: no chemical system, hence no duplicate of an entry, appears in two parts.
 
     References made from published parameters train. A phase that would have nothing to train on gets its reference as
     training structure, and loses the test entries of the same system.

@@ -7,7 +7,7 @@
     Diamond         IdentifyDiamond; first and second neighbours of a diamond atom count as diamond
     CHILL+          on the oxygens of water; interfacial ice is ICE_INTERFACE
 
-None of them looks at species, so that what is right is the lattice of all atoms (`LATTICES`): B2 is bcc to them.
+None of them looks at species, so that the right answer is the lattice of all atoms, `Phase.lattice`: B2 is bcc to them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
+from ovito_mace_phase.phases import phase_table
 
 METALS = ("PTM 0.1", "PTM", "CNA", "Ackland-Jones")
 METHODS = (*METALS, "Diamond", "CHILL+")
-LATTICES = {
-    **{key: key for key in ("FCC", "HCP", "BCC", "SC", "CUBIC_DIAMOND", "HEX_DIAMOND")},
-    **{"ROCKSALT": "SC", "CSCL": "BCC", "L1_2": "FCC", "L1_0": "FCC"},
-    **{"ZINCBLENDE": "CUBIC_DIAMOND", "WURTZITE": "HEX_DIAMOND"},
-    **{"ICE_IC": "CUBIC_DIAMOND", "ICE_IH": "HEX_DIAMOND"},
-}
-"""Lattice of all atoms of a phase (of the oxygens of an ice)."""
-
 _PACKED = {"Other": "OTHER", "FCC": "FCC", "HCP": "HCP", "BCC": "BCC", "ICO": "ICO"}
 _NAMES = {
     **_PACKED,
@@ -54,7 +47,7 @@ def target(method: str, phase: str) -> str | None:
         return "OTHER"
     if method == "CHILL+":
         return phase if phase in ("ICE_IH", "ICE_IC") else "HYDRATE" if phase.startswith("CLATHRATE_") else None
-    lattice = LATTICES.get(phase, "")
+    lattice = phase_table().by_key(phase).lattice
     return lattice if lattice in _FINDS[method] else None
 
 

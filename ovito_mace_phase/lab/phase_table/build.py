@@ -109,6 +109,7 @@ def _crystals(sources: Sources, proposals: Sequence[Proposal], built: Built, nea
                 source=source,
                 citation=citation if citation == credit else f"{citation}; {credit}",
                 merged=(*anchor, *proposal.merged, *near.get(proposal.label, ())),
+                **proposal.facts,
             )
         )
     return phases
@@ -132,6 +133,8 @@ def _ices() -> list[Phase]:
             source=WATER_SOURCE.format(ice.lattice),
             citation=WATER_CITATION,
             merged=(),
+            common=True,
+            lattice=ice.oxygens,
         )
         for ice in ICES
     ]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ovito_mace_phase.lab.samples.crystals import repeat, widths
 from ovito_mace_phase.phases.record import ReferenceCell
 
 from .cells import space_group, standard_conventional, standard_primitive
@@ -28,7 +29,7 @@ WATER_CITATION = "Matsumoto, Yagasaki, Tanaka, J. Comput. Chem. 39, 61 (2018)"
 
 @dataclass(frozen=True)
 class Ice:
-    """One hydrogen-bonded net: key, name, GenIce2's lattice, space group of the oxygen net."""
+    """One hydrogen-bonded net: key, name, GenIce2's lattice, space group of the oxygen net, lattice known to OVITO."""
 
     key: str
     name: str
@@ -36,11 +37,12 @@ class Ice:
     space_group: int
     # Interpenetrating nets whose bonds no distance tells from contacts keep the cell and the bonds of GenIce2.
     native: bool = False
+    oxygens: str | None = None
 
 
 ICES = (
-    Ice("ICE_IH", "Ice Ih (and XI)", "Ih", 194),
-    Ice("ICE_IC", "Ice Ic", "Ic", 227),
+    Ice("ICE_IH", "Ice Ih (and XI)", "Ih", 194, oxygens="HEX_DIAMOND"),
+    Ice("ICE_IC", "Ice Ic", "Ic", 227, oxygens="CUBIC_DIAMOND"),
     Ice("ICE_II", "Ice II", "II", 148),
     Ice("ICE_III", "Ice III (and IX)", "IX", 92),
     Ice("ICE_IV", "Ice IV", "IV", 167),
@@ -111,14 +113,9 @@ def _smallest_cell(net: ReferenceCell, ice: Ice) -> ReferenceCell:
 
 
 def _repeat(net: ReferenceCell) -> ReferenceCell:
-    normals = np.cross(net.cell[[1, 2, 0]], net.cell[[2, 0, 1]])
-    spacings = abs(np.linalg.det(net.cell)) / np.linalg.norm(normals, axis=1)
-    times = np.ceil(MIN_SPACING / spacings - 1e-6).astype(int)
-    shifts = np.stack(np.meshgrid(*(np.arange(n) for n in times), indexing="ij"), axis=-1).reshape(-1, 3)
-    fractional = (net.fractional[None] + shifts[:, None]).reshape(-1, 3) / times
-    return ReferenceCell(
-        cell=net.cell * times[:, None], species=np.tile(net.species, len(shifts)), fractional=fractional
-    )
+    times = np.ceil(MIN_SPACING / widths(net.cell) - 1e-6).astype(int)
+    cell, fractional, species = repeat(net.cell, net.fractional, net.species, times)
+    return ReferenceCell(cell=cell, species=species, fractional=fractional)
 
 
 def _with_hydrogen(net: ReferenceCell, pairs: list[tuple[int, int]], seed: int) -> ReferenceCell:

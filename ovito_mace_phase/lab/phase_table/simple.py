@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ovito_mace_phase.phases.record import Phase, ReferenceCell
@@ -34,6 +36,15 @@ PTM_PROPOSALS = {
     "HEX_DIAMOND": Proposal(label="A_hP4_194_f-001", merged=(), title="Hexagonal diamond", mineral="Lonsdaleite"),
 }
 
+FACTS: dict[str, dict[str, Any]] = {
+    "FCC": {"common": True, "alloy_parent": True, "stacking": "close_packed:c", "lattice": "FCC"},
+    "HCP": {"common": True, "alloy_parent": True, "stacking": "close_packed:h", "lattice": "HCP"},
+    "BCC": {"common": True, "alloy_parent": True, "lattice": "BCC"},
+    "SC": {"common": True, "lattice": "SC"},
+    "CUBIC_DIAMOND": {"common": True, "stacking": "diamond:c", "lattice": "CUBIC_DIAMOND"},
+    "HEX_DIAMOND": {"common": True, "stacking": "diamond:h", "lattice": "HEX_DIAMOND"},
+}
+"""Fields of these phases that have a default; those of the named phases are columns of ``named.csv``."""
 _DESIGNATIONS = {"FCC": "A1", "HCP": "A3", "BCC": "A2", "SC": "A_h", "CUBIC_DIAMOND": "A4"}
 
 
@@ -65,6 +76,7 @@ def ptm_phase(
         source=source,
         citation=citation,
         merged=proposal.merged if proposal else (),
+        **FACTS.get(key, {}),
     )
 
 
@@ -97,4 +109,5 @@ def omega_phase() -> Phase:
         source="built by hand, omega-Ti with c/a 0.613; compare Materials Project mp-72",
         citation=MP_CITATION,
         merged=(),
+        common=True,
     )

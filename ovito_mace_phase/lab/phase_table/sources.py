@@ -6,15 +6,17 @@ import csv
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ase.geometry import cellpar_to_cell
 
-from ovito_mace_phase.phases.record import ReferenceCell
+from ovito_mace_phase.phases.record import FACTS, ReferenceCell
 
 from .radial_distances import match_orders, partial_distributions
 
@@ -27,7 +29,7 @@ class Proposal:
     """One phase to build: its representative AFLOW label and the labels merged into it.
 
     The anchor is the cluster ``label@mp-id`` or the structure ``mp-id`` to take the cell from; letters are the species
-    of the label's A, B, ... where two of them are one.
+    of the label's A, B, ... where two of them are one; facts are fields of the phase that have a default.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Proposal:
     mineral: str | None = None
     anchor: str | None = None
     letters: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sources:
@@ -104,7 +107,7 @@ class Sources:
         atoms = slice(self._offsets[row], self._offsets[row + 1])
         _, species = np.unique(self._mp["Z"][atoms], return_inverse=True)
         return ReferenceCell(
-            cell=lattice_from_parameters(self._mp["cell"][row].astype(np.float64)),
+            cell=cellpar_to_cell(self._mp["cell"][row].astype(np.float64)),
             species=species.astype(np.int64),
             fractional=self._mp["frac"][atoms].astype(np.float64),
         )
@@ -150,16 +153,14 @@ class Sources:
             mineral=row.get("mineral") or None,
             anchor=row.get("anchor") or None,
             letters=row.get("species") or None,
+            facts=facts_of(row),
         )
 
 
-def lattice_from_parameters(parameters: np.ndarray) -> np.ndarray:
-    """Return ``(3, 3)`` rows of a lattice with the parameters a, b, c (Angstrom), alpha, beta, gamma (degrees)."""
-    lengths, (cos_a, cos_b, cos_c) = parameters[:3], np.cos(np.radians(parameters[3:]))
-    sin_c = np.sqrt(1 - cos_c**2)
-    y = (cos_a - cos_b * cos_c) / sin_c
-    unit = np.array([[1, 0, 0], [cos_c, sin_c, 0], [cos_b, y, np.sqrt(1 - cos_b**2 - y**2)]])
-    return unit * lengths[:, None]
+def facts_of(row: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the fields of a phase that a row of ``named.csv`` sets: yes, a number or a text."""
+    read: dict[type, Callable[[str], Any]] = {bool: lambda text: text == "yes", float: float}
+    return {name: read.get(type(default), str)(text) for name, default in FACTS.items() if (text := row.get(name))}
 
 
 def _mean_distances(cells: list[ReferenceCell]) -> np.ndarray:

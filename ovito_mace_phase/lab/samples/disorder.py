@@ -1,44 +1,24 @@
-"""What is no crystal: melts and glasses from molecular dynamics, random packings, crystals shaken to pieces."""
+"""Background: melts and glasses from molecular dynamics, random packings, crystals whose order was destroyed."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import FloatArray, Frame, make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.data.npz import frame_of, read_arrays
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.runtime.errors import InputError
 
 from .sampler import supercell
 
 
-def load_melts(folder: Path | None) -> dict[str, list[Frame]]:
-    """Read snapshots made by `sample_dumps/make_melts.py`: name of the system -> frames.
+def rattled_melt(frames: Sequence[Frame], rng: np.random.Generator) -> tuple[Frame, FloatArray]:
+    """Return one of the snapshots, strained and rattled a little, so that no environment is seen twice.
 
-    Each npz, `liquid_Cu_1.20Tm_0.npz` for example, holds positions (n, 3), cell (3, 3), species (n,) and pbc (3,).
-    """
-    if folder is None:
-        return {}
-    files = sorted(folder.glob("*.npz"))
-    if not files:
-        raise InputError(f"no melt snapshots (*.npz) in {folder}; make them with `python sample_dumps/make_melts.py`")
-    melts: dict[str, list[Frame]] = {}
-    for path in files:
-        frame = frame_of(read_arrays(path), path)
-        melts.setdefault("_".join(path.stem.split("_")[:2]), []).append(frame)
-    return melts
-
-
-def shaken_melt(frames: Sequence[Frame], rng: np.random.Generator) -> tuple[Frame, FloatArray]:
-    """Return one of the snapshots, strained and shaken a little, so that no environment is seen twice.
-
-    Also the displacements (n_atoms, 3) by which it was shaken.
+    Also the displacements (n_atoms, 3) that were added.
     """
     frame = frames[int(rng.integers(len(frames)))]
     unit = length_factor(local_spacing(frame))
@@ -57,8 +37,8 @@ def random_packing(rng: np.random.Generator, n_species: int) -> Frame:
     return make_frame(positions, rng.integers(0, n_species, n_atoms), cell, True)
 
 
-def shattered(structure: CrystalStructure, rng: np.random.Generator) -> Frame:
-    """Shake a crystal far beyond melting and push the atoms apart: the composition of a compound without its order."""
+def amorphised(structure: CrystalStructure, rng: np.random.Generator) -> Frame:
+    """Displace atoms far beyond melting, then push them apart: the composition of a compound without its order."""
     cell, fractional, species = supercell(structure)
     positions = fractional @ cell + rng.normal(0.0, rng.uniform(0.5, 1.0), fractional.shape)
     return make_frame(push_apart(positions, cell, rng.uniform(1.4, 2.2)), species, cell, True)

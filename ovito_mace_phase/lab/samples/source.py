@@ -1,64 +1,62 @@
 """Where training samples come from: crystals of every phase, random alloys, faults, background, molecular dynamics.
 
 Within a phase the chemical systems are drawn evenly, and the structures of a system. Background, labelled Other, is
-melts, random packings and shattered crystals.
+melts, random packings and amorphised crystals.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.lab.data.npz import Snapshot
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.phase_table.ices import ICES
+from ovito_mace_phase.lab.training.identity import digest
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
-from .disorder import random_packing, shaken_melt, shattered
-from .sampler import Sample, SampleLaw, draw, shaken, supercell, to_network_units
-from .snapshots import Snapshot, check_phases, strained_snapshot
+from .disorder import amorphised, random_packing, rattled_melt
+from .sampler import Sample, SampleSettings, draw, rattled, supercell, to_network_units
+from .snapshots import check_phases, strained_snapshot
 from .stackings import FAMILIES, random_stacking
 
-COMMON = (
-    "FCC",
-    "HCP",
-    "BCC",
-    "CUBIC_DIAMOND",
-    "HEX_DIAMOND",
-    "SC",
-    "ROCKSALT",
-    "CSCL",
-    "ZINCBLENDE",
-    "WURTZITE",
-    "FLUORITE",
-    "L1_2",
-    "L1_0",
-    "OMEGA",
-    "DHCP",
-    "ALPHA_QUARTZ",
-    "PEROVSKITE",
-    "SPINEL",
-    "RUTILE",
-    "HEUSLER_L2_1",
-    "D0_3",
-    "LAVES_C15",
-    "LAVES_C14",
-    "A15",
-    "CORUNDUM",
-    "BETA_SN",
-    "D0_19",
-    "D0_22",
-    *(ice.key for ice in ICES),
-)
-ALLOY_PARENTS = ("FCC", "BCC", "HCP")
-BACKGROUND = -1
-"""Asked for in place of a phase."""
+DRAW_BACKGROUND = -1
+"""Asked for in place of the column of a phase."""
+OTHER_COLUMN = 0
+"""Column of Other, the label of the background."""
 _TRIES = 20
-_MELTS, _PACKINGS = 0.55, 0.20  # shares of the background; the rest are shattered crystals
+_MELTS, _PACKINGS = 0.55, 0.20  # shares of the background; the rest are amorphised crystals
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleMix:
+    """How often which kind of sample is drawn.
+
+    Attributes
+    ----------
+    common_weight : float
+        How many times as often as others the phases are drawn that simulations are full of.
+    background, dynamics, stackings, unlisted : float
+        Shares of background, of molecular dynamics, of stacking faults, and of crystals of prototypes that are not in
+        the table; where there are none of a kind, phases are drawn instead.
+    alloy_share : float
+        Share of random alloys among the crystals of a simple lattice.
+    sample : SampleSettings
+    """
+
+    common_weight: float = 6.0
+    background: float = 0.1
+    dynamics: float = 0.04
+    stackings: float = 0.04
+    unlisted: float = 0.025
+    alloy_share: float = 0.25
+    sample: SampleSettings = field(default_factory=SampleSettings)
 
 
 class SampleSource:
@@ -95,6 +93,7 @@ class SampleSource:
         check_phases(dynamics, phases)
         self.phases, self.melts, self.n_carriers, self.dynamics = phases, melts, n_carriers, dynamics
         self._column = {phase.key: k for k, phase in enumerate(phases)}
+        self._layers = {phase.stacking: k for k, phase in enumerate(phases)}
         self._systems: dict[int, list[list[CrystalStructure]]] = {}
         by_system: dict[tuple[int, str], list[CrystalStructure]] = {}
         for structure in structures:
@@ -109,44 +108,73 @@ class SampleSource:
 
     def is_common(self, phase: int) -> bool:
         """Tell whether simulations are full of this phase."""
-        return self.phases[phase].key in COMMON
+        return self.phases[phase].common
 
-    def draw(self, phase: int, law: SampleLaw, alloy_share: float, rng: np.random.Generator) -> tuple[Sample, int]:
+    def draw_any(
+        self, mix: SampleMix, rng: np.random.Generator, phase_weights: Mapping[int, float] | None = None
+    ) -> tuple[Sample, int]:
+        """Return a sample of any kind and its class; `phase_weights`: how much more often phases are drawn."""
+        kind, settings = rng.uniform(), mix.sample
+        for share, there, sample in (
+            (mix.dynamics, bool(self.dynamics), self.snapshot),
+            (mix.stackings, self.has_stackings, self.stacking),
+            (mix.unlisted, bool(self.unlisted), self.other_crystal),
+        ):
+            if there and kind < share:
+                return sample(settings, rng)
+            kind -= share
+        if 0.0 <= kind < mix.background:
+            return self.draw(DRAW_BACKGROUND, settings, mix.alloy_share, rng)
+        weight = np.array([mix.common_weight if self.is_common(phase) else 1.0 for phase in self.present])
+        weight *= [(phase_weights or {}).get(phase, 1.0) for phase in self.present]
+        chosen = int(rng.choice(self.present, p=weight / weight.sum()))
+        return self.draw(chosen, settings, mix.alloy_share, rng)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the data that samples are drawn from."""
+        return digest([self.phases, self._systems, self.melts, self.dynamics, self.unlisted, self.n_carriers])
+
+    def draw(
+        self, phase: int, settings: SampleSettings, alloy_share: float, rng: np.random.Generator
+    ) -> tuple[Sample, int]:
         """Return a sample of the phase, or of the background, and its class."""
-        if phase == BACKGROUND:
-            return _drawn("the background", lambda: self._background(law, rng)), 0
-        return _drawn(
-            self.phases[phase].key, lambda: draw(self.structure(phase, alloy_share, rng), law, self.n_carriers, rng)
-        ), phase
+        if phase == DRAW_BACKGROUND:
+            return _drawn("the background", lambda: self._background(settings, rng)), OTHER_COLUMN
 
-    def snapshot(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+        def one() -> Sample:
+            return draw(self.structure(phase, alloy_share, rng), settings, self.n_carriers, rng)
+
+        return _drawn(self.phases[phase].key, one), phase
+
+    def snapshot(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of molecular dynamics and its class."""
         chosen = self.dynamics[int(rng.integers(len(self.dynamics)))]
-        label = 0 if chosen.phase is None else self._column[chosen.phase]
-        return strained_snapshot(chosen, law, self.n_carriers, rng), label
+        label = OTHER_COLUMN if chosen.phase is None else self._column[chosen.phase]
+        return strained_snapshot(chosen, settings, self.n_carriers, rng), label
 
-    def other_crystal(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+    def other_crystal(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of a crystal that is no class, labelled Other."""
 
         def one() -> Sample:
             kind = self.unlisted[int(rng.integers(len(self.unlisted)))]
-            return draw(kind[int(rng.integers(len(kind)))], law, self.n_carriers, rng)
+            return draw(kind[int(rng.integers(len(kind)))], settings, self.n_carriers, rng)
 
-        return _drawn("crystals that are no class", one), 0
+        return _drawn("crystals that are no class", one), OTHER_COLUMN
 
     @property
     def has_stackings(self) -> bool:
         """Whether all phases of `stackings` are among the classes."""
-        return all(key in self._column for family in FAMILIES for key in (family.cubic, family.hexagonal))
+        return all(layer in self._layers for family in FAMILIES for layer in (family.cubic, family.hexagonal))
 
-    def stacking(self, law: SampleLaw, rng: np.random.Generator) -> tuple[Sample, int]:
+    def stacking(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample with stacking faults, labelled layer by layer, and the class of its first atom."""
 
         def one() -> Sample:
             made = random_stacking(rng)
-            cubic, hexagonal = self._column[made.family.cubic], self._column[made.family.hexagonal]
+            cubic, hexagonal = self._layers[made.family.cubic], self._layers[made.family.hexagonal]
             label = np.where(made.hexagonal, hexagonal, cubic)
-            return shaken(made.cell, made.fractional, made.species, law, self.n_carriers, rng, label)
+            return rattled(made.cell, made.fractional, made.species, settings, self.n_carriers, rng, label)
 
         sample = _drawn("stacking faults", one)
         return sample, int(sample.label[0]) if sample.label is not None else 0
@@ -156,19 +184,19 @@ class SampleSource:
         systems = self._systems[phase]
         group = systems[rng.integers(len(systems))]
         structure = group[rng.integers(len(group))]
-        alloy = self.phases[phase].key in ALLOY_PARENTS and rng.uniform() < alloy_share
+        alloy = self.phases[phase].alloy_parent and rng.uniform() < alloy_share
         return random_alloy(structure, rng, self.n_carriers) if alloy else structure
 
-    def _background(self, law: SampleLaw, rng: np.random.Generator) -> Sample:
+    def _background(self, settings: SampleSettings, rng: np.random.Generator) -> Sample:
         kind = rng.uniform()
         displacement = None
         if self.melts and kind < _MELTS:
-            frame, displacement = shaken_melt(self.melts[int(rng.integers(len(self.melts)))], rng)
+            frame, displacement = rattled_melt(self.melts[int(rng.integers(len(self.melts)))], rng)
         elif kind < _MELTS + _PACKINGS:
             frame = random_packing(rng, int(rng.integers(1, 5)))
         else:
-            frame = shattered(self.structure(int(rng.choice(self.present)), 0.0, rng), rng)
-        return to_network_units(frame, law, self.n_carriers, np.inf, rng, displacement)
+            frame = amorphised(self.structure(int(rng.choice(self.present)), 0.0, rng), rng)
+        return to_network_units(frame, settings, self.n_carriers, np.inf, rng, displacement)
 
 
 def _drawn(what: str, make: Callable[[], Sample]) -> Sample:

@@ -17,34 +17,43 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 
+from .crystals import RISE, grid, stack
+
 FAULTS = {"c": ("h", "hh", "hch"), "h": ("c", "cc", "ccc")}
-_IDEAL = np.sqrt(2.0 / 3.0)  # distance of close-packed layers over that of neighbours within one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Structures that differ in stacking alone.
+    """Structures that differ in stacking alone; `Phase.stacking` names the phases of its c and h layers.
 
     Attributes
     ----------
-    cubic, hexagonal : str
-        Keys of the phases of c and h layers.
+    name : str
     basis : tuple of (species, height)
         Atoms on every site of a layer; height over the distance of layers.
     repeat : int
         Sites along each edge of a layer.
     """
 
-    cubic: str
-    hexagonal: str
+    name: str
     basis: tuple[tuple[int, float], ...]
     repeat: int
 
+    @property
+    def cubic(self) -> str:
+        """`Phase.stacking` of the phase of c layers."""
+        return f"{self.name}:c"
+
+    @property
+    def hexagonal(self) -> str:
+        """`Phase.stacking` of the phase of h layers."""
+        return f"{self.name}:h"
+
 
 FAMILIES = (
-    Family(cubic="FCC", hexagonal="HCP", basis=((0, 0.0),), repeat=3),
-    Family(cubic="CUBIC_DIAMOND", hexagonal="HEX_DIAMOND", basis=((0, 0.0), (0, 0.75)), repeat=2),
-    Family(cubic="ZINCBLENDE", hexagonal="WURTZITE", basis=((0, 0.0), (1, 0.75)), repeat=2),
+    Family(name="close_packed", basis=((0, 0.0),), repeat=3),
+    Family(name="diamond", basis=((0, 0.0), (0, 0.75)), repeat=2),
+    Family(name="zincblende", basis=((0, 0.0), (1, 0.75)), repeat=2),
 )
 _SHARES = (0.6, 0.2, 0.2)
 
@@ -99,26 +108,20 @@ def stacked(word: str, family: Family, stretch: float = 1.0) -> Stacking:
         shifts.append(shift)
         sign = -sign if letter == "h" else sign
         shift += sign
-    n_layers, n_basis = len(word), len(family.basis)
-    area = np.sqrt(3.0) / 2.0
-    a = (TARGET_VOLUME * n_basis / (area * _IDEAL * stretch)) ** (1.0 / 3.0)
+    area, rise = np.sqrt(3.0) / 2.0, RISE * stretch
+    a = (TARGET_VOLUME * len(family.basis) / (area * rise)) ** (1.0 / 3.0)
     one, two = np.array([1.0, 0.0, 0.0]), np.array([0.5, area, 0.0])
     third = (one + two) / 3.0
-    height = np.array([0.0, 0.0, _IDEAL * stretch])
-    sites = np.arange(family.repeat)
-    places, species, hexagonal = [], [], []
-    for layer, letter in enumerate(word):
-        for kind, lift in family.basis:
-            for u in sites:
-                for v in sites:
-                    places.append(u * one + v * two + shifts[layer] * third + (layer + lift) * height)
-                    species.append(kind)
-                    hexagonal.append(letter == "h")
-    cell = np.array([family.repeat * one, family.repeat * two, n_layers * height + shift * third])
+    sites = grid(np.array([family.repeat, family.repeat, 1]))
+    plane = sites[:, :1] * one + sites[:, 1:2] * two
+    places, layer = stack(plane, shifts, third, rise, [lift for _, lift in family.basis])
+    species = np.repeat([kind for kind, _ in family.basis], len(plane))
+    top = np.array([0.0, 0.0, len(word) * rise])
+    cell = np.array([family.repeat * one, family.repeat * two, top + shift * third])
     return Stacking(
         cell=a * cell,
-        fractional=np.array(places) @ np.linalg.inv(cell),
-        species=np.array(species, dtype=np.int64),
-        hexagonal=np.array(hexagonal),
+        fractional=places @ np.linalg.inv(cell),
+        species=np.tile(species, len(word)).astype(np.int64),
+        hexagonal=np.array([letter == "h" for letter in word])[layer],
         family=family,
     )

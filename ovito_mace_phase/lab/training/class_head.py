@@ -1,26 +1,29 @@
-"""The class branch once more, on features of the finished network: many more samples than a step end to end can see.
+"""Train the class branch of a head on features of a frozen network, with more samples than end-to-end training affords.
 
     z = W_3 silu(W_2 silu(C y + b_1) + b_2) + b_3,      y = M^T (f - mean) / scale,      W_1 = C M^T
-    loss = mean over atoms of  -log softmax(z)_label,      W = mean over the steps of what Adam went through
+    loss = mean over atoms of  -log softmax(z)_label,      W = mean over the steps of the weights that Adam went through
     b_3,c <- b_3,c - t log(n_c / median n of its kind),  c other than Other,      n_c = rows of phase c
 
-The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what all share. Phases
-drawn more often became likelier answers; t takes a part of that back (Menon et al., ICLR 2021: logit adjustment), among
-the common phases and among the others, so that the common ones stay the likelier answers. A sample costs one evaluation
-of the network here, and five with its score and the gradient by the weights. Network and density branch stay as they
-are, so that denoising does not change. Samples are drawn as in the training end to end, those of phases that are hard
-to tell apart more often (`emphasis.py`), from (seed, number of the part). Parts are files, so that a stopped run goes
-on and several processes can make them.
+Used twice: for a new head on the network as it came (first stage of `train`), and once more on the network that was
+trained end to end. The mean of the weights (Izmailov et al., UAI 2018) forgets what single rows taught and keeps what
+all share. Phases drawn more often became likelier answers; t takes part of that back (logit adjustment, Menon et al.,
+ICLR 2021), among the common phases and among the others, so that the common ones stay the likelier answers. A sample
+costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and density
+branch are left alone, so that denoising does not change.
+
+Samples come from (seed, number of the part). Whitening and parts are files and the fit leaves a checkpoint after each
+part, so that a stopped run goes on and several processes can make parts; all carry what they were made from.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,37 +33,39 @@ from torch.optim.swa_utils import AveragedModel
 
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.model.engine.evaluator import Evaluator
-from ovito_mace_phase.model.network.head import PhaseHead
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.runtime.files import finished_file
 
-from .feature_rows import Shard, batches, rows_of
+from .feature_rows import TOGETHER, Shard, batches, rows_of
+from .identity import Identity, check_identity, digest, identity_of
 from .whitening import Whitening, whiten
 
 log = logging.getLogger(__name__)
 Draw = Callable[[np.random.Generator], tuple[Sample, int]]
-_TOGETHER = 24
+WHITENING_ROWS = 12000
 _FIT = 7937
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefitSettings:
-    """How much, and how fast.
+class ClassFitSettings:
+    """How much a class branch is trained on, and how fast.
 
     Attributes
     ----------
     n_parts, n_samples : int
-        Files, and samples in each; 0 files: no refit.
+        Files of feature rows, and samples in each.
     keep : int
         Atoms of each sample; of a sample with several phases as many of each.
     passes, batch : int
-        Over all rows; rows of a step.
+        Passes over all rows; rows of a step.
     first_rate, rate : float
         Learning rates of Adam, of the first layer in whitened coordinates and of the others; constant.
     averaged : float
         Share of the steps, the last ones, whose weights are averaged; 0: the last step alone.
-    levelled : float
+    prior_correction : float
         t.
     emphasis : float
-        k of `emphasis.py`; 0: all phases are drawn as in the training end to end.
+        k of `emphasis.py`; 0: all phases are drawn as in end-to-end training.
     seed : int
     """
 
@@ -72,75 +77,122 @@ class RefitSettings:
     first_rate: float = 3e-4
     rate: float = 1e-3
     averaged: float = 0.9
-    levelled: float = 0.4
+    prior_correction: float = 0.4
     emphasis: float = 2.0
     seed: int = 0
 
 
-def refit_classes(
-    evaluator: Evaluator,
-    head: PhaseHead,
-    draw: Draw,
-    settings: RefitSettings,
+@dataclass(frozen=True, kw_only=True)
+class FeatureRows:
+    """Where feature rows come from: the frozen network, the samples, and what both were made from."""
+
+    evaluator: Evaluator
+    draw: Draw
+    identity: Identity
+
+    def some(self, settings: ClassFitSettings, n_rows: int) -> npt.NDArray[np.float32]:
+        """Return features of about `n_rows` atoms, (n_rows, n_features), the same at every call."""
+        rng = np.random.default_rng([settings.seed, _FIT])
+        rows: list[npt.NDArray[np.float32]] = []
+        while sum(map(len, rows)) < n_rows:
+            samples = [self.draw(rng) for _ in range(TOGETHER)]
+            rows.append(rows_of(self.evaluator, samples, settings.keep, rng, 0)["features"])
+        return np.concatenate(rows)
+
+
+def train_classes(
+    rows: FeatureRows,
+    head: PhaseHead | HeadConfig,
+    settings: ClassFitSettings,
     folder: Path,
     progress: Callable[[float], None] | None = None,
     common: Sequence[int] = (),
 ) -> PhaseHead:
-    """Return the head with its class branch trained on; of kind "mlp".
+    """Return the head with its class branch trained.
 
     Parameters
     ----------
-    evaluator, head
-        Of the finished network.
-    draw : callable
-        Sample and class, or a sample with a class for each atom.
-    settings : RefitSettings
+    rows : FeatureRows
+    head : PhaseHead or HeadConfig
+        Head to go on from; of a shape alone a new head is made.
+    settings : ClassFitSettings
     folder : Path
-        Where parts are kept, about 500 MB each; those that are there are used.
+        Where whitening, parts (about 500 MB each) and checkpoint are kept; those that are there are used.
     progress : callable, optional
         Called with the fraction done.
     common : sequence of int
         Columns of the common phases.
+
+    Raises
+    ------
+    InputError
+        When the folder holds files that were made from other data, another network or with other settings.
     """
-    whitening = fit_directions(evaluator, head, draw, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    whitening = stored_whitening(rows, head, settings, folder / "whitening.npz")
     parts = []
     for number in range(settings.n_parts):
-        parts.append(part(evaluator, whitening, draw, settings, number, folder))
+        parts.append(part(rows, whitening, settings, number, folder))
         if progress is not None:
             progress(0.6 * (number + 1) / settings.n_parts)
-    return fit_classes(head, whitening, parts, settings, progress, common)
+    started = new_head(head, whitening, settings.seed) if isinstance(head, HeadConfig) else head
+    return fit_classes(started, whitening, parts, settings, folder / "fit.checkpoint", progress, common)
 
 
-def fit_directions(
-    evaluator: Evaluator, head: PhaseHead, draw: Draw, settings: RefitSettings, n_rows: int = 12000
+def stored_whitening(
+    rows: FeatureRows, head: PhaseHead | HeadConfig, settings: ClassFitSettings, path: Path
 ) -> Whitening:
-    """Return mean and scale of the head and M, (n_features, n_features)."""
-    rng = np.random.default_rng([settings.seed, _FIT])
-    rows: list[npt.NDArray[np.float32]] = []
-    while sum(map(len, rows)) < n_rows:
-        samples = [draw(rng) for _ in range(_TOGETHER)]
-        rows.append(rows_of(evaluator, samples, settings.keep, rng, 0, np.float32)["features"])
-    matrix = whiten(torch.from_numpy(np.concatenate(rows)), head.mean, head.scale, len(head.mean))
-    return Whitening(mean=head.mean, scale=head.scale, matrix=matrix)
-
-
-def part(
-    evaluator: Evaluator, whitening: Whitening, draw: Draw, settings: RefitSettings, number: int, folder: Path
-) -> Path:
-    """Write a shard of y unless it is there; returns the file."""
-    path = folder / f"refit_{number:02d}.npz"
+    """Return the whitening of a run: read where it is there, since made anew it may differ by rounding and turns."""
+    given = digest(head if isinstance(head, HeadConfig) else head.state_dict())
+    identity = identity_of(
+        **rows.identity, head=given, seed=settings.seed, keep=settings.keep, whitening_rows=WHITENING_ROWS
+    )
     if path.is_file():
+        with np.load(path) as archive:
+            check_identity(path, json.loads(str(archive["identity"])), identity)
+            return Whitening(**{name: torch.from_numpy(archive[name]) for name in ("mean", "scale", "matrix")})
+    features = torch.from_numpy(rows.some(settings, WHITENING_ROWS))
+    if isinstance(head, HeadConfig):
+        found = whiten(features, features.mean(0), features.std(0) + 1e-4)
+    else:
+        found = whiten(features, head.mean, head.scale)
+    with finished_file(path) as temporary, temporary.open("wb") as file:
+        arrays = {name: getattr(found, name).numpy() for name in ("mean", "scale", "matrix")}
+        np.savez(file, identity=np.array(json.dumps(identity)), **arrays)
+    return found
+
+
+def new_head(config: HeadConfig, whitening: Whitening, seed: int) -> PhaseHead:
+    """Return an untrained head, its first layer drawn at random in whitened coordinates."""
+    torch.manual_seed(seed)
+    head = PhaseHead(config)
+    with torch.no_grad():
+        head.mean.copy_(whitening.mean)
+        head.scale.copy_(whitening.scale)
+        head.first.weight.copy_(whitening.to_plain(head.first.weight))
+    return head.eval().requires_grad_(False)
+
+
+def part(rows: FeatureRows, whitening: Whitening, settings: ClassFitSettings, number: int, folder: Path) -> Path:
+    """Write the shard of y with this number unless it is there; returns the file."""
+    path = folder / f"rows_{number:02d}.npz"
+    identity = identity_of(
+        **rows.identity,
+        whitening=[whitening.mean, whitening.scale, whitening.matrix],
+        sampling=[settings.n_samples, settings.keep],
+        seed=[settings.seed, number],
+    )
+    if path.is_file():
+        Shard.check(path, identity)
         return path
     rng = np.random.default_rng([settings.seed, number])
-    found: list[Shard] = []
-    for start in range(0, settings.n_samples, _TOGETHER):
-        samples = [draw(rng) for _ in range(min(_TOGETHER, settings.n_samples - start))]
-        rows = rows_of(evaluator, samples, settings.keep, rng, start, np.float32)
-        found.append(whitening.apply(Shard(**rows)))
-    names = [field.name for field in dataclasses.fields(Shard)]
-    shard = Shard(**{name: np.concatenate([getattr(one, name) for one in found]) for name in names})
-    folder.mkdir(parents=True, exist_ok=True)
-    shard.save(path)
+    found: list[dict[str, npt.NDArray[Any]]] = []
+    for start in range(0, settings.n_samples, TOGETHER):
+        samples = [rows.draw(rng) for _ in range(min(TOGETHER, settings.n_samples - start))]
+        block = Shard(**rows_of(rows.evaluator, samples, settings.keep, rng, start))
+        found.append(vars(whitening.apply(block)))
+    shard = Shard.joined(found)
+    shard.save(path, identity)
     log.info("wrote %s, %d rows", path, len(shard.label))
     return path
 
@@ -149,48 +201,95 @@ def fit_classes(
     head: PhaseHead,
     whitening: Whitening,
     parts: Sequence[Path],
-    settings: RefitSettings,
+    settings: ClassFitSettings,
+    checkpoint: Path,
     progress: Callable[[float], None] | None = None,
     common: Sequence[int] = (),
 ) -> PhaseHead:
-    """Train the class branch on the rows of the parts; `common`: columns of the common phases."""
-    torch.manual_seed(settings.seed)
-    whole, matrix = copy.deepcopy(head).requires_grad_(True), whitening.matrix
-    core = nn.Parameter(torch.linalg.solve(matrix.double(), head.first.weight.double().T).T.float())
-    rest = [whole.first.bias, *whole.second.parameters(), *whole.last.parameters()]
-    optimizer = torch.optim.Adam(
-        [{"params": [core], "lr": settings.first_rate}, {"params": rest, "lr": settings.rate}], betas=(0.9, 0.99)
-    )
+    """Train the class branch on the rows of the parts, given in whitened coordinates.
+
+    The checkpoint is written after every part; one of another fit is refused with InputError.
+    """
+    fit = _Fit(head, whitening, settings)
     labels = [Shard.labels(path) for path in parts]
     total = settings.passes * sum(-(-len(label) // settings.batch) for label in labels)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
-    mean = AveragedModel(nn.ParameterList([core, *rest]))
     first = min(total - 1, int((1.0 - settings.averaged) * total))
-    losses: list[float] = []
-    for features, label in _rounds(parts, settings):
+    identity = identity_of(
+        settings=settings, start=head.state_dict(), whitening=whitening.matrix, rows=[digest(one) for one in labels]
+    )
+    done = fit.resume(checkpoint, identity)
+    for turn in range(done, settings.passes * len(parts)):
+        order = np.random.default_rng([settings.seed, _FIT, turn // len(parts)]).permutation(len(parts))
+        rng = np.random.default_rng([settings.seed, _FIT, 1, turn])
+        losses = []
+        for features, label in batches(Shard.load(parts[order[turn % len(parts)]]), settings.batch, rng):
+            losses.append(fit.step(features, label, averaged=fit.n_steps >= first))
+            if progress is not None:
+                progress(0.6 + 0.4 * fit.n_steps / total)
+        log.info("classes, step %d of %d: label loss %.4f", fit.n_steps, total, np.mean(losses))
+        fit.save(checkpoint, identity, turn + 1)
+    correction = log_oversampling(np.concatenate(labels), head.config.n_phases, common)
+    return fit.result(settings.prior_correction * correction)
+
+
+class _Fit:
+    """The class branch in whitened coordinates, its optimiser and the average of its weights."""
+
+    def __init__(self, head: PhaseHead, whitening: Whitening, settings: ClassFitSettings) -> None:
+        self.head, self.whitening, self.n_steps = copy.deepcopy(head).requires_grad_(True), whitening, 0
+        self.core = nn.Parameter(whitening.to_white(head.first.weight))
+        rest = [self.head.first.bias, *self.head.second.parameters(), *self.head.last.parameters()]
+        self.trained = nn.ParameterList([self.core, *rest])
+        groups = [{"params": [self.core], "lr": settings.first_rate}, {"params": rest, "lr": settings.rate}]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / 20))
+        self.mean = AveragedModel(self.trained)
+
+    def step(self, features: npt.NDArray[np.float16], label: npt.NDArray[np.int16], *, averaged: bool) -> float:
+        """Make one step; returns the loss."""
         y = torch.from_numpy(features).float()
-        z = whole.classes(nn.functional.linear(y, core, whole.first.bias))
+        z = self.head.classes(nn.functional.linear(y, self.core, self.head.first.bias))
         loss = nn.functional.cross_entropy(z, torch.from_numpy(label.astype(np.int64)))
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
-        if len(losses) >= first:
-            mean.update_parameters(nn.ParameterList([core, *rest]))
-        losses.append(float(loss.detach()))
-        if len(losses) % 50 == 0:
-            log.info("refit, step %d of %d: label loss %.4f", len(losses), total, np.mean(losses[-50:]))
-        if progress is not None:
-            progress(0.6 + 0.4 * len(losses) / total)
-    with torch.no_grad():
-        for own, averaged in zip([core, *rest], mean.module.parameters(), strict=True):
-            own.copy_(averaged)
-        whole.first.weight.copy_((core.double() @ matrix.double().T).float())
-        whole.last.bias.sub_(settings.levelled * surplus(np.concatenate(labels), len(whole.last.bias), common))
-    return whole.eval().requires_grad_(False)
+        self.optimizer.step()
+        self.schedule.step()
+        self.n_steps += 1
+        if averaged:
+            self.mean.update_parameters(self.trained)
+        return float(loss.detach())
+
+    def _state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("trained", "optimizer", "schedule", "mean")}
+
+    def save(self, path: Path, identity: Identity, done: int) -> None:
+        """Write everything that a resumed fit needs, complete or not at all."""
+        state = {name: one.state_dict() for name, one in self._state().items()}
+        with finished_file(path) as temporary:
+            torch.save({"identity": identity, "done": done, "n_steps": self.n_steps, **state}, temporary)
+
+    def resume(self, path: Path, identity: Identity) -> int:
+        """Take up a checkpoint where there is one; returns the number of parts done."""
+        if not path.is_file():
+            return 0
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        check_identity(path, state["identity"], identity)
+        for name, one in self._state().items():
+            one.load_state_dict(state[name])
+        self.n_steps = int(state["n_steps"])
+        return int(state["done"])
+
+    def result(self, correction: torch.Tensor) -> PhaseHead:
+        """Return the head with the averaged weights, its logits lower by `correction` (n_phases,)."""
+        with torch.no_grad():
+            for own, averaged in zip(self.trained, self.mean.module.parameters(), strict=True):
+                own.copy_(averaged)
+            self.head.first.weight.copy_(self.whitening.to_plain(self.core))
+            self.head.last.bias.sub_(correction)
+        return self.head.eval().requires_grad_(False)
 
 
-def surplus(label: npt.NDArray[np.int16], n_phases: int, common: Sequence[int] = ()) -> torch.Tensor:
+def log_oversampling(label: npt.NDArray[np.int16], n_phases: int, common: Sequence[int] = ()) -> torch.Tensor:
     """Return log(n_c / median n of its kind) by phase (n_phases,), 0 for Other and phases that are not there."""
     n_rows = np.bincount(label, minlength=n_phases)
     there = (n_rows > 0) & (np.arange(n_phases) > 0)
@@ -200,13 +299,3 @@ def surplus(label: npt.NDArray[np.int16], n_phases: int, common: Sequence[int] =
         if kind.any():
             found[kind] = np.log(n_rows[kind] / np.median(n_rows[kind]))
     return torch.from_numpy(found)
-
-
-def _rounds(
-    parts: Sequence[Path], settings: RefitSettings
-) -> Iterator[tuple[npt.NDArray[np.float16], npt.NDArray[np.int16]]]:
-    """Yield the rows of all parts in random order, as often as there are passes."""
-    for turn in range(settings.passes):
-        rng = np.random.default_rng([settings.seed, _FIT, turn])
-        for place in rng.permutation(len(parts)):
-            yield from batches(Shard.load(parts[place]), settings.batch, rng)

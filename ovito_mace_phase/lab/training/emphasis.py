@@ -1,14 +1,14 @@
-"""Phases that a model gets wrong are drawn more often when its classes are trained once more.
+"""Phases with a high validation error are oversampled when the class branch is retrained.
 
     w_c = 1 + k max(e_c, e_b of the phases b most often taken for c)
 
-e: share of the atoms of the validation part labelled wrong. A phase and the one it is taken for get the same weight at
-least, so that neither becomes the likelier answer by being drawn more often.
+e is the share of validation atoms labelled wrong. A phase and the one it is taken for get at least the same weight, so
+that neither becomes the likelier answer because it is drawn more often.
 
     z_c <- z_c - a_c
 
-A layer of a fault in fcc or hcp has the surroundings of DHCP as far as they can be told when it is hot, and faults are
-met far more often than DHCP: a is the log of how much, chosen so that faults keep their layers.
+a is the logit offset of the phase table, 0 for most. A layer of a fault in hot fcc or hcp cannot be told from DHCP, and
+faults are far more frequent than DHCP: its offset is chosen so that faults keep their layers.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ import torch
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.phases import Phase
 
-RARER = {"DHCP": 2.0}
-"""a_c by key."""
 
-
-def emphasis(card: Mapping[str, Any], phases: Sequence[Phase], strength: float) -> dict[int, float]:
-    """Return w by column, of the phases that the card of a model has validation scores of.
+def phase_weights(card: Mapping[str, Any], phases: Sequence[Phase], strength: float) -> dict[int, float]:
+    """Return w by column, of the phases that the model card has validation scores of.
 
     Parameters
     ----------
     card : mapping
-        With `scores` as `scores.part_scores` makes them; without them all phases are drawn alike.
+        With `scores` as `scores.part_scores` makes them; without them all phases are drawn equally often.
     phases : sequence of Phase
         Columns.
     strength : float
@@ -49,9 +46,9 @@ def emphasis(card: Mapping[str, Any], phases: Sequence[Phase], strength: float) 
     return {column[key]: 1.0 + strength * share for key, share in shared.items()}
 
 
-def as_rare_as_met(head: PhaseHead, phases: Sequence[Phase]) -> PhaseHead:
+def with_logit_offsets(head: PhaseHead, phases: Sequence[Phase]) -> PhaseHead:
     """Return a copy whose logits z are lower by a; `phases` are its columns."""
-    lower = torch.tensor([RARER.get(phase.key, 0.0) for phase in phases])
+    lower = torch.tensor([phase.logit_offset for phase in phases])
     changed = copy.deepcopy(head)
     with torch.no_grad():
         changed.last.bias.sub_(lower)

@@ -4,19 +4,19 @@
     which is what is kept
 
 Every sample has the same weight in the score loss, whatever its noise: atom a of a sample of amplitude sigma (rms per
-component) counts (s / max(sigma, sigma_0))^2. A share of the samples is first moved by one or more denoising steps of
-the model as it is: what is left of their noise is what the second and later steps of denoising have to deal with.
+component) counts (s / max(sigma, sigma_0))^2. A share of the samples is first denoised by one to three steps of the
+current model: later steps of denoising have to deal with the noise that earlier ones leave.
 
 The first layer of the head is trained in whitened coordinates, W = C M^T with M of `whitening.py` (all directions): the
 features of fcc, hcp and dhcp differ in directions with a millionth of the largest variance, and a step that is small
 for one direction would be huge for another. Every step draws its samples from (seed, number of the step), so a run that
-was stopped goes on from its checkpoint.
+was stopped goes on from its checkpoint. The checkpoint carries the identity of settings, data and start model.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import json
 import logging
 import math
 import time
@@ -29,19 +29,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from ovito_mace_phase.lab.samples.sampler import Sample, SampleLaw
-from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.lab.samples.sampler import Sample
+from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig
-from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .batches import denoise_some, label_shares, make_batch, noise_weight
-from .feature_rows import rows_of
+from .feature_rows import TOGETHER, rows_of
+from .identity import check_identity, identity_of
 from .step import Batch, TrainableModel, training_step
-from .whitening import whiten
+from .whitening import Whitening, whiten
 
 log = logging.getLogger(__name__)
 _ROWS = 12000
@@ -64,13 +66,13 @@ class EndToEndSettings:
     score_weight : float
         0 trains the labels alone.
     label_share : float
-        Share of the atoms whose label is looked at: those of one sample say much the same.
+        Share of atoms used in the label loss; atoms of one sample are highly correlated.
     least_noise : float
         sigma_0, A in network units; infinite: every atom counts the same.
     denoised : float
-        Share of the samples that are denoised by one to three steps before they are learned from.
+        Share of the samples that are first denoised by one to three steps of the current model.
     n_density : int
-        Width of the density branch: one is added to a head without it, a narrower one is widened, 0 leaves all as is.
+        Width of the density branch: it is added to a head without one, a narrower one is widened; 0 changes nothing.
     first_rate, head_rate, density_first_rate, density_rate, network_rate : float
         Learning rates: of the first layer of the classes in whitened coordinates, of the other layers, the same of the
         density branch, and of the network as a multiple of the rms of each tensor (they differ by a factor of a
@@ -85,9 +87,8 @@ class EndToEndSettings:
         Root of `floor` in `head.py`, over the standard deviation of the feature.
     average : float
         Decay per step of the moving average of the weights.
-    surplus, background, dynamics, stackings, unlisted, alloy_share : float
-        How much oftener common phases are drawn; shares of background, of molecular dynamics, of stacking faults and of
-        crystals of prototypes that are no class among the samples; share of random alloys among FCC, BCC and HCP.
+    mix : SampleMix
+        How often which kind of sample is drawn.
     """
 
     n_steps: int = 2000
@@ -109,13 +110,7 @@ class EndToEndSettings:
     clip: float = 1.0
     floor: float = 0.1
     average: float = 0.998
-    surplus: float = 6.0
-    background: float = 0.1
-    dynamics: float = 0.04
-    stackings: float = 0.04
-    unlisted: float = 0.025
-    alloy_share: float = 0.25
-    law: SampleLaw = field(default_factory=SampleLaw)
+    mix: SampleMix = field(default_factory=SampleMix)
     seed: int = 0
 
 
@@ -143,22 +138,26 @@ class EndToEnd:
         device: str = "cpu",
     ) -> None:
         self.source, self.settings, self.step = source, settings, 0
-        self.emphasis: dict[int, float] = {}  # how much oftener phases are drawn, by column
-        tensors = wake(tensors, config, np.random.default_rng(settings.seed))
+        self.identity = identity_of(
+            settings=settings, data=source.digest, start_model=[tensors, config, head.config, head.state_dict()]
+        )
+        tensors = reinitialise_zero_matrices(tensors, config, np.random.default_rng(settings.seed))
         torch.manual_seed(settings.seed)
-        whole = with_density(head, settings.n_density).eval().requires_grad_(True)
-        self.model = TrainableModel(tensors, config, whole, device)
-        self._standardise(tensors, config)  # before the optimiser looks at the head
-        self._cores = {name: nn.Parameter(self._whitened(layer.weight)) for name, layer in self._first_layers().items()}
+        trained_head = with_density(head, settings.n_density).eval().requires_grad_(True)
+        self.model = TrainableModel(tensors, config, trained_head, device)
+        self.whitening = self._standardise(tensors, config)  # before the optimiser looks at the head
+        self._whitened = {
+            name: nn.Parameter(self.whitening.to_white(layer.weight)) for name, layer in self._first_layers().items()
+        }
         network = list(self.model.network.parameters())
         if not settings.network_rate:
             for parameter in network:
                 parameter.requires_grad_(False)
         rate = {"first": settings.first_rate, "density_first": settings.density_first_rate}
-        whitened = {f"{name}.weight" for name in self._cores}
+        whitened = {f"{name}.weight" for name in self._whitened}
         named = [(name, p) for name, p in self.model.head.named_parameters() if name not in whitened]
         groups = [
-            *({"params": [core], "lr": rate[name]} for name, core in self._cores.items()),
+            *({"params": [weight], "lr": rate[name]} for name, weight in self._whitened.items()),
             {"params": [p for name, p in named if not name.startswith("density")], "lr": settings.head_rate},
             {"params": [p for name, p in named if name.startswith("density")], "lr": settings.density_rate},
         ]
@@ -167,32 +166,29 @@ class EndToEnd:
             groups.append({"params": [parameter], "lr": settings.network_rate * rms})
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.average = {name: tensor.detach().clone() for name, tensor in self._trained().items()}
+        self.average = AveragedModel(self.model, avg_fn=self._averaged)
 
     def _first_layers(self) -> dict[str, nn.Linear]:
         """Return the layers that read the features, whose weights W = C M^T are trained as C."""
         head = self.model.head
         return {"first": head.first} | ({"density_first": head.density_first} if head.config.n_density else {})
 
-    def _whitened(self, weight: Tensor) -> Tensor:
-        """Return C of W = C M^T."""
-        return torch.linalg.solve(self._matrix.double(), weight.detach().double().T).T.to(weight)
-
-    def _trained(self) -> dict[str, Tensor]:
-        return dict(self.model.named_parameters())
+    def _averaged(self, mean: Tensor, weight: Tensor, _count: Tensor | int) -> Tensor:
+        decay = min(self.settings.average, self.step / (self.step + 10.0))
+        return torch.lerp(mean, weight, 1.0 - decay)
 
     def _rate(self, step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, self.settings.warm_up))
         return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / self.settings.n_steps))))
 
-    def _standardise(self, tensors: dict[str, Any], config: NetworkConfig) -> None:
+    def _standardise(self, tensors: dict[str, Any], config: NetworkConfig) -> Whitening:
         """Whiten the features as they are at the start of the run; columns that were idle get a mean and a scale."""
         evaluator = make_evaluator(tensors, config, None)
         rng = np.random.default_rng([self.settings.seed, _AFRESH])
         parts: list[Any] = []
         while sum(map(len, parts)) < _ROWS:
-            samples = [self.draw(rng) for _ in range(24)]
-            parts.append(rows_of(evaluator, samples, 24, rng, 0)["features"])
+            samples = [self.draw(rng) for _ in range(TOGETHER)]
+            parts.append(rows_of(evaluator, samples, 24, rng, 0, np.float16)["features"])
         head, s = self.model.head, self.settings
         features = torch.from_numpy(np.concatenate(parts).astype(np.float32))
         powers = torch.ones(config.n_layers + 2, (config.l_max + 2) * config.n_channels)
@@ -207,26 +203,13 @@ class EndToEnd:
         head.scale.copy_(torch.where(idle, features.std(0), head.scale))
         with torch.no_grad():
             head.first.weight[:, idle] = 0.0
-        log.info("%d idle features woken", int(idle.sum()))
-        self._matrix = whiten(features, head.mean, head.scale, len(head.mean)).to(head.mean)
+        log.info("%d features were idle and got a scale", int(idle.sum()))
+        found = whiten(features, head.mean, head.scale)
+        return Whitening(mean=head.mean, scale=head.scale, matrix=found.matrix.to(head.mean))
 
     def draw(self, rng: np.random.Generator) -> tuple[Sample, int]:
-        """Return a sample of any kind, in the shares of the settings, and its class."""
-        s, kind, source = self.settings, rng.uniform(), self.source
-        for share, there, sample in (
-            (s.dynamics, bool(source.dynamics), source.snapshot),
-            (s.stackings, source.has_stackings, source.stacking),
-            (s.unlisted, bool(source.unlisted), source.other_crystal),
-        ):
-            if there and kind < share:
-                return sample(s.law, rng)
-            kind -= share
-        if 0.0 <= kind < s.background:
-            return source.draw(BACKGROUND, s.law, s.alloy_share, rng)
-        present = source.present
-        weight = np.array([s.surplus if source.is_common(phase) else 1.0 for phase in present])
-        weight *= [self.emphasis.get(phase, 1.0) for phase in present]
-        return source.draw(int(rng.choice(present, p=weight / weight.sum())), s.law, s.alloy_share, rng)
+        """Return a sample of any kind and its class."""
+        return self.source.draw_any(self.settings.mix, rng)
 
     def samples(self, step: int) -> list[tuple[Sample, int]]:
         """Draw the samples of a step."""
@@ -299,9 +282,9 @@ class EndToEnd:
             largest_error=s.largest_error,
             pool=pool,
         )
-        for name, core in self._cores.items():
+        for name, white in self._whitened.items():
             weight = first[name].weight
-            core.grad = None if weight.grad is None else weight.grad @ self._matrix
+            white.grad = None if weight.grad is None else weight.grad @ self.whitening.matrix
             weight.grad = None
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(trained, s.clip))
@@ -312,61 +295,45 @@ class EndToEnd:
         self.schedule.step()
         self.step += 1
         with torch.no_grad():
-            for name, core in self._cores.items():
-                first[name].weight.copy_(core @ self._matrix.T)
-            decay = min(s.average, self.step / (self.step + 10.0))
-            for name, tensor in self._trained().items():
-                self.average[name].lerp_(tensor, 1.0 - decay)
+            for name, white in self._whitened.items():
+                first[name].weight.copy_(white @ self.whitening.matrix.T)
+        self.average.update_parameters(self.model)
         return found.score_loss, found.label_loss
 
     def result(self) -> tuple[dict[str, Any], PhaseHead]:
         """Return the averaged network and head."""
-        own = self._trained()
-        held = {name: tensor.detach().clone() for name, tensor in own.items()}
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(self.average[name])
-            tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.model.tensors().items()}
-            head = PhaseHead(self.model.head.config)
-            head.load_state_dict(self.model.head.state_dict())
-            for name, tensor in own.items():
-                tensor.copy_(held[name])
-        return tensors, head.cpu().eval().requires_grad_(False)
+        model = self.average.module
+        assert isinstance(model, TrainableModel)
+        tensors = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.tensors().items()}
+        return tensors, copy.deepcopy(model.head).cpu().eval().requires_grad_(False)
 
     def save(self, path: Path) -> None:
         """Write everything a resumed run needs, complete or not at all."""
-        state = {
-            "identity": self._identity(),
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "cores": {name: core.detach() for name, core in self._cores.items()},
-            "matrix": self._matrix,
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        state = {name: one.state_dict() for name, one in self._parts().items()}
+        white = {name: weight.detach() for name, weight in self._whitened.items()}
+        state |= {"identity": self.identity, "step": self.step, "matrix": self.whitening.matrix, "whitened": white}
+        with finished_file(path) as temporary:
+            torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
-        """Take up a checkpoint where there is one."""
+        """Take up a checkpoint where there is one; InputError for one of other settings, data or another start."""
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.model.device, weights_only=True)
-        if state["identity"] != self._identity():
-            raise InputError(f"the checkpoint {path} belongs to a run with other settings; choose another folder")
-        self.model.load_state_dict(state["model"])
+        check_identity(path, state["identity"], self.identity)
+        for name, one in self._parts().items():
+            one.load_state_dict(state[name])
         with torch.no_grad():
-            for name, core in self._cores.items():
-                core.copy_(state["cores"][name])
-        self._matrix, self.average, self.step = state["matrix"], state["average"], int(state["step"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+            for name, weight in self._whitened.items():
+                weight.copy_(state["whitened"][name])
+        head = self.model.head
+        self.whitening = Whitening(mean=head.mean, scale=head.scale, matrix=state["matrix"])
+        self.step = int(state["step"])
         log.info("resumed at step %d", self.step)
 
-    def _identity(self) -> str:
-        return json.dumps(dataclasses.asdict(self.settings), sort_keys=True)
+    def _parts(self) -> dict[str, Any]:
+        """Return what has a state, by its name in a checkpoint."""
+        return {name: getattr(self, name) for name in ("model", "average", "optimizer", "schedule")}
 
 
 def with_density(head: PhaseHead, width: int) -> PhaseHead:
@@ -375,22 +342,24 @@ def with_density(head: PhaseHead, width: int) -> PhaseHead:
     A new branch is E = 0. What is added to a narrower one is drawn at random and leads to nothing at first.
     """
     old = head.config.n_density
-    copy = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
-    own, state = copy.state_dict(), head.state_dict()
+    wide = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
+    own, state = wide.state_dict(), head.state_dict()
     if 0 < old < width:
         own["density_second.weight"][:old, old:] = 0.0
         for name in [name for name in own if name.startswith("density_")]:
             given = state.pop(name)
             own[name][tuple(slice(n) for n in given.shape)] = given
-    copy.load_state_dict(own | state)
-    return copy
+    wide.load_state_dict(own | state)
+    return wide
 
 
-def wake(tensors: dict[str, Any], config: NetworkConfig, rng: np.random.Generator) -> dict[str, Any]:
-    """Return the tensors with matrices that are zero drawn at random, as large as that of degree 0.
+def reinitialise_zero_matrices(
+    tensors: dict[str, Any], config: NetworkConfig, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return the tensors; matrices that have decayed to zero are drawn anew, with the rms of that of degree 0.
 
-    In MACE-MP-0 small all that reads the degrees 1 to 3 of the second layer has decayed to zero: its messages carry no
-    directions. The coefficients of the products may stay zero, they have a gradient.
+    In MACE-MP-0 small all matrices that read the degrees 1 to 3 of the second layer have decayed to zero: its messages
+    carry no directions. The coefficients of the products may stay zero, they have a gradient.
     """
     out = dict(tensors)
     for layer in range(config.n_layers):

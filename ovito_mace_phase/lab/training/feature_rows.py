@@ -1,59 +1,27 @@
-"""Shards of training data: features of noisy crystals and of background, through the frozen network.
-
-A shard is drawn evenly over phases (structures evenly over chemical systems within a phase), with a stated surplus for
-the lattices simulations are full of, random alloys on their sites, and background labelled Other. All randomness comes
-from (seed, number of the shard), so a shard can be made again.
-"""
+"""Feature rows: features of some atoms of samples through the frozen network, and their labels."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import Edges, neighbour_list, side_by_side
-from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.samples.sampler import Sample, SampleLaw
-from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.model.engine.evaluator import Evaluator
-from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.runtime.files import finished_file
 
 from .features import features_of
+from .identity import Identity, check_identity
 
-_BATCH = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardLaw:
-    """How a shard is composed.
-
-    Attributes
-    ----------
-    sample : SampleLaw
-    per_phase : int
-        Samples of every phase.
-    surplus : int
-        Factor for the phases in `COMMON`.
-    alloy_share : float
-        Share of the FCC, BCC and HCP samples with two to four species at random on the sites.
-    background : int
-        Samples labelled Other.
-    keep : int
-        Atoms kept of each sample, chosen at random.
-    """
-
-    sample: SampleLaw = field(default_factory=SampleLaw)
-    per_phase: int = 8
-    surplus: int = 8
-    alloy_share: float = 0.25
-    background: int = 700
-    keep: int = 24
+TOGETHER = 24
+"""Samples that go through the network in one pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +33,11 @@ class Shard:
     sigma: npt.NDArray[np.float32]
     sample: npt.NDArray[np.int32]
 
-    def save(self, path: Path) -> None:
-        """Write to an npz; complete or not at all."""
-        temporary = path.with_suffix(".part")
-        with temporary.open("wb") as file:
-            np.savez(file, **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
-        temporary.replace(path)
+    def save(self, path: Path, identity: Identity) -> None:
+        """Write to an npz, complete or not at all, with what it was made from."""
+        with finished_file(path) as temporary, temporary.open("wb") as file:
+            arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+            np.savez(file, identity=np.array(json.dumps(identity)), **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Shard:
@@ -84,48 +51,17 @@ class Shard:
         with np.load(path) as archive:
             return np.asarray(archive["label"], dtype=np.int16)
 
+    @staticmethod
+    def check(path: Path, identity: Identity) -> None:
+        """Raise InputError for a file that was made from something else."""
+        with np.load(path) as archive:
+            found = json.loads(str(archive["identity"])) if "identity" in archive.files else None
+        check_identity(path, found, identity)
 
-class ShardMaker:
-    """Draws shards.
-
-    Parameters
-    ----------
-    network : Evaluator
-    phases : sequence of Phase
-        Classes; the first must be OTHER.
-    structures : sequence of CrystalStructure
-        Of one part of the split.
-    melts : sequence of list of Frame
-        Snapshots per system, of the same part.
-    """
-
-    def __init__(
-        self,
-        network: Evaluator,
-        phases: Sequence[Phase],
-        structures: Sequence[CrystalStructure],
-        melts: Sequence[Sequence[Frame]],
-    ) -> None:
-        self.network = network
-        self.source = SampleSource(phases, structures, melts, network.n_carriers)
-
-    def make(self, law: ShardLaw, seed: int, number: int, progress: Callable[[float], None] | None = None) -> Shard:
-        """Draw shard `number` of the sequence that `seed` defines."""
-        rng = np.random.default_rng([seed, number])
-        jobs = [phase for phase in self.source.present for _ in range(self._count(phase, law))]
-        jobs += [BACKGROUND] * law.background
-        order = rng.permutation(len(jobs))
-        parts = []
-        for start in range(0, len(jobs), _BATCH):
-            batch = order[start : start + _BATCH]
-            samples = [self.source.draw(jobs[k], law.sample, law.alloy_share, rng) for k in batch]
-            parts.append(rows_of(self.network, samples, law.keep, rng, start))
-            if progress is not None:
-                progress(min(start + _BATCH, len(jobs)) / len(jobs))
+    @staticmethod
+    def joined(parts: Sequence[dict[str, npt.NDArray[Any]]]) -> Shard:
+        """Return the rows of several calls of `rows_of`."""
         return Shard(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-    def _count(self, phase: int, law: ShardLaw) -> int:
-        return law.per_phase * (law.surplus if self.source.is_common(phase) else 1)
 
 
 def rows_of(
@@ -134,7 +70,7 @@ def rows_of(
     keep: int,
     rng: np.random.Generator,
     first: int,
-    kind: type[np.floating] = np.float16,
+    kind: type[np.floating] = np.float32,
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the fields of a shard for some atoms of each sample, all samples in one pass through the network.
 
@@ -145,7 +81,7 @@ def rows_of(
     sizes = [len(rows) for rows in centres]
     each = np.concatenate([own_labels(*sample) for sample in samples])
     return {
-        "features": features.astype(kind),
+        "features": features.astype(kind, copy=False),
         "label": each[np.concatenate(centres)].astype(np.int16),
         "sigma": np.repeat([sample.sigma for sample, _ in samples], sizes).astype(np.float32),
         "sample": np.repeat(first + np.arange(len(samples)), sizes).astype(np.int32),

@@ -31,13 +31,13 @@ def features_of(
     """
     wanted = np.arange(len(carrier)) if centres is None else centres
     listed = ListedEdges(edges, wanted)
-    n_plain = 2 * evaluator.weights.config.n_channels
+    n_plain = evaluator.weights.config.n_plain
     width = evaluator.n_values
-    roots = _without_floor if evaluator.readout is None else evaluator.readout.roots
+    head = evaluator.head
     out = np.empty((len(wanted), evaluator.n_features), dtype=np.float32)
 
     def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64]) -> None:
-        found = roots(parts, n_plain).float().cpu().numpy()
+        found = (_without_floor(parts, n_plain) if head is None else head.roots(parts)).float().cpu().numpy()
         out[first:last, : found.shape[1]] = found
         if found.shape[1] < out.shape[1]:  # one species: the means over neighbours alike and over all are the same
             out[first:last, found.shape[1] :] = found[:, -width:]

@@ -1,6 +1,12 @@
-"""From a model with a head to one that is a density: end-to-end training, calibration, scores, model file.
+"""The whole training, in stages: start model -> head -> end-to-end -> classes once more -> calibration -> model file.
 
-start model -> `EndToEnd` -> temperature, density threshold, distances -> scores on held-out samples -> file and record
+    head         a new class branch on features of the frozen network (`refit`); no density yet
+    end-to-end   network and head together, with a density branch (`end_to_end`)
+    classes      the class branch once more, on features of the network as it is then (`refit`)
+    calibration  temperature, density threshold and floors, distances, step errors, scores on held-out samples
+
+Calibration always comes last and writes the model. Each stage leaves its files in a folder of the run, and a stage that
+is done is not done again; files that were made from something else are refused.
 """
 
 from __future__ import annotations
@@ -11,185 +17,265 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ovito_mace_phase.lab.calibration.accuracy import part_scores
+from ovito_mace_phase.lab.calibration.accuracy import NOISE_BINS, part_scores
 from ovito_mace_phase.lab.calibration.density_floors import density_floors
 from ovito_mace_phase.lab.calibration.distances import fit_distances
 from ovito_mace_phase.lab.calibration.step_errors import score_errors
-from ovito_mace_phase.lab.data.structures import split_seed
-from ovito_mace_phase.lab.samples.sampler import Sample, SampleLaw
-from ovito_mace_phase.lab.samples.snapshots import Snapshot, strained_snapshot
-from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.lab.calibration.temperature import calibrate
+from ovito_mace_phase.lab.data.npz import Snapshot
+from ovito_mace_phase.lab.data.structures import Part, split_seed
+from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings
+from ovito_mace_phase.lab.samples.snapshots import strained_snapshot
+from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
 from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
-from ovito_mace_phase.model.network.head import PhaseHead
-from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model, save_model
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.model_file import save_model
 from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.runtime.errors import InputError
 
-from .class_head import RefitSettings, refit_classes
-from .emphasis import as_rare_as_met, emphasis
+from .class_head import ClassFitSettings, FeatureRows, train_classes
+from .emphasis import phase_weights, with_logit_offsets
 from .end_to_end import EndToEnd, EndToEndSettings
-from .feature_rows import Shard, rows_of
-from .first_stage import Sources, TrainingData, load_data, record, untested
-from .fit import calibrate
+from .feature_rows import TOGETHER, Shard, rows_of
+from .first_stage import CARRIERS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
+from .identity import digest
 
 log = logging.getLogger(__name__)
+Stage = Literal["head", "end-to-end", "classes"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+Progress = Callable[[str, float], None]
 MARGIN = 1.0
-_TOGETHER = 24
-_CHUNK = 8192
+_PROVENANCE = {
+    "licence": "MIT (code, MACE-MP-0), CC-BY-4.0 (training data: Materials Project)",
+    "citation": [
+        "Batatia et al., arXiv:2401.00096 (MACE-MP-0)",
+        "Jain et al., APL Materials 1, 011002 (2013) (Materials Project)",
+        "Kwon et al., arXiv:2512.11077 (method)",
+    ],
+    "carriers": list(CARRIERS),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class WholeSettings:
-    """What decides the model besides the training itself.
+class PipelineSettings:
+    """What decides the model besides the data and the start.
 
     Attributes
     ----------
+    stages : tuple of 'head', 'end-to-end', 'classes'
+        Stages to go through; empty: all that the start needs, 'head' for a converted network alone.
+    n_hidden : int
+        Width of the hidden layers of a new head.
+    head, classes : ClassFitSettings
+        Of the first and of the last fit of the class branch.
     training : EndToEndSettings
-    refit : RefitSettings
-        Of the classes, afterwards.
+        Its `mix` says how samples are drawn in all stages.
     rejected : float
         Share of the atoms of a phase, at the largest noise or at the melting temperature, that may fall below its
         density floor and so become Other; and of the crystal atoms of any source below the threshold for all phases.
     hot_weight : float
-        Of the hot crystals of the training part in the fit of the temperature.
+        Weight of the hot crystals of the training part in the fit of the temperature.
     per_phase, keep, background : int
         Samples of every phase, atoms of each and samples of background in each part that is scored.
+    seed : int
+        Of the split, where the start does not have one.
     name : str
     """
 
-    training: EndToEndSettings
-    refit: RefitSettings = field(default_factory=RefitSettings)
+    stages: tuple[Stage, ...] = ()
+    n_hidden: int = 512
+    head: ClassFitSettings = field(
+        default_factory=lambda: ClassFitSettings(n_samples=6000, keep=24, passes=8, emphasis=0.0)
+    )
+    training: EndToEndSettings = field(default_factory=EndToEndSettings)
+    classes: ClassFitSettings = field(default_factory=ClassFitSettings)
     rejected: float = 0.005
     hot_weight: float = 1.0
     per_phase: int = 9
     keep: int = 24
     background: int = 300
+    seed: int = 0
     name: str = "mace-phase"
 
 
-def train_whole(
-    sources: Sources,
-    folder: Path,
-    settings: WholeSettings,
-    progress: Callable[[str, float], None],
-    seconds: float = math.inf,
+class _TimeIsUpError(Exception):
+    """Raised between two pieces of work, which are stored."""
+
+
+def train(
+    sources: Sources, folder: Path, settings: PipelineSettings, progress: Progress, seconds: float = math.inf
 ) -> Path | None:
-    """Train a model end to end from `sources.backbone`, a model with a head, and write it.
+    """Train a model and write it; a run that was stopped goes on from what the folder holds.
 
     Parameters
     ----------
     sources : Sources
     folder : Path
-        Holds checkpoint and model; a run that was stopped goes on from it.
-    settings : WholeSettings
+        Holds the files of the stages, and the model in the end.
+    settings : PipelineSettings
     progress : callable
         Called with the stage and the fraction of it that is done.
     seconds : float
-        Time after which to stop, with a checkpoint.
+        Time after which to stop, with what is done stored; calibration is not stopped.
 
     Returns
     -------
     Path or None
-        The model, without suffix; None when the time was up before the steps were done.
+        The model, without suffix; None when the time was up before.
+
+    Raises
+    ------
+    InputError
+        When files are missing, stages do not fit the start, or the folder holds files of another run.
     """
     started = time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, start_card = load_model(sources.backbone)
-    given = load_data(sources, split_seed(start_card))  # or systems tested then would be trained on now
-    config = NetworkConfig.from_card(start_card)
-    head = PhaseHead.from_tensors(tensors, start_card)
-    network = {name: array for name, array in tensors.items() if not name.startswith("head.")}
-    n_carriers = len(config.elements)
-    source = training_source(given, n_carriers)
-    run = EndToEnd(network, config, head, source, settings.training)
-    if not run.run(folder / "end_to_end.checkpoint", seconds, lambda done, text: progress(text, done)):
+    start = load_start(sources.start)
+    stages = checked_stages(settings.stages, start)
+    phases = chosen_phases(sources.phases, start)
+    given = load_data(sources, phases, split_seed(start.card) if "training" in start.card else settings.seed)
+    deadline = started + seconds
+
+    def report(stage: str, done: float) -> None:
+        progress(stage, done)
+        if time.time() > deadline:
+            raise _TimeIsUpError
+
+    try:
+        model = _Stages(start, given, settings, folder, report)
+        for stage in stages:
+            model.go_through(stage, deadline)
+    except _TimeIsUpError:
         return None
-    return finish(run, given, sources, start_card, folder, settings, started, progress)
+    return calibrate_and_save(model.network, model.head, start, given, sources, folder, settings, started, progress)
 
 
-def training_source(given: TrainingData, n_carriers: int) -> SampleSource:
-    """Return where the samples of the training part come from."""
-    return SampleSource(
-        given.phases,
-        given.structures["train"],
-        given.melts["train"],
-        n_carriers,
-        given.dynamics,
-        given.unlisted["train"],
-    )
+def checked_stages(stages: Sequence[str], start: StartModel) -> tuple[Stage, ...]:
+    """Return the stages to go through, in their order; InputError where they do not fit the start model."""
+    wanted = tuple(stage for stage in STAGES if stage in (stages or STAGES[start.head is not None :]))
+    unknown = set(stages) - set(STAGES)
+    if unknown:
+        raise InputError(f"there is no stage {', '.join(sorted(unknown))}; the stages are {', '.join(STAGES)}")
+    if start.head is None and wanted[0] != "head":
+        raise InputError(
+            f"the stage {wanted[0]!r} needs a model with a head, but the start is a converted network; "
+            "begin with the stage 'head'"
+        )
+    return wanted
 
 
-def finish(
-    run: EndToEnd,
+class _Stages:
+    """Network and head on their way through the stages."""
+
+    head: PhaseHead
+
+    def __init__(
+        self, start: StartModel, given: TrainingData, settings: PipelineSettings, folder: Path, progress: Progress
+    ) -> None:
+        self.start, self.given, self.settings, self.folder, self.progress = start, given, settings, folder, progress
+        self.network, self.config = start.tensors, start.config
+        self.source = given.source(start.n_species)
+        self.common = [column for column in range(len(given.phases)) if self.source.is_common(column)]
+        if start.head is not None:
+            self.head = start.head
+
+    def go_through(self, stage: Stage, deadline: float) -> None:
+        """Take network and head through one stage."""
+        if stage == "head":
+            self.head = self._fit(stage, self.settings.head)
+        elif stage == "end-to-end":
+            run = EndToEnd(self.network, self.config, self.head, self.source, self.settings.training)
+            seconds = deadline - time.time()
+            if not run.run(self.folder / "end_to_end.checkpoint", seconds, lambda done, text: self._tell(text, done)):
+                raise _TimeIsUpError
+            self.network, self.head = run.result()
+        else:
+            self.head = with_logit_offsets(self._fit(stage, self.settings.classes), self.given.phases)
+
+    def _tell(self, losses: str, done: float) -> None:
+        self.progress(f"end to end, {losses}", done)
+
+    def _fit(self, stage: Stage, settings: ClassFitSettings) -> PhaseHead:
+        new = stage == "head"
+        weights = phase_weights(self.start.card, self.given.phases, settings.emphasis)
+        evaluator = make_evaluator(self.network, self.config, None if new else self.head)
+        mix = self.settings.training.mix
+        floor = None if new else self.head.floor
+        rows = FeatureRows(
+            evaluator=evaluator,
+            draw=lambda rng: self.source.draw_any(mix, rng, weights),
+            identity={
+                "data": self.source.digest,
+                "start_model": digest([self.network, self.config, floor]),
+                "samples": digest([mix, weights]),
+            },
+        )
+        shape = HeadConfig(
+            kind="mlp",
+            n_features=evaluator.n_features,
+            n_phases=len(self.given.phases),
+            n_hidden=self.settings.n_hidden,
+        )
+        report = partial(self.progress, "new head" if new else "classes once more")
+        return train_classes(rows, shape if new else self.head, settings, self.folder / stage, report, self.common)
+
+
+def calibrate_and_save(
+    network: dict[str, Any],
+    head: PhaseHead,
+    start: StartModel,
     given: TrainingData,
     sources: Sources,
-    start_card: dict[str, Any],
     folder: Path,
-    settings: WholeSettings,
+    settings: PipelineSettings,
     started: float,
-    progress: Callable[[str, float], None],
+    progress: Progress,
 ) -> Path:
-    """Calibrate and score what a run has come to, and write the model."""
-    network, head = run.result()
-    config = run.model.config
-    evaluator = make_evaluator(network, config, head)
-    if settings.refit.n_parts:
-        run.emphasis = emphasis(start_card, given.phases, settings.refit.emphasis)
-        head = refit_classes(
-            evaluator,
-            head,
-            run.draw,
-            settings.refit,
-            folder / "refit",
-            lambda done: progress("classes once more", done),
-            [column for column in range(len(given.phases)) if run.source.is_common(column)],
-        )
-        head = as_rare_as_met(head, given.phases)
-        evaluator = make_evaluator(network, config, head)
+    """Calibrate and score a trained network and head, and write the model."""
+    evaluator = make_evaluator(network, start.config, head)
     rng = np.random.default_rng([settings.training.seed, 1])
-    plain = dataclasses.replace(
-        settings.training.law, hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0
-    )
+    held_out = SampleSettings.held_out(NOISE_BINS[0], NOISE_BINS[-1])
     parts: dict[str, tuple[npt.NDArray[np.float32], Shard]] = {}
     for part in ("validation", "test", "noise"):
-        structures = untested(given) if part == "noise" else given.structures[part]  # type: ignore[index]
-        melts = [] if part == "noise" else given.melts[part]  # type: ignore[index]
-        if structures:
-            source = SampleSource(given.phases, structures, melts, evaluator.n_carriers)
-            jobs = [phase for phase in source.present for _ in range(settings.per_phase)]
-            jobs += [] if part == "noise" else [BACKGROUND] * settings.background
-            drawn = [source.draw(jobs[k], plain, 0.0, rng) for k in rng.permutation(len(jobs))]
+        drawn = held_out_samples(given, part, held_out, settings, evaluator.n_carriers, rng)
+        if drawn:
             parts[part] = rows(evaluator, head, drawn, settings.keep, rng)
         progress(f"scores, {part}", len(parts) / 3)
-    hot = hot_rows(evaluator, head, given.dynamics, given.phases, plain, rng)
+    hot = hot_rows(evaluator, head, given.dynamics, given.phases, held_out, rng)
     validation = parts["validation"]
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
-    known = (evaluator, head, given.phases, given.structures["train"], rng)
-    distances = fit_distances(*known)
-    floors = lowered(density_floors(*known, rejected=settings.rejected), given.phases, hot, settings.rejected)
-    calibration = dataclasses.replace(calibration, floors=floors)
-    card = dict(start_card) | {
+    numbers: dict[str, Any] = {}
+    entry: dict[str, Any] = {
+        "temperature": calibration.temperature,
+        "log_density": calibration.log_density,
+        "rejected": settings.rejected,
+    }
+    if head.config.n_density:  # without it logP is no density: nothing to denoise with, no distances
+        known = (evaluator, head, given.phases, given.structures["train"], rng)
+        scale = settings.training.noise_scale
+        numbers |= {"noise_scale": scale, "distances": fit_distances(*known)}
+        floors = lowered(density_floors(*known, rejected=settings.rejected), given.phases, hot, settings.rejected)
+        calibration = dataclasses.replace(calibration, floors=floors)
+        entry["floors"] = {key: round(floor, 4) for key, floor in floors.items()}
+        numbers["score_errors"] = score_errors(evaluator, given.phases, scale, given.structures, rng)
+    card = _PROVENANCE | start.card | numbers
+    card |= {
         "name": settings.name,
-        "network": config.to_card(),
+        "network": start.config.to_card(),
         "head": dataclasses.asdict(head.config),
-        "noise_scale": settings.training.noise_scale,
-        "score_errors": score_errors(evaluator, given.phases, settings.training.noise_scale, given.structures, rng),
-        "calibration": {
-            "temperature": calibration.temperature,
-            "log_density": calibration.log_density,
-            "rejected": settings.rejected,
-            "floors": {key: round(floor, 4) for key, floor in floors.items()},
-        },
-        "distances": distances,
-        "training": record(given, settings, sources.data, started) | {"start": start_card.get("training")},
+        "phases": [phase.key for phase in given.phases],
+        "calibration": entry,
+        "training": record(given, settings, sources.data, started) | {"start": start.card.get("training")},
         "scores": {
             part: part_scores(logits, shard, given.phases, calibration.of(given.phases))
             for part, (logits, shard) in parts.items()
@@ -200,18 +286,39 @@ def finish(
     return path
 
 
+def held_out_samples(
+    given: TrainingData,
+    part: str,
+    sample: SampleSettings,
+    settings: PipelineSettings,
+    n_carriers: int,
+    rng: np.random.Generator,
+) -> list[tuple[Sample, int]]:
+    """Return samples of every phase and of background of a part of the split, in random order.
+
+    The part "noise" is the phases that have no structures to test: known geometry, fresh noise.
+    """
+    key: Part = "validation" if part == "validation" else "test"
+    structures = given.untested() if part == "noise" else given.structures[key]
+    if not structures:
+        return []
+    source = SampleSource(given.phases, structures, [] if part == "noise" else given.melts[key], n_carriers)
+    jobs = [phase for phase in source.present for _ in range(settings.per_phase)]
+    jobs += [] if part == "noise" else [DRAW_BACKGROUND] * settings.background
+    return [source.draw(jobs[k], sample, 0.0, rng) for k in rng.permutation(len(jobs))]
+
+
 def rows(
     evaluator: Evaluator, head: PhaseHead, drawn: Sequence[tuple[Sample, int]], keep: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], Shard]:
     """Return logits (n, n_phases), and label, noise and sample of each row, of some atoms of each sample."""
     logits, fields = [], []
-    for start in range(0, len(drawn), _TOGETHER):
-        found = rows_of(evaluator, drawn[start : start + _TOGETHER], keep, rng, start, np.float32)
+    for start in range(0, len(drawn), TOGETHER):
+        found = rows_of(evaluator, drawn[start : start + TOGETHER], keep, rng, start)
         with torch.inference_mode():
-            logits.append(head(torch.from_numpy(found.pop("features"))).numpy())
-        fields.append(found)
-    joined = {name: np.concatenate([one[name] for one in fields]) for name in fields[0]}
-    return np.concatenate(logits), Shard(features=np.zeros((0, 0), dtype=np.float16), **joined)
+            logits.append(head(torch.from_numpy(found["features"])).numpy())
+        fields.append(found | {"features": np.zeros((0, 0), dtype=np.float16)})
+    return np.concatenate(logits), Shard.joined(fields)
 
 
 def hot_rows(
@@ -219,15 +326,12 @@ def hot_rows(
     head: PhaseHead,
     snapshots: Sequence[Snapshot],
     phases: Sequence[Phase],
-    law: SampleLaw,
+    sample: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None:
     """Return logits and labels of some atoms of every snapshot."""
     column = {phase.key: k for k, phase in enumerate(phases)}
-    drawn = [
-        (strained_snapshot(one, law, evaluator.n_carriers, rng), 0 if one.phase is None else column[one.phase])
-        for one in snapshots
-    ]
+    drawn = [(strained_snapshot(one, sample, evaluator.n_carriers, rng), column[one.key]) for one in snapshots]
     if not drawn:
         return None
     logits, shard = rows(evaluator, head, drawn, 100, rng)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ovito_mace_phase.model.network.head import FoldedHead, PhaseHead
+from ovito_mace_phase.model.network.head import FoldedHead, Head, PhaseHead
 from ovito_mace_phase.model.network.layers import NetworkWeights, RadialTables, as_torch, fold
 from ovito_mace_phase.model.network.model_file import NetworkConfig
 from ovito_mace_phase.model.network.operations.choose import operations
@@ -27,7 +27,7 @@ class Evaluator:
     ----------
     weights : NetworkWeights
     operations : Operations
-    readout : FoldedHead or None
+    head : Head or None
         None for a network without a head.
     device, dtype
         Where and in which precision features are.
@@ -37,7 +37,7 @@ class Evaluator:
 
     weights: NetworkWeights
     operations: Operations
-    readout: FoldedHead | None
+    head: Head | None
     device: torch.device
     dtype: torch.dtype
     block_size: int
@@ -85,16 +85,16 @@ def make_evaluator(
     """
     device = torch.device(device)
     weights = fold(as_torch(tensors, device, dtype), config, RadialTables.of(tensors, config, device, dtype))
-    readout = None
+    folded = None
     if head is not None:
         copied = PhaseHead(head.config)
         copied.load_state_dict(head.state_dict())
         copied = copied.to(device, dtype).eval().requires_grad_(False)
-        readout = FoldedHead(copied, (config.l_max + 2) * config.n_channels)
+        folded = FoldedHead(copied, (config.l_max + 2) * config.n_channels, config.n_plain)
     return Evaluator(
         weights=weights,
         operations=operations(device) if ops is None else ops,
-        readout=readout,
+        head=folded,
         device=device,
         dtype=dtype,
         block_size=CPU_BLOCK if device.type == "cpu" else GPU_BLOCK,

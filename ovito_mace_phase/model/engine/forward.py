@@ -53,13 +53,12 @@ def forward(
 
     def attempt(sized: Evaluator, budget: int) -> None:
         one_species = len(np.unique(slots)) == 1
-        n_plain = 2 * sized.weights.config.n_channels
-        readout = sized.readout
-        if readout is None:
+        head = sized.head
+        if head is None:
             raise ModelFileError("the model file holds a bare network without a phase head: train one")
 
         def consume(first: int, last: int, parts: list[Tensor], count: npt.NDArray[np.int64]) -> None:
-            logits = readout(parts, n_plain, one_species)
+            logits = head.logits(parts, one_species)
             keep(first, last, logits.float().cpu().numpy(), count)
 
         with threads(sized, cancelled) as pool:

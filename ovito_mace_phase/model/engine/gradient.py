@@ -147,8 +147,8 @@ class GradientSweep(Sweep):
 
     def _last(self, block: tuple[int, int], keep: Keep | None) -> _BlockResult:
         """Both passes of the last layer, the means and the head."""
-        readout = self.evaluator.readout
-        if readout is None:
+        head = self.evaluator.head
+        if head is None:
             raise ModelFileError("the model file holds a bare network without a phase head: train one")
         channels = self.evaluator.weights.config.n_channels
         graph, neighbour = self._edges(*block)
@@ -170,11 +170,9 @@ class GradientSweep(Sweep):
                 local, species, mine, values, self.evaluator.weights.config.r_max, 1 if len(self.present) == 1 else 2
             )
             parts = [*own, last.flatten(1), *averaged.unbind(1)]
-            logits = None if keep is None else readout(parts, 2 * channels, len(self.present) == 1)
-            if logits is None:
-                density = readout.log_density(parts, 2 * channels, len(self.present) == 1)
-            else:
-                density = torch.logsumexp(logits, 1)
+            one_species = len(self.present) == 1
+            logits = None if keep is None else head.logits(parts, one_species)
+            density = head.log_density(parts, one_species) if logits is None else torch.logsumexp(logits, 1)
             d_vectors, d_values, d_sent, *d_own = torch.autograd.grad(density.sum(), [vectors, values, sent, *own])
         self.log_density[block[0] : block[1]] = density.detach().double().cpu().numpy()
         count = np.diff(graph.offsets.cpu().numpy())

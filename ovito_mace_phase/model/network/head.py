@@ -1,21 +1,19 @@
 """Phase head: features of an atom -> one logit per phase.
 
     x = (g(f) - mean) / scale,   g the identity on node features and sqrt(f + floor) on message powers
-    mlp:     z = W_3 silu(W_2 silu(W_1 x))
-    metric:  z = W_2 silu(W_1 x),   z_c = -min_k |z - m_ck|^2 / 2 + b_c        (k = 1 .. n_anchors)
+    classes: z = W_3 silu(W_2 silu(W_1 x))
     density: E = V_3 silu(V_2 silu(V_1 x)),   l_c = E + log softmax_c z;   without a density branch l = z
 
 With a density branch  logsumexp_c l = E  and  softmax_c l = softmax_c z:  p(surroundings) and p(phase | surroundings),
 the two factors of the joint density, each have weights of their own. (With l = z one set of numbers must give both;
 classes that are told apart by fine differences then make the density steep: docs/training.md.)
-In the metric head a class logit is a squared distance to the nearest anchor of the phase.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +22,21 @@ from torch import Tensor, nn
 
 from ovito_mace_phase.runtime.errors import ModelFileError
 
-HeadKind = Literal["mlp", "metric"]
 _SMALLEST_ROOT = 1e-9
+_FORMER = ("n_embedding", "n_anchors")  # of metric heads; they stand in the cards of other models, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """Shape of a head; stored in the model card. `n_density` is the width of the density branch, 0: there is none."""
+    """Shape of a head; stored in the model card. `n_density` is the width of the density branch, 0: there is none.
 
-    kind: HeadKind
+    `kind` is always "mlp".
+    """
+
+    kind: Literal["mlp"] = "mlp"
     n_features: int
     n_phases: int
     n_hidden: int = 512
-    n_embedding: int = 128
-    n_anchors: int = 4
     dropout: float = 0.0
     n_density: int = 0
 
@@ -51,15 +50,10 @@ class PhaseHead(nn.Module):
         self.mean = nn.Buffer(torch.zeros(config.n_features))
         self.floor = nn.Buffer(torch.zeros(config.n_features))
         self.scale = nn.Buffer(torch.ones(config.n_features))
-        n_out = config.n_hidden if config.kind == "mlp" else config.n_embedding
         self.first = nn.Linear(config.n_features, config.n_hidden)
-        self.second = nn.Linear(config.n_hidden, n_out)
+        self.second = nn.Linear(config.n_hidden, config.n_hidden)
         self.dropout = nn.Dropout(config.dropout)
-        if config.kind == "mlp":
-            self.last = nn.Linear(n_out, config.n_phases)
-        else:
-            self.anchors = nn.Parameter(torch.randn(config.n_phases, config.n_anchors, n_out))
-            self.bias = nn.Parameter(torch.zeros(config.n_phases))
+        self.last = nn.Linear(config.n_hidden, config.n_phases)
         if config.n_density:
             self.density_first = nn.Linear(config.n_features, config.n_density)
             self.density_second = nn.Linear(config.n_density, config.n_density)
@@ -84,12 +78,8 @@ class PhaseHead(nn.Module):
         return _roots(self.floor, parts, n_plain)
 
     def embed(self, hidden: Tensor) -> Tensor:
-        """Return the last hidden layer, (n, n_hidden) for mlp, (n, n_embedding) for metric.
-
-        `hidden` (n, n_hidden) is what the first linear layer gives.
-        """
-        embedding = self.second(self.dropout(nn.functional.silu(hidden)))
-        return self.dropout(nn.functional.silu(embedding)) if self.config.kind == "mlp" else embedding
+        """Return the last hidden layer, (n, n_hidden); `hidden` (n, n_hidden) is what the first linear layer gives."""
+        return self.dropout(nn.functional.silu(self.second(self.dropout(nn.functional.silu(hidden)))))
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Return logits of what the first layers give, (n, n_hidden + n_density)."""
@@ -100,12 +90,7 @@ class PhaseHead(nn.Module):
 
     def classes(self, hidden: Tensor) -> Tensor:
         """Return z, (n, n_phases), of what `first` gives."""
-        embedding = self.embed(hidden)
-        if self.config.kind == "mlp":
-            return self.last(embedding)
-        anchors = self.anchors.flatten(0, 1)
-        squared = (embedding**2).sum(1, keepdim=True) - 2.0 * embedding @ anchors.T + (anchors**2).sum(1)
-        return self.bias - 0.5 * squared.reshape(len(hidden), self.config.n_phases, -1).amin(2)
+        return self.last(self.embed(hidden))
 
     def log_density(self, hidden: Tensor) -> Tensor:
         """Return E, (n,), of what `density_first` gives."""
@@ -121,8 +106,15 @@ class PhaseHead(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]) -> PhaseHead:
         """Build the head a model file describes; raises ModelFileError when it holds none or another shape."""
+        entry = card.get("head")
+        kind = entry.get("kind", "mlp") if isinstance(entry, Mapping) else "mlp"
+        if kind != "mlp":
+            raise ModelFileError(
+                f"the model file has a {kind} head, which this version cannot use; take the shipped model, or train "
+                "one with `ovito-mace-phase train`"
+            )
         try:
-            head = cls(HeadConfig(**card["head"]))
+            head = cls(HeadConfig(**{name: value for name, value in card["head"].items() if name not in _FORMER}))
             state = {name: torch.as_tensor(tensors[f"head.{name}"]) for name in head.state_dict() if name != "floor"}
             state["floor"] = torch.as_tensor(tensors.get("head.floor", np.zeros(head.config.n_features, np.float32)))
             head.load_state_dict(state)
@@ -132,6 +124,26 @@ class PhaseHead(nn.Module):
                 "train a head with `ovito-mace-phase train`"
             ) from error
         return head.eval().requires_grad_(False)
+
+
+class Head(Protocol):
+    """What the engine knows of a head; `parts` are blocks (n, width) of the features of some atoms.
+
+    First those of each layer, then the means of the first over neighbours alike and over all, or over all in a frame of
+    one species.
+    """
+
+    def roots(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return g(f), (n, n_features or less)."""
+        ...
+
+    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """Return logits (n, n_phases)."""
+        ...
+
+    def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """Return logsumexp of the logits, (n,)."""
+        ...
 
 
 class FoldedHead:
@@ -148,10 +160,12 @@ class FoldedHead:
     head : PhaseHead
     width : int
         Features of one block; the last two blocks are the means.
+    n_plain : int
+        Columns of a block that are not powers.
     """
 
-    def __init__(self, head: PhaseHead, width: int) -> None:
-        self._head, self._floor = head, head.floor
+    def __init__(self, head: PhaseHead, width: int, n_plain: int) -> None:
+        self._head, self._floor, self._n_plain = head, head.floor, n_plain
         kind, n_classes = head.mean.dtype, head.config.n_hidden
         mean, weight = head.mean.double(), (head.entry_weight().double() / head.scale.double()).T
         several = (head.mean, weight.to(kind).contiguous(), head.entry_bias())
@@ -167,39 +181,30 @@ class FoldedHead:
             for kinds, (mean, weight, bias) in self._entry.items()
         }
 
-    def roots(self, parts: Sequence[Tensor], n_plain: int) -> Tensor:
-        """Return g(f) of blocks of features, the last of which may be missing."""
-        return _roots(self._floor, parts, n_plain)
+    def roots(self, parts: Sequence[Tensor]) -> Tensor:
+        """See `Head`; the last block may be missing."""
+        return _roots(self._floor, parts, self._n_plain)
 
-    def __call__(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
-        """Return logits (n, n_phases).
+    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """See `Head`."""
+        return self._head.finish(self._first(parts, self._entry[one_species]))
 
-        Parameters
-        ----------
-        parts : sequence of (n, width) Tensor
-            Features of each layer, then the means: of neighbours alike and of all, or of all in a frame of one species.
-        n_plain : int
-            Columns of a part that are not powers: 2 C.
-        one_species : bool
-        """
-        return self._head.finish(self._first(parts, n_plain, self._entry[one_species]))
-
-    def log_density(self, parts: Sequence[Tensor], n_plain: int, one_species: bool) -> Tensor:
-        """Return logsumexp of the logits, (n,), without the logits where there is a density branch."""
+    def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+        """See `Head`; without the logits where there is a density branch."""
         if not self._head.config.n_density:
-            return torch.logsumexp(self(parts, n_plain, one_species), 1)
-        return self._head.log_density(self._first(parts, n_plain, self._density[one_species]))
+            return torch.logsumexp(self.logits(parts, one_species), 1)
+        return self._head.log_density(self._first(parts, self._density[one_species]))
 
-    def _first(self, parts: Sequence[Tensor], n_plain: int, entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _first(self, parts: Sequence[Tensor], entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         mean, weight, bias = entry
         if torch.is_grad_enabled() or mean.device.type != "cpu":
-            return torch.addmm(bias, self.roots(parts, n_plain) - mean, weight)
+            return torch.addmm(bias, self.roots(parts) - mean, weight)
         from .operations.kernels import standardise
 
         features = mean.new_empty(len(parts[0]), len(mean))
         for place, part in enumerate(parts):
             standardise(
-                part.numpy(), n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
+                part.numpy(), self._n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
             )
         return torch.addmm(bias, features, weight)
 

@@ -53,6 +53,11 @@ class NetworkConfig:
         """Number of (l, m) components of a message."""
         return (self.l_max + 1) ** 2
 
+    @property
+    def n_plain(self) -> int:
+        """Columns of the features of a layer that are no powers of messages: node features, and messages of l = 0."""
+        return 2 * self.n_channels
+
     def to_card(self) -> dict[str, Any]:
         """Return the entry `network` of a model card."""
         return asdict(self)

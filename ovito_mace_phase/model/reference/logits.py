@@ -58,8 +58,7 @@ def reference_scores(
         part = (weight * mask).unsqueeze(1)
         total = layers[0].index_add(0, centre, part * layers[0][neighbour])
         means.append(total / torch.ones(len(positions), 1, dtype=torch.float64).index_add(0, centre, part))
-    n_plain = 2 * config.n_channels
-    logits = exact(exact.roots([*layers, *means], n_plain))
+    logits = exact(exact.roots([*layers, *means], config.n_plain))
     density = torch.logsumexp(logits, 1)
     (gradient,) = torch.autograd.grad(density.sum(), r)
     return ReferenceScores(

@@ -307,7 +307,8 @@ def test_the_modifier_writes_positions_and_table(rng):
     np.testing.assert_allclose(np.asarray(data.particles.positions), frame.positions, atol=1e-6)
     assert next(kind.name for kind in data.particles["Phase Before Denoising"].types) == "Other"
     table = data.tables["mace-denoising"]
-    assert list(table["Step"]) == list(range(len(table["Step"])))
+    assert table["Step"][...].tolist() == [0, 1, 2, 3]
+    assert table["logP per atom"][-1] > table["logP per atom"][0] + 0.3
     assert (np.diff(table["logP per atom"]) >= -1e-4).all()
     assert data.attributes["MacePhase.denoising.steps"] == len(table["Step"]) - 1
     assert data.attributes["MacePhase.denoising.rms_displacement"] == pytest.approx(np.sqrt((shift**2).sum(1).mean()))
@@ -392,7 +393,9 @@ def test_command_line(tmp_path, capsys):
     np.testing.assert_allclose(labelled.positions - shift, crystal.positions, atol=1e-3)
     assert "Distance_FCC" in labelled.arrays
     with (tmp_path / "out" / "phases.csv").open() as file:
-        assert list(csv.DictReader(file))
+        rows = {row["phase"]: row for row in csv.DictReader(file)}
+    assert int(rows["FCC"]["count"]) > 100  # of 108
+    assert 0.02 < shift.std() < 0.2
 
 
 def test_denoised_positions_without_steps(tmp_path, capsys):

@@ -138,7 +138,8 @@ def test_sample_for_the_prior(rng):
     logits = rng.normal(size=(n_atoms, len(PHASES))).astype(np.float32)
     full, compact = kept(logits, full=True), kept(logits, full=False, rng=rng)
     np.testing.assert_array_equal(full.sample(), compact.sample())
-    assert len(full.sample()) <= SAMPLE
+    assert SAMPLE / 2 < len(full.sample()) <= SAMPLE
+    np.testing.assert_array_equal(full.sample(), logits[:: stride_of(n_atoms)])
     assert stride_of(1) == 1
 
 

@@ -7,42 +7,45 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from engine_tools import shipped
+from engine_tools import evaluator, shipped
+from tiny_network import CONFIG, random_tensors
 
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.lab.calibration.density_floors import density_floors
 from ovito_mace_phase.lab.calibration.distances import common_line, fit_distances
+from ovito_mace_phase.lab.calibration.temperature import calibrate
+from ovito_mace_phase.lab.data.npz import Snapshot
 from ovito_mace_phase.lab.data.structures import reference_structures
-from ovito_mace_phase.lab.samples.disorder import shaken_melt
-from ovito_mace_phase.lab.samples.sampler import SampleLaw
-from ovito_mace_phase.lab.samples.snapshots import Snapshot
-from ovito_mace_phase.lab.samples.source import BACKGROUND, SampleSource
+from ovito_mace_phase.lab.samples.disorder import rattled_melt
+from ovito_mace_phase.lab.samples.sampler import SampleSettings
+from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleMix, SampleSource
 from ovito_mace_phase.lab.training import batches, end_to_end
 from ovito_mace_phase.lab.training.batches import label_shares, make_batch, moved, noise_weight, rms
-from ovito_mace_phase.lab.training.end_to_end import EndToEnd, EndToEndSettings, wake, with_density
-from ovito_mace_phase.lab.training.fit import calibrate
+from ovito_mace_phase.lab.training.end_to_end import (
+    EndToEnd,
+    EndToEndSettings,
+    reinitialise_zero_matrices,
+    with_density,
+)
 from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
+from ovito_mace_phase.model.calibration import Calibration
+from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
-from ovito_mace_phase.model.network.model_file import NetworkConfig, tensor_shapes
+from ovito_mace_phase.model.network.model_file import read_card
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.threads import BlockPool
 
 PHASES = tuple(phase for phase in phase_table() if phase.key in {"OTHER", "FCC", "ROCKSALT"})
-CONFIG = NetworkConfig(
-    r_max=5.0,
-    n_bessel=10,
-    cutoff_p=5,
-    n_channels=8,
-    l_max=3,
-    correlation=3,
-    n_layers=2,
-    avg_num_neighbors=40.0,
-    elements=(8, 14, 29, 12, 22, 17),
-    radial_hidden=(8, 8),
-)
 SETTINGS = EndToEndSettings(
-    n_steps=6, n_atoms=150, n_density=8, warm_up=2, background=0.2, dynamics=0.0, head_rate=1e-3, seed=3
+    n_steps=6,
+    n_atoms=150,
+    n_density=8,
+    warm_up=2,
+    mix=SampleMix(background=0.2, dynamics=0.0),
+    head_rate=1e-3,
+    seed=3,
 )
 
 
@@ -53,17 +56,13 @@ def few_rows(monkeypatch):
 
 @pytest.fixture
 def tensors(rng):
-    given, _, _ = shipped()
-    sizes = {"monomials 1": 1, "monomials 2": 16, "monomials 3": 77, "paths 1": 1, "paths 2": 4, "paths 3": 23}
-    shapes = {name: [sizes.get(size, size) for size in shape] for name, shape in tensor_shapes(CONFIG).items()}
-    out = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
-    return out | {name: given[name] for name in out if name.startswith("basis")}
+    return random_tensors(rng)
 
 
 @pytest.fixture
 def head():
     torch.manual_seed(0)
-    return PhaseHead(HeadConfig(kind="mlp", n_features=160, n_phases=len(PHASES), n_hidden=16))
+    return PhaseHead(HeadConfig(n_features=160, n_phases=len(PHASES), n_hidden=16))
 
 
 @pytest.fixture
@@ -101,8 +100,8 @@ def test_a_wider_density_branch_changes_no_logit(head, rng):
 
 
 def test_phases_of_one_sample_are_looked_at_alike(source, rng):
-    law = SampleLaw(vacancies=0.0, surfaces=0.0)
-    samples = [source.draw(phase, law, 0.0, rng) for phase in (1, 2)]
+    sample_settings = SampleSettings(vacancies=0.0, surfaces=0.0)
+    samples = [source.draw(phase, sample_settings, 0.0, rng) for phase in (1, 2)]
     n_atoms = len(samples[1][0].frame)
     label = np.full(n_atoms, 2)
     label[:5] = 1
@@ -116,19 +115,19 @@ def test_phases_of_one_sample_are_looked_at_alike(source, rng):
     np.testing.assert_allclose(few, min(1.0, 0.1 * n_atoms / 5))
 
 
-def test_zero_matrices_are_woken_and_others_kept(tensors, rng):
+def test_zero_matrices_are_drawn_and_others_kept(tensors, rng):
     tensors["layers.1.linear.2"] = np.zeros_like(tensors["layers.1.linear.2"])
-    woken = wake(tensors, CONFIG, rng)
-    changed = [name for name in tensors if not np.array_equal(tensors[name], woken[name])]
+    drawn = reinitialise_zero_matrices(tensors, CONFIG, rng)
+    changed = [name for name in tensors if not np.array_equal(tensors[name], drawn[name])]
     assert changed == ["layers.1.linear.2"]
     expected = np.sqrt((tensors["layers.1.linear.0"] ** 2).mean())
-    assert woken["layers.1.linear.2"].std() == pytest.approx(expected, rel=0.4)
+    assert drawn["layers.1.linear.2"].std() == pytest.approx(expected, rel=0.4)
 
 
 def test_displacements_lead_back_to_the_crystal(source, rng):
     """Noisy minus displacement is the strained crystal: its shortest distances are all alike."""
-    law = SampleLaw(sigma=(0.05, 0.1), hot_share=0.0, strain=0.0, vacancies=0.0, surfaces=0.0)
-    sample, label = source.draw(1, law, 0.0, rng)
+    sample_settings = SampleSettings(sigma=(0.05, 0.1), hot_share=0.0, strain=0.0, vacancies=0.0, surfaces=0.0)
+    sample, label = source.draw(1, sample_settings, 0.0, rng)
     assert PHASES[label].key == "FCC"
     frame = sample.frame
     clean = make_frame(frame.positions - sample.displacement, None, frame.cell, True)
@@ -141,7 +140,7 @@ def test_displacements_lead_back_to_the_crystal(source, rng):
 def test_melts_know_how_they_were_shaken(rng):
     sites = np.argwhere(np.ones((3, 3, 3))) * 8 / 3
     frame = make_frame(sites + rng.uniform(-0.4, 0.4, sites.shape), None, np.eye(3) * 8, True)
-    shaken, moved = shaken_melt([frame], rng)
+    shaken, moved = rattled_melt([frame], rng)
     inverse = np.linalg.inv(shaken.cell)
     np.testing.assert_allclose((shaken.positions - moved) @ inverse, frame.positions / 8, atol=1e-12)
 
@@ -169,9 +168,10 @@ def test_labels_of_a_share_of_the_atoms_are_looked_at(run):
 def test_every_sample_weighs_the_same_whatever_its_noise(source, rng):
     samples = []
     for sigma in (0.02, 0.1, 0.25):
-        law = SampleLaw(sigma=(sigma, sigma), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
-        samples.append(source.draw(1, law, 0.0, rng))
-    samples.append(source.draw(BACKGROUND, SampleLaw(), 0.0, rng))  # no clean positions: any weight, but finite
+        sample_settings = SampleSettings.quiet(sigma, sigma)
+        samples.append(source.draw(1, sample_settings, 0.0, rng))
+    # no clean positions: any weight, but finite
+    samples.append(source.draw(DRAW_BACKGROUND, SampleSettings(), 0.0, rng))
     batch = make_batch(samples, CONFIG.r_max)
     weight = noise_weight(batch, 0.15, 0.06)
     for k, (sample, _) in enumerate(samples[:3]):
@@ -181,7 +181,7 @@ def test_every_sample_weighs_the_same_whatever_its_noise(source, rng):
 
 
 def test_moved_samples_keep_their_clean_positions(source, rng):
-    sample, _ = source.draw(1, SampleLaw(), 0.0, rng)
+    sample, _ = source.draw(1, SampleSettings(), 0.0, rng)
     by = rng.normal(0, 0.1, sample.displacement.shape)
     found = moved(sample, by)
     np.testing.assert_allclose(found.frame.positions - sample.frame.positions, by, atol=1e-12)
@@ -191,8 +191,9 @@ def test_moved_samples_keep_their_clean_positions(source, rng):
 
 def test_some_samples_are_denoised_by_the_model_first(tensors, head, source, monkeypatch):
     """A score that goes half way is applied one to three times; a wild one moves atoms by a bounded length."""
-    law = SampleLaw(sigma=(0.05, 0.1), hot_share=0.0)
-    settings = dataclasses.replace(SETTINGS, denoised=1.0, background=0.0, law=law)
+    sample_settings = SampleSettings(sigma=(0.05, 0.1), hot_share=0.0)
+    mix = SampleMix(background=0.0, sample=sample_settings)
+    settings = dataclasses.replace(SETTINGS, denoised=1.0, mix=mix)
     run = EndToEnd(tensors, CONFIG, head, source, settings)
     s = settings.noise_scale
     before = run.batch(0)
@@ -235,11 +236,22 @@ def test_a_run_out_of_time_leaves_a_checkpoint(run, tmp_path):
     assert run.step == 1
 
 
-def test_a_checkpoint_of_other_settings_is_refused(run, tensors, head, source, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(run, tensors, head, source, tmp_path):
+    """Other settings, data, network or head: the message names which."""
     run.save(tmp_path / "checkpoint")
-    other = EndToEnd(tensors, CONFIG, head, source, dataclasses.replace(SETTINGS, seed=4))
-    with pytest.raises(InputError, match="other settings"):
-        other.resume(tmp_path / "checkpoint")
+    few = SampleSource(PHASES, reference_structures(PHASES, [])[:1], [], 6)
+    moved = tensors | {"embedding": tensors["embedding"] + 1e-3}
+    another = PhaseHead(head.config)
+    settings = dataclasses.replace(SETTINGS, seed=4)
+    for arguments, name in (
+        ((tensors, CONFIG, head, source, settings), "other settings"),
+        ((tensors, CONFIG, head, few, SETTINGS), "other data"),
+        ((moved, CONFIG, head, source, SETTINGS), "other start_model"),
+        ((tensors, CONFIG, another, source, SETTINGS), "other start_model"),
+    ):
+        with pytest.raises(InputError, match=f"checkpoint was made with {name}; remove it or choose another"):
+            EndToEnd(*arguments).resume(tmp_path / "checkpoint")
+    EndToEnd(tensors, CONFIG, head, source, SETTINGS).resume(tmp_path / "checkpoint")
 
 
 def test_a_frozen_network_stays(tensors, head, source):
@@ -254,12 +266,11 @@ def test_a_frozen_network_stays(tensors, head, source):
 
 def test_the_losses_fall(tensors, head, source):
     """On one phase with one amplitude of noise, within twenty steps."""
-    law = SampleLaw(sigma=(0.1, 0.1), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
+    sample_settings = SampleSettings(sigma=(0.1, 0.1), hot_share=0.0, correlated=0.0, vacancies=0.0, surfaces=0.0)
     settings = dataclasses.replace(
         SETTINGS,
         n_steps=60,
-        background=0.0,
-        law=law,
+        mix=SampleMix(background=0.0, sample=sample_settings),
         density_rate=1e-2,
         density_first_rate=1e-2,
         head_rate=1e-2,
@@ -280,7 +291,7 @@ def test_snapshots_of_unknown_phases_are_named(source, rng):
 
 
 def test_background_is_other_and_has_no_clean_positions(source, rng):
-    sample, label = source.draw(BACKGROUND, SampleLaw(), 0.0, rng)
+    sample, label = source.draw(DRAW_BACKGROUND, SampleSettings(), 0.0, rng)
     assert label == 0
     assert np.isnan(sample.displacement).all()
 
@@ -295,19 +306,27 @@ def test_temperature_of_logits_that_are_too_sure(rng):
     assert found.temperature == pytest.approx(3.0, rel=0.1)
 
 
-def test_distances_are_fitted_where_the_order_parameter_falls(run, source, rng):
-    from ovito_mace_phase.model.engine.evaluator import make_evaluator
+def test_distances_and_floors_of_the_shipped_model_are_found_again(rng):
+    """With two crystals of fcc: near what its card says, which was fitted to many decorations."""
+    phases = tuple(phase_table().by_key(key) for key in read_card(SHIPPED)["phases"])
+    fcc = [one for one in reference_structures(phases, []) if phases[one.phase].key == "FCC"]
+    _, _, head = shipped()
+    card = read_card(SHIPPED)
+    (best, scale, r_squared) = fit_distances(evaluator(), head, phases, fcc, rng, n_crystals=2)["FCC"]
+    assert [best, scale] == pytest.approx(card["distances"]["FCC"][:2], rel=0.08)
+    assert r_squared > 0.95
+    floor = density_floors(evaluator(), head, phases, fcc, rng, per_common=4)["FCC"]
+    calibration = Calibration.from_card(card).of(phases)
+    assert calibration.log_density[fcc[0].phase] < floor < best
 
+
+def test_floors_of_all_phases_that_are_there(run, rng):
     network, head = run.result()
-    evaluator = make_evaluator(network, CONFIG, head)
-    fits = fit_distances(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
-    floors = density_floors(evaluator, head, PHASES, reference_structures(PHASES, []), rng)
-    assert set(floors) == {"FCC", "ROCKSALT"}
-    assert set(fits) <= {"FCC", "ROCKSALT"}
-    for best, scale, r_squared in fits.values():
-        assert np.isfinite(best)
-        assert scale > 0
-        assert r_squared <= 1
+    structures = reference_structures(PHASES, [])
+    given = (make_evaluator(network, CONFIG, head), head, PHASES, structures, rng)
+    low, middle = (density_floors(*given, per_common=3, rejected=share) for share in (0.005, 0.5))
+    assert set(low) == set(middle) == {"FCC", "ROCKSALT"}
+    assert all(low[key] < middle[key] for key in low)
 
 
 def test_one_distorted_crystal_does_not_tilt_the_line_of_the_others(rng):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from ase.geometry import cell_to_cellpar
 from labelled_file import write_labelled
 
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.classification.readout.frame_prior import frame_prior
-from ovito_mace_phase.classification.readout.labels import label, posterior
+from ovito_mace_phase.classification.readout.labels import label
+from ovito_mace_phase.classification.readout.posterior import posterior
 from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
 from ovito_mace_phase.lab.data.structures import (
-    cell_rows,
     load_labelled,
     load_unlisted,
     part_of,
@@ -23,13 +25,10 @@ from ovito_mace_phase.lab.data.structures import (
     split,
     split_seed,
 )
-from ovito_mace_phase.lab.samples.disorder import random_packing, shattered
+from ovito_mace_phase.lab.samples.disorder import amorphised, random_packing
 from ovito_mace_phase.lab.samples.noise import correlated, white
-from ovito_mace_phase.lab.samples.sampler import SampleLaw, draw, supercell
+from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw, supercell
 from ovito_mace_phase.lab.samples.source import SampleSource, random_alloy
-from ovito_mace_phase.lab.training.feature_rows import Shard, ShardLaw, ShardMaker
-from ovito_mace_phase.lab.training.fit import FitSettings, fit_head
-from ovito_mace_phase.lab.training.whitening import fit_whitening, fold
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
@@ -59,10 +58,15 @@ def test_structures_and_split(labelled):
     references = reference_structures(PHASES, structures)
     parts = split(structures, references, len(PHASES), seed=3)
     systems = {part: {s.system for s in items if not s.system.startswith("reference")} for part, items in parts.items()}
+    assert all(systems.values())
     assert not systems["train"] & systems["test"]
     assert not systems["train"] & systems["validation"]
     assert {s.phase for s in parts["train"]} == {1, 2, 3, 4}
-    assert part_of("Cl-Na", 3) == part_of("Cl-Na", 3)
+    drawn = Counter(part_of(f"system {k}", 3) for k in range(5000))
+    assert {part: round(count / 5000, 1) for part, count in drawn.items()} == {
+        "train": 0.7, "validation": 0.1, "test": 0.2,
+    }  # fmt: skip
+    assert any(part_of(f"system {k}", 3) != part_of(f"system {k}", 4) for k in range(100))
 
 
 def test_prototypes_that_are_no_phase_are_split_whole(labelled):
@@ -79,7 +83,7 @@ def test_prototypes_that_are_no_phase_are_split_whole(labelled):
     assert sum(bool(part) for part in kinds.values()) == 1  # one prototype, hence one part
     assert not any(load_unlisted(labelled, PHASES, seed=0).values())
     source = SampleSource(few, load_labelled(labelled, few), [], 6, unlisted=[found])
-    sample, label = source.other_crystal(SampleLaw(), np.random.default_rng(0))
+    sample, label = source.other_crystal(SampleSettings(), np.random.default_rng(0))
     assert label == 0
     assert np.isfinite(sample.displacement).all()
 
@@ -105,13 +109,14 @@ def test_missing_data_is_named(tmp_path):
         load_labelled(tmp_path / "text.npz", PHASES)
 
 
-def test_cell_rows():
-    rows = cell_rows(np.array([3.0, 4.0, 5.0, 80.0, 95.0, 110.0]))
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [3, 4, 5])
-    unit = rows / np.linalg.norm(rows, axis=1)[:, None]
-    np.testing.assert_allclose(
-        [unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], np.cos(np.radians([80, 95, 110])), atol=1e-12
-    )
+def test_cells_have_the_lengths_and_angles_of_the_file(labelled):
+    """Of a triclinic cell all six are kept."""
+    with np.load(labelled) as archive:
+        data = dict(archive)
+    data["cell"][0] = [3.0, 4.0, 5.0, 80.0, 95.0, 110.0]
+    np.savez(labelled, **data)
+    first = next(s for s in load_labelled(labelled, PHASES) if s.source == data["ids"][0])
+    np.testing.assert_allclose(cell_to_cellpar(first.cell), data["cell"][0], atol=1e-9)
 
 
 @pytest.mark.parametrize("key", ["FCC", "ROCKSALT", "GRAPHENE", "ICE_IH"])
@@ -122,7 +127,7 @@ def test_samples_are_in_network_units(rng, key):
     assert len(species) >= 32
     assert (1 / np.linalg.norm(np.linalg.inv(cell), axis=0)).min() >= 6.0
     assert len(fractional) == len(species)
-    sample = draw(structure, SampleLaw(jitter=0.0), 6, rng)
+    sample = draw(structure, SampleSettings(jitter=0.0), 6, rng)
     assert length_factor(local_spacing(sample.frame)) == pytest.approx(1.0, rel=1e-6)
     assert sample.carrier.max() < 6
     different = len(np.unique(sample.carrier))
@@ -158,9 +163,9 @@ def test_no_noise_beyond_melting(rng):
     assert np.std(correlated(fractional @ cell, cell, 5.0, rng)) < 0.8
 
 
-def test_shattered_crystals_keep_composition_and_distance(rng):
+def test_amorphised_crystals_keep_composition_and_distance(rng):
     structure = next(s for s in reference_structures(PHASES, []) if PHASES[s.phase].key == "L1_2")
-    frame = shattered(structure, rng)
+    frame = amorphised(structure, rng)
     assert np.mean(frame.species == np.bincount(frame.species).argmax()) == pytest.approx(0.75)
     edges = neighbour_list(frame.positions, frame.cell, frame.pbc, 1.0)
     assert len(edges.neighbour) == 0
@@ -169,7 +174,11 @@ def test_shattered_crystals_keep_composition_and_distance(rng):
 def test_random_alloy_keeps_the_sites(rng):
     structure = reference_structures(PHASES, [])[0]
     alloy = random_alloy(structure, rng, 3)
-    assert len(np.unique(alloy.species)) > 1
+    cell, fractional, _ = supercell(structure)
+    np.testing.assert_array_equal(alloy.cell, cell)
+    np.testing.assert_array_equal(alloy.fractional, fractional)
+    found = [len(np.unique(random_alloy(structure, rng, 3).species)) for _ in range(40)]
+    assert set(found) >= {2, 3}
     assert alloy.phase == structure.phase
 
 
@@ -178,65 +187,8 @@ def test_random_packing_density(rng):
     assert abs(np.linalg.det(frame.cell)) / len(frame) == pytest.approx(TARGET_VOLUME)
 
 
-def test_shards_and_head_learn(network, labelled, rng, tmp_path):
-    """Four phases: after a short training nearly all atoms of fresh samples are right; a stopped run goes on."""
-    structures = load_labelled(labelled, PHASES)
-    parts = split(structures, reference_structures(PHASES, structures), len(PHASES), 0)
-    # no rare carriers: thirty samples of a phase would hold some of them once or never, and lose those samples whole
-    sample = SampleLaw(hot_share=0.0, vacancies=0.0, surfaces=0.0, any_carriers=0.0)
-    law = ShardLaw(per_phase=30, surplus=1, background=30, sample=sample, alloy_share=0.0)
-    paths = []
-    for number in range(2):
-        shard = ShardMaker(network, PHASES, parts["train"], []).make(law, int(rng.integers(1000)), number)
-        paths.append(tmp_path / f"shard{number}.npz")
-        shard.save(paths[-1])
-    again = Shard.load(paths[0])
-    assert again.features.shape == (len(again.label), network.n_features)
-    assert set(np.unique(again.label)) == {0, 1, 2, 3, 4}
-    config = HeadConfig(kind="mlp", n_features=network.n_features, n_phases=5, n_hidden=32)
-    settings = FitSettings(epochs=10, batch=128)
-    head = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
-    test = Shard.load(paths[1])
-    found = head(torch.from_numpy(test.features.astype(np.float32))).argmax(1).numpy()
-    assert (found == test.label).mean() > 0.97
-    resumed = fit_head(config, paths[:1], settings, tmp_path / "head.checkpoint")
-    torch.testing.assert_close(resumed.first.weight, head.first.weight)
-    with pytest.raises(InputError, match="other settings"):
-        fit_head(config, paths[:1], dataclasses.replace(settings, epochs=5), tmp_path / "head.checkpoint")
-
-
-def test_whitening_folds_into_the_head(rng, tmp_path):
-    """The folded head on plain features equals the head on whitened ones; whitened rows have unit covariance."""
-    mix = np.eye(40) + 0.1 * rng.normal(size=(40, 40))
-    rows = (rng.normal(size=(4000, 40)) @ mix + 3.0).astype(np.float16)
-    whole = np.zeros(4000)
-    shard = Shard(
-        features=rows, label=whole.astype(np.int16), sigma=whole.astype(np.float32), sample=whole.astype(np.int32)
-    )
-    shard.save(tmp_path / "rows.npz")
-    whitening = fit_whitening([tmp_path / "rows.npz"])
-    white_rows = whitening.apply(shard).features.astype(np.float32)
-    np.testing.assert_allclose(np.cov(white_rows.T), np.eye(40), atol=0.1)
-    head = PhaseHead(HeadConfig(kind="mlp", n_features=40, n_phases=7, n_hidden=16)).eval()
-    head.mean += 0.1
-    head.scale *= 1.3
-    plain = fold(head, whitening)(torch.from_numpy(rows.astype(np.float32)))
-    torch.testing.assert_close(plain, head(torch.from_numpy(white_rows)), atol=5e-3, rtol=1e-2)
-
-
-def test_shards_can_be_made_again(network, labelled):
-    structures = load_labelled(labelled, PHASES)
-    maker = ShardMaker(network, PHASES, structures, [])
-    law = ShardLaw(per_phase=1, surplus=1, background=1)
-    first, second = maker.make(law, 5, 0), maker.make(law, 5, 0)
-    np.testing.assert_array_equal(first.label, second.label)
-    np.testing.assert_allclose(first.features, second.features, atol=1e-3)
-    assert len(maker.make(law, 5, 1).label)
-
-
-@pytest.mark.parametrize("kind", ["mlp", "metric"])
-def test_head_round_trip(kind):
-    config = HeadConfig(kind=kind, n_features=20, n_phases=7, n_hidden=16, n_embedding=8)
+def test_head_round_trip():
+    config = HeadConfig(n_features=20, n_phases=7, n_hidden=16)
     head = PhaseHead(config).eval()
     again = PhaseHead.from_tensors(head.to_tensors(), {"head": dataclasses.asdict(config)})
     x = torch.randn(5, 20)
@@ -247,12 +199,13 @@ def test_head_round_trip(kind):
         PhaseHead.from_tensors({}, {})
 
 
-def test_metric_logit_is_minus_half_the_squared_distance():
-    head = PhaseHead(HeadConfig(kind="metric", n_features=4, n_phases=3, n_hidden=8, n_embedding=5, n_anchors=2)).eval()
-    x = torch.randn(6, 4)
-    z = head.embed(head.first(x))
-    wanted = -0.5 * ((z[:, None, None] - head.anchors[None]) ** 2).sum(-1).amin(-1) + head.bias
-    torch.testing.assert_close(head(x), wanted, rtol=1e-4, atol=1e-4)
+def test_cards_of_earlier_versions_are_read_and_metric_heads_refused():
+    head = PhaseHead(HeadConfig(n_features=20, n_phases=7, n_hidden=16)).eval()
+    config = {**dataclasses.asdict(head.config), "n_embedding": 8, "n_anchors": 4}
+    again = PhaseHead.from_tensors(head.to_tensors(), {"head": config})
+    assert again.config == head.config
+    with pytest.raises(ModelFileError, match=r"metric head.*shipped model.*train"):
+        PhaseHead.from_tensors(head.to_tensors(), {"head": {**config, "kind": "metric"}})
 
 
 def test_posterior_label_and_rejection(rng):

@@ -26,7 +26,7 @@ from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.training.features import features_of
 from ovito_mace_phase.model.engine import forward as engine_run
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
-from ovito_mace_phase.model.engine.gradient import score
+from ovito_mace_phase.model.engine.gradient import log_density_gradient
 from ovito_mace_phase.model.engine.sweep import cut
 from ovito_mace_phase.model.reference.mace.stock_mace import MaceBackend
 from ovito_mace_phase.model.reference.network import ReferenceNetwork
@@ -43,7 +43,7 @@ def test_logits_and_score_equal_the_reference(rng, n_species, pbc, plain_torch):
     wanted = frame.reference()
     used = evaluator(plain_torch=plain_torch)
     assert np.abs(logits_of(frame, used) - wanted.logits).max() < LOGITS_FLOAT32
-    found = score(frame.graph(), used)
+    found = log_density_gradient(*frame.sorted(), used)
     assert np.abs(found.log_density - wanted.log_density).max() < LOGITS_FLOAT32
     assert np.abs(found.gradient - wanted.gradient).max() < SCORE * np.abs(wanted.gradient).max()
 
@@ -53,7 +53,7 @@ def test_in_float64_only_the_splines_differ(rng, n_species):
     frame = random_frame(rng, n_species)
     used = evaluator(torch.float64)
     wanted = frame.reference()
-    found = score(frame.graph(), used)
+    found = log_density_gradient(*frame.sorted(), used)
     assert np.abs(found.log_density - wanted.log_density).max() < LOGITS_FLOAT64
     assert np.abs(found.gradient - wanted.gradient).max() < SCORE * np.abs(wanted.gradient).max()
 
@@ -61,9 +61,9 @@ def test_in_float64_only_the_splines_differ(rng, n_species):
 @pytest.mark.parametrize("n_species", [1, 3])
 def test_logits_equal_mace_torch(rng, n_species):
     frame = random_frame(rng, n_species)
-    graph = frame.graph()
+    grid, slots = frame.sorted()
     wanted = np.empty((len(frame.positions), shipped()[2].config.n_phases))
-    wanted[graph.grid.order] = MaceBackend(*shipped(), dtype=torch.float64).logits(graph)
+    wanted[grid.order] = MaceBackend(*shipped(), dtype=torch.float64).logits(grid, slots)
     assert np.abs(logits_of(frame) - wanted).max() < LOGITS_FLOAT32
 
 
@@ -72,11 +72,13 @@ def test_score_is_the_gradient_of_what_is_evaluated(rng):
     used = evaluator(torch.float64)
     direction, h = rng.normal(size=frame.positions.shape), 1e-5
     ends = [
-        score(dataclasses.replace(frame, positions=frame.positions + sign * h * direction).graph(), used)
+        log_density_gradient(
+            *dataclasses.replace(frame, positions=frame.positions + sign * h * direction).sorted(), used
+        )
         for sign in (1, -1)
     ]
     slope = (ends[0].log_density.sum() - ends[1].log_density.sum()) / (2 * h)
-    found = (score(frame.graph(), used).gradient * direction).sum()
+    found = (log_density_gradient(*frame.sorted(), used).gradient * direction).sum()
     assert found == pytest.approx(slope, rel=1e-5, abs=1e-4)
 
 
@@ -84,21 +86,21 @@ def test_score_is_the_gradient_of_what_is_evaluated(rng):
 @pytest.mark.parametrize("pbc", PBC)
 def test_any_cut_into_slabs_and_blocks_gives_the_same(rng, repeat, pbc):
     frame = dataclasses.replace(crystal(rng, repeat, n_species=int(rng.integers(1, 4))), pbc=np.array(pbc))
-    whole, score_whole = logits_of(frame), score(frame.graph(), evaluator())
+    whole, score_whole = logits_of(frame), log_density_gradient(*frame.sorted(), evaluator())
     for _ in range(3):
         size, budget = int(rng.integers(1, 300)), int(rng.integers(1, 2e6))
         print("block", size, "budget", budget)
         used = evaluator(block_size=size)
         np.testing.assert_allclose(logits_of(frame, used, memory=budget), whole, atol=3e-4)
-        found = score(frame.graph(), used, memory=budget)
+        found = log_density_gradient(*frame.sorted(), used, memory=budget)
         np.testing.assert_allclose(found.gradient, score_whole.gradient, atol=2e-5 * np.abs(found.gradient).max())
-    grid = frame.graph().grid
+    grid = frame.sorted()[0]
     assert len(cut(grid, evaluator(), 1)) >= np.count_nonzero(np.diff(grid.layers) > 1)  # as thin as can be
     assert len(cut(grid, evaluator(), 1 << 40)) == 1
 
 
 def test_blocks_fill_the_threads(rng):
-    slabs = cut(crystal(rng, (5, 5, 2)).graph().grid, evaluator(), 1 << 40)  # 200 atoms
+    slabs = cut(crystal(rng, (5, 5, 2)).sorted()[0], evaluator(), 1 << 40)  # 200 atoms
     for size, n_threads, count in [(512, 1, 1), (512, 2, 2), (60, 3, 6), (512, 100, 1), (1, 4, 200)]:
         blocks = slabs.blocks(0, size, 200, n_threads)
         assert len(blocks) == count
@@ -124,15 +126,15 @@ def test_three_layers_in_slabs(rng):
 
     used = dataclasses.replace(network, readout=SimpleNamespace(log_density=log_density))
     frame = crystal(rng, (2, 2, 8), n_species=2)
-    whole = score(frame.graph(), used, memory="1G")
-    cut_up = score(frame.graph(), dataclasses.replace(used, block_size=50), memory=1)
+    whole = log_density_gradient(*frame.sorted(), used, memory="1G")
+    cut_up = log_density_gradient(*frame.sorted(), dataclasses.replace(used, block_size=50), memory=1)
     np.testing.assert_allclose(cut_up.log_density, whole.log_density, rtol=1e-9)
     np.testing.assert_allclose(cut_up.gradient, whole.gradient, atol=1e-9 * np.abs(whole.gradient).max())
 
 
 def test_rotation_translation_permutation_and_far_off(rng):
     frame = random_frame(rng, 3)
-    plain, plain_score = logits_of(frame), score(frame.graph(), evaluator())
+    plain, plain_score = logits_of(frame), log_density_gradient(*frame.sorted(), evaluator())
     turn = Rotation.random(rng=rng).as_matrix()
     order = rng.permutation(len(frame.carrier))
     shift = rng.choice([-1e5, 1e5], 3)
@@ -143,7 +145,7 @@ def test_rotation_translation_permutation_and_far_off(rng):
         carrier=frame.carrier[order],
     )
     np.testing.assert_allclose(logits_of(moved), plain[order], atol=5e-4)
-    turned = score(moved.graph(), evaluator()).gradient @ turn
+    turned = log_density_gradient(*moved.sorted(), evaluator()).gradient @ turn
     np.testing.assert_allclose(turned, plain_score.gradient[order], atol=SCORE * np.abs(turned).max())
     assert np.abs(plain_score.gradient.sum(axis=0)).max() < 1e-3 * np.abs(plain_score.gradient).max()
 
@@ -210,19 +212,19 @@ def test_isolated_atoms_and_no_atoms(rng):
         pbc=np.zeros(3, bool),
         carrier=np.array([0, 1]),
     )
-    found = score(far.graph(), evaluator())
+    found = log_density_gradient(*far.sorted(), evaluator())
     assert np.isfinite(found.log_density).all()
     assert not found.gradient.any()
     none = dataclasses.replace(far, positions=np.zeros((0, 3)), carrier=np.zeros(0, dtype=np.int64))
     assert logits_of(none).shape == (0, 532)
-    assert score(none.graph(), evaluator()).gradient.shape == (0, 3)
+    assert log_density_gradient(*none.sorted(), evaluator()).gradient.shape == (0, 3)
 
 
 def test_progress_rises_to_one(rng):
     frame = crystal(rng, (3, 3, 6), n_species=2)
     for work in (
         lambda seen: logits_of(frame, evaluator(block_size=40), memory=1, progress=seen.append),
-        lambda seen: score(frame.graph(), evaluator(block_size=40), memory=1, progress=seen.append),
+        lambda seen: log_density_gradient(*frame.sorted(), evaluator(block_size=40), memory=1, progress=seen.append),
     ):
         seen: list[float] = []
         work(seen)
@@ -243,7 +245,7 @@ def test_cancel_in_mid_frame_leaves_nothing_running(rng, task):
 
     tasks = {
         "forward": lambda: logits_of(frame, used, cancelled=cancelled),
-        "score": lambda: score(frame.graph(), used, cancelled=cancelled),
+        "score": lambda: log_density_gradient(*frame.sorted(), used, cancelled=cancelled),
     }
     with pytest.raises(CancelledError):
         tasks[task]()

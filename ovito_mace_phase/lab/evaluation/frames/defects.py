@@ -16,9 +16,15 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.lab.samples.crystals import (
+    SPACING,
+    Float,
+    close_packed,
+    cubic,
+    hexagonal_layers,
+    lattice_constant,
+)
 from ovito_mace_phase.lab.samples.disorder import push_apart
-
-from .lattices import SPACING, Float, close_packed, cubic, hexagonal_layers, lattice_constant
 
 _TWO_SHELLS = {"FCC": ((1.0 + np.sqrt(1.5)) / 2, 18), "BCC": ((1.0 + np.sqrt(2.0)) / 2, 14)}
 """Half way between second and third shell (lattice constants), and atoms within."""

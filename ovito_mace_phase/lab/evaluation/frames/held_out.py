@@ -10,7 +10,6 @@ from ovito_mace_phase.lab.data.structures import (
     split_seed,
 )
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings
-from ovito_mace_phase.lab.samples.sampler import SampleLaw
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -30,8 +29,3 @@ def held_out(model: PhaseModel, settings: SuiteSettings) -> tuple[dict[int, list
     if not out:
         raise InputError("no held-out structures: the data file is too small")
     return out, origin
-
-
-def white(least: float, most: float) -> SampleLaw:
-    """Return a law of white noise between two amplitudes (A per component, network units) and no defects."""
-    return SampleLaw(sigma=(least, most), hot_share=0.0, any_carriers=-1.0, vacancies=0.0, surfaces=0.0, correlated=0.0)

@@ -8,9 +8,8 @@ import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.lab.phase_table.ices import Ice, ice_cell
+from ovito_mace_phase.lab.samples.crystals import repeated
 from ovito_mace_phase.runtime.errors import MissingPackageError
-
-from .lattices import repeated
 
 
 def ice_frame(ice: Ice, seed: int, width: float) -> Frame:

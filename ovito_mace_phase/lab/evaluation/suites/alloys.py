@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
-from ovito_mace_phase.lab.evaluation.frames.lattices import SPACING, close_packed, cubic
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.samples.crystals import SPACING, close_packed, cubic, dealt_out
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)
@@ -62,9 +62,8 @@ def random_alloy(
         positions, cell, _ = close_packed([1.0, 2.0] * (3 if small else 4), (4, 2) if small else (6, 4))
     else:
         positions, cell = cubic(phase, {"FCC": 3, "BCC": 4}[phase] + (0 if small else 1))
-    count = np.round(np.cumsum(fractions) * len(positions)).astype(int)
-    species = np.searchsorted(count, np.arange(len(positions)), side="right")
-    return make_frame(positions + rng.normal(0.0, sigma, positions.shape), rng.permutation(species), cell, True)
+    positions = positions + rng.normal(0.0, sigma, positions.shape)
+    return make_frame(positions, dealt_out(len(positions), fractions, rng), cell, True)
 
 
 def _row(phase: str, name: str, sigma: float, frames: list[Frame], model: PhaseModel, settings: SuiteSettings) -> dict:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.lab.evaluation.frames.defects import DefectFrame, defect_frames
-from ovito_mace_phase.lab.evaluation.frames.lattices import SPACING
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.samples.crystals import SPACING
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)

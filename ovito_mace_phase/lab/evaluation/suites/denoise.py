@@ -17,12 +17,12 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.denoise import DEFAULT_STEPS, Denoised, denoise
 from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.evaluation.frames.held_out import held_out, white
-from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
+from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.sampler import draw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 SIGMAS = (0.05, 0.10)
@@ -46,8 +46,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
             rows.append(_crystal(model, group[int(rng.integers(len(group)))], sigma, steps, rng))
     hot = []
     if settings.frames:
-        for archive in tqdm(archives(settings.frames, "crystal"), desc="denoise, hot", leave=False):
-            row = _hot(model, archive, steps)
+        for snapshot in tqdm(snapshots_of(settings.frames, "crystal"), desc="denoise, hot", leave=False):
+            row = _hot(model, snapshot, steps)
             if row is not None:
                 hot.append(row)
     return Report(
@@ -63,8 +63,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 def _crystal(
     model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator
 ) -> dict:
-    law = white(sigma, sigma)
-    sample = draw(structure, law, model.evaluator.n_carriers, rng)
+    sample_settings = SampleSettings.held_out(sigma, sigma)
+    sample = draw(structure, sample_settings, model.evaluator.n_carriers, rng)
     phase = model.phases[structure.phase]
     done, before, after = labelled_twice(model, sample.frame, steps)
     same_group = [other.id for other in model.phases if other.group == phase.group]
@@ -100,24 +100,24 @@ def residual(displacement: Float, move: Float) -> float:
     return float(np.sqrt((after**2).sum() / (before**2).sum()))
 
 
-def _hot(model: PhaseModel, archive: Archive, steps: int) -> dict | None:
+def _hot(model: PhaseModel, snapshot: Snapshot, steps: int) -> dict | None:
     """Measure a snapshot of molecular dynamics; None where the file does not tell the sites."""
-    displacement = archive.arrays.get("displacement")
-    if displacement is None or archive.phase not in {phase.key for phase in model.phases}:
+    displacement = snapshot.arrays.get("displacement")
+    if displacement is None or snapshot.key not in {phase.key for phase in model.phases}:
         return None
-    done, before, after = labelled_twice(model, archive.frame, steps)
-    wanted = next(phase.id for phase in model.phases if phase.key == archive.phase)
-    moved = dataclasses.replace(archive.frame, positions=done.frame.positions)
+    done, before, after = labelled_twice(model, snapshot.frame, steps)
+    wanted = next(phase.id for phase in model.phases if phase.key == snapshot.key)
+    moved = dataclasses.replace(snapshot.frame, positions=done.frame.positions)
     found: dict[str, float | None] = {}
-    for name, frame in (("ptm_before", archive.frame), ("ptm_after", moved)):
+    for name, frame in (("ptm_before", snapshot.frame), ("ptm_after", moved)):
         answer = ovito_answer(frame, "PTM 0.1")
-        found[name] = None if archive.phase not in ("FCC", "HCP", "BCC") else float(np.mean(answer == archive.phase))
+        found[name] = None if snapshot.key not in ("FCC", "HCP", "BCC") else float(np.mean(answer == snapshot.key))
     return {
-        "name": archive.name,
-        "material": archive.name.removeprefix("hot_").split("_")[0],
-        "phase": archive.phase,
-        "T_over_Tm": float(archive.arrays["T_over_Tm"]),
-        "n_atoms": len(archive.frame),
+        "name": snapshot.name,
+        "material": snapshot.name.removeprefix("hot_").split("_")[0],
+        "phase": snapshot.key,
+        "T_over_Tm": float(snapshot.arrays["T_over_Tm"]),
+        "n_atoms": len(snapshot.frame),
         "residual": residual(displacement, done.displacement),
         "before": float(np.mean(before == wanted)),
         "after": float(np.mean(after == wanted)),

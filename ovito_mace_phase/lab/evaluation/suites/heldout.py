@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ovito_mace_phase.lab.calibration.accuracy import NOISE_BINS, expected_calibration_error
-from ovito_mace_phase.lab.evaluation.frames.held_out import held_out, white
+from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
 from ovito_mace_phase.lab.evaluation.labels import PRIORS, Answer, group_of, predict_all_priors
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, percent
-from ovito_mace_phase.lab.samples.sampler import draw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -46,14 +46,14 @@ def _fresh(model: PhaseModel, settings: SuiteSettings) -> dict[str, Any]:
 
     rng = np.random.default_rng(settings.seed)
     structures, _ = held_out(model, settings)
-    law = white(NOISE_BINS[0], NOISE_BINS[-1])
+    sample_settings = SampleSettings.held_out(NOISE_BINS[0], NOISE_BINS[-1])
     right: dict[str, list[tuple[float, float]]] = defaultdict(list)
     atoms: dict[str, list[tuple[Answer, str]]] = defaultdict(list)
     for column in tqdm(sorted(structures)[: 3 if settings.quick else None], desc="held out", leave=False):
         key, samples = model.phases[column].key, defaultdict(list)
         for _ in range(_SAMPLES):
             structure = structures[column][int(rng.integers(len(structures[column])))]
-            frame = draw(structure, law, model.evaluator.n_carriers, rng).frame
+            frame = draw(structure, sample_settings, model.evaluator.n_carriers, rng).frame
             for prior, answer in predict_all_priors(frame, model).items():
                 samples[prior].append((np.mean(answer.keys == key), np.isin(answer.keys, group_of(key)).mean()))
                 atoms[prior].append((answer, key))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.lab.data.ices import SEEDS
-from ovito_mace_phase.lab.evaluation.frames.snapshots import oxygens
+from ovito_mace_phase.lab.data.npz import oxygens
 from ovito_mace_phase.lab.evaluation.frames.water import ice_frame, shaken_molecules
 from ovito_mace_phase.lab.evaluation.labels import (
     DEFAULT,

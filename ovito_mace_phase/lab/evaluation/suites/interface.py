@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives, oxygens
+from ovito_mace_phase.lab.data.npz import Snapshot, oxygens, snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
@@ -25,7 +25,7 @@ _NETS = ("ICE_IH", "ICE_IC", "ICE_INTERFACE", "CUBIC_DIAMOND", "HEX_DIAMOND")
 
 def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label all interface snapshots of the folders."""
-    found = [_measure(archive, model, settings) for archive in archives(settings.frames, "interface")]
+    found = [_measure(snapshot, model, settings) for snapshot in snapshots_of(settings.frames, "interface")]
     methods = [*columns(settings.denoise_steps), *_METHODS]
     quantities = ("agreement", "ice found", "water found", "Ih in the ice")
     right = {
@@ -66,18 +66,18 @@ def is_ice(keys: Keys) -> npt.NDArray[np.bool_]:
     return np.isin(keys, _NETS) | np.char.startswith(keys, "ICE_")
 
 
-def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> dict:
-    chosen = oxygens(archive.frame)
-    frozen = archive.arrays["frozen"].astype(bool)
+def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> dict:
+    chosen = oxygens(snapshot.frame)
+    frozen = snapshot.arrays["frozen"].astype(bool)
     if frozen.shape != (chosen.sum(),):
         raise InputError(
-            f"{archive.name}: `frozen` must have one value per molecule, {chosen.sum()}, not {frozen.shape}"
+            f"{snapshot.name}: `frozen` must have one value per molecule, {chosen.sum()}, not {frozen.shape}"
         )
-    oxygen = subset(archive.frame, chosen)
+    oxygen = subset(snapshot.frame, chosen)
     far = far_from_front(oxygen, frozen)
     if not ((far & frozen).any() and (far & ~frozen).any()):
-        raise InputError(f"{archive.name}: the ice or the water is too thin, no molecule is {FRONT:g} A from the front")
-    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
+        raise InputError(f"{snapshot.name}: ice or water is too thin, no molecule is {FRONT:g} A from the front")
+    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
     answers = {name: answer.keys[chosen] for name, answer in ours.items()} | ovito_answers(oxygen, _METHODS)
     ice, water = far & frozen, far & ~frozen
     right = {}
@@ -90,7 +90,7 @@ def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> di
             "Ih in the ice": share(keys, ("ICE_IH", "HEX_DIAMOND"), ice),
         }
     return {
-        "name": archive.name,
+        "name": snapshot.name,
         "n_ice": int(ice.sum()),
         "n_water": int(water.sum()),
         "right": right,

@@ -11,8 +11,8 @@ from collections import defaultdict
 
 import numpy as np
 
+from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import part_of, split_seed
-from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
@@ -28,8 +28,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 
     seed = split_seed(model.card)
     groups = defaultdict(list)
-    for archive in tqdm(archives(settings.frames, "melt"), desc="melts", leave=False):
-        groups[_name(archive)].append(_measure(archive, model, settings))
+    for snapshot in tqdm(snapshots_of(settings.frames, "melt"), desc="melts", leave=False):
+        groups[_name(snapshot)].append(_measure(snapshot, model, settings))
     rows = [
         {
             "system": f"{kind} {system}",
@@ -75,16 +75,16 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     )
 
 
-def _name(archive: Archive) -> tuple[str, str, str]:
+def _name(snapshot: Snapshot) -> tuple[str, str, str]:
     """Kind, system and state of `liquid_Cu_1.10Tm_0`."""
-    parts = [*archive.name.split("_"), "", ""]
+    parts = [*snapshot.name.split("_"), "", ""]
     return parts[0], parts[1], parts[2]
 
 
-def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> dict:
-    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
+def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> dict:
+    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
     keys = ours[DEFAULT].keys
-    other = {method: share(ovito_answer(archive.frame, method), "OTHER") for method in _METHODS}
+    other = {method: share(ovito_answer(snapshot.frame, method), "OTHER") for method in _METHODS}
     return {
         "crystal": {name: _crystal(answer) for name, answer in ours.items()},
         "other": {name: share(answer.keys, "OTHER") for name, answer in ours.items()} | other,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ovito_mace_phase.lab.evaluation.frames.snapshots import archives
+from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
@@ -27,14 +27,14 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label all compression snapshots of the folders, in the order of their pressure."""
     last = f"denoised, {DEFAULT}" if settings.denoise_steps > 0 else DEFAULT
     rows: list[dict[str, Any]] = []
-    for archive in sorted(archives(settings.frames, "shock"), key=lambda one: float(one.arrays["pressure"])):
-        ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
+    for snapshot in sorted(snapshots_of(settings.frames, "shock"), key=lambda one: float(one.arrays["pressure"])):
+        ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
         answers: dict[str, Keys] = {name: answer.keys for name, answer in ours.items()}
-        answers |= ovito_answers(archive.frame, _METHODS)
+        answers |= ovito_answers(snapshot.frame, _METHODS)
         rows.append(
             {
-                "name": archive.name,
-                "pressure": float(archive.arrays["pressure"]),
+                "name": snapshot.name,
+                "pressure": float(snapshot.arrays["pressure"]),
                 "shares": {name: {key: share(keys, key) for key in SHOWN} for name, keys in answers.items()},
                 "confidence": float(np.mean(ours[DEFAULT].confidence)),
                 "commonest": _commonest(ours[DEFAULT].keys),

@@ -14,9 +14,9 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import Settings
-from ovito_mace_phase.lab.evaluation.frames.lattices import repeated
-from ovito_mace_phase.lab.evaluation.frames.snapshots import archives
+from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.samples.crystals import repeated
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 
@@ -35,8 +35,9 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     rng = np.random.default_rng(settings.seed)
     keys = KEYS[: 2 if settings.quick else None]
     frames = {f"{key}, noise {sigma:g}": _crystal(key, sigma, rng) for key in keys for sigma in NOISE}
-    for archive in [a for a in archives(settings.frames, "crystal", need=False) if a.frame.n_species > 1][-_SNAPSHOTS:]:
-        frames[archive.name] = archive.frame
+    hot = snapshots_of(settings.frames, "crystal", need=False)
+    for snapshot in [one for one in hot if one.frame.n_species > 1][-_SNAPSHOTS:]:
+        frames[snapshot.name] = snapshot.frame
     rows = [_row(name, frame, model, rng) for name, frame in frames.items()]
     worst = max(row["changed"] for row in rows)
     return Report(

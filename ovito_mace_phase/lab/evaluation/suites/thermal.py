@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
-from ovito_mace_phase.lab.evaluation.frames.snapshots import Archive, archives
+from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, subset, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
@@ -37,12 +37,12 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label every hot crystal of the folders by all methods."""
     from tqdm import tqdm
 
-    found = archives(settings.frames, "crystal")
+    found = snapshots_of(settings.frames, "crystal")
     known = {phase.key for phase in model.phases}
-    for archive in found:
-        if archive.phase not in known:
-            raise InputError(f"{archive.name} has the phase {archive.phase!r}, which the model does not know")
-    measured = [_measure(archive, model, settings) for archive in tqdm(found, desc="thermal", leave=False)]
+    for snapshot in found:
+        if snapshot.key not in known:
+            raise InputError(f"{snapshot.name} has the phase {snapshot.key!r}, which the model does not know")
+    measured = [_measure(snapshot, model, settings) for snapshot in tqdm(found, desc="thermal", leave=False)]
     groups = defaultdict(list)
     for one in measured:
         groups[one.material, one.phase, one.heat].append(one)
@@ -84,21 +84,19 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     )
 
 
-def _measure(archive: Archive, model: PhaseModel, settings: SuiteSettings) -> _Measured:
-    counted = archive.counted
-    ours = predict_all_priors(archive.frame, model, denoise_steps=settings.denoise_steps)
-    shares: dict[str, float | None] = {
-        name: share(answer.keys, archive.phase, counted) for name, answer in ours.items()
-    }
-    frame = subset(archive.frame, counted)
+def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> _Measured:
+    counted = snapshot.counted
+    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+    shares: dict[str, float | None] = {name: share(answer.keys, snapshot.key, counted) for name, answer in ours.items()}
+    frame = subset(snapshot.frame, counted)
     for method in METHODS:
-        wanted = target(method, archive.phase)
+        wanted = target(method, snapshot.key)
         shares[method] = None if wanted is None else share(ovito_answer(frame, method), wanted)
     answer = ours[DEFAULT]
     return _Measured(
-        material=archive.name.split("_")[1] if "_" in archive.name else archive.name,
-        phase=archive.phase,
-        heat=round(float(archive.arrays["T_over_Tm"]), 3),
+        material=snapshot.name.split("_")[1] if "_" in snapshot.name else snapshot.name,
+        phase=snapshot.key,
+        heat=round(float(snapshot.arrays["T_over_Tm"]), 3),
         shares=shares,
         answer=Answer(keys=answer.keys[counted], confidence=answer.confidence[counted]),
     )

@@ -23,9 +23,8 @@ from ovito_mace_phase.lab.data.structures import (
     split,
     split_seed,
 )
-from ovito_mace_phase.lab.evaluation.frames.held_out import white
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.sampler import draw
+from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -70,8 +69,8 @@ def _pick(group: list[CrystalStructure], rng: np.random.Generator) -> CrystalStr
 
 
 def _row(structure: CrystalStructure, model: PhaseModel, rng: np.random.Generator) -> dict:
-    law = white(SIGMA, SIGMA)
-    frame = draw(structure, law, _N_CARRIERS, rng).frame
+    sample_settings = SampleSettings.held_out(SIGMA, SIGMA)
+    frame = draw(structure, sample_settings, _N_CARRIERS, rng).frame
     result = classify_frame(frame, model, Settings())
     keys = {phase.id: phase.key for phase in model.phases}
     crystal = result.phase != 0

@@ -213,9 +213,8 @@ class MaceBackend:
             powers = [part.square().mean(2) for part in parts[1:]]
             layers.append(torch.cat([node, parts[0][:, :, 0], *powers], dim=1))
         means = self._means(layers[0], slots, data)
-        n_plain = 2 * self.config.n_channels
         with torch.no_grad():
-            logits = self._head(self._head.roots([*layers, *means], n_plain))
+            logits = self._head(self._head.roots([*layers, *means], self.config.n_plain))
         return logits.float().numpy()
 
     def _means(self, values: Tensor, slots: npt.NDArray[np.int64], data: Mapping[str, Tensor]) -> list[Tensor]:

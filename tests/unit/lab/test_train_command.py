@@ -1,0 +1,185 @@
+"""The whole training once, from a tiny data file and a tiny network to a model that loads and classifies."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_file import write_labelled
+from tiny_network import CONFIG, random_tensors
+
+from ovito_mace_phase import PhaseModel, classify
+from ovito_mace_phase.cli import main
+from ovito_mace_phase.lab.samples.crystals import repeated
+from ovito_mace_phase.lab.samples.sampler import SampleSettings
+from ovito_mace_phase.lab.samples.source import SampleMix
+from ovito_mace_phase.lab.training import class_head as refit
+from ovito_mace_phase.lab.training import end_to_end
+from ovito_mace_phase.lab.training.class_head import ClassFitSettings
+from ovito_mace_phase.lab.training.end_to_end import EndToEndSettings
+from ovito_mace_phase.lab.training.first_stage import Sources
+from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
+from ovito_mace_phase.model.network.model_file import load_model, read_card, save_model
+from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.runtime.errors import InputError
+
+KEYS = ("FCC", "ROCKSALT")
+MIX = SampleMix(background=0.1, sample=SampleSettings(correlated=0.1))
+FIT = ClassFitSettings(n_parts=2, n_samples=30, keep=16, passes=6, batch=96, first_rate=1e-2, rate=1e-2)
+SETTINGS = PipelineSettings(
+    n_hidden=16,
+    head=FIT,
+    training=EndToEndSettings(n_steps=4, n_atoms=150, n_density=8, warm_up=2, mix=MIX),
+    classes=FIT,
+    per_phase=3,
+    keep=16,
+    background=5,
+    name="tiny",
+)
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr(refit, "WHITENING_ROWS", 400)
+    monkeypatch.setattr(end_to_end, "_ROWS", 300)
+
+
+@pytest.fixture
+def sources(tmp_path, rng):
+    phases = [phase_table().by_key(key) for key in (*KEYS, "BCC")]
+    data = write_labelled(tmp_path / "labelled.npz", phases, rng, 120)  # enough for every part of the split
+    save_model(tmp_path / "network", random_tensors(rng), {"network": CONFIG.to_card()})
+    return Sources(data=data, start=tmp_path / "network", phases=KEYS)
+
+
+def silent(stage: str, done: float) -> None:
+    assert 0.0 <= done <= 1.0 + 1e-9, stage
+
+
+def share_right(path: Path, key: str, rng: np.random.Generator) -> float:
+    """Share of the atoms of a slightly noisy crystal that a model labels with its phase, whatever the density."""
+    cell = phase_table().by_key(key).reference
+    frame = repeated(cell.cell, cell.fractional, cell.species, 12.0)
+    positions = frame.positions + rng.normal(0.0, 0.03, frame.positions.shape)
+    result = classify(positions, frame.species, frame.cell, True, model=path, prior="uniform")
+    column = next(k for k, phase in enumerate(PhaseModel.load(path).phases) if phase.key == key)
+    return float((result.logits.argmax(1) == column).mean())
+
+
+def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
+    stages: dict[str, float] = {}
+    path = train(sources, tmp_path / "run", SETTINGS, lambda stage, done: stages.update({stage.split(",")[0]: done}))
+    assert path == tmp_path / "run" / "mace_phase"
+    assert list(stages) == ["new head", "classes once more", "scores"]  # four steps are too few for a report
+    model = PhaseModel.load(path)
+    assert [phase.key for phase in model.phases] == ["OTHER", *KEYS]
+    assert model.noise_scale == SETTINGS.training.noise_scale
+    card = model.card
+    assert card["name"] == "tiny"
+    assert set(card["distances"]) <= set(KEYS)
+    assert set(card["calibration"]["floors"]) == set(KEYS)
+    assert set(card["score_errors"]) == {*KEYS}
+    assert card["scores"]["validation"]["n_phases"] == 2
+    assert card["training"]["data"]["structures"]["train"] > 10
+    assert len(card["citation"]) == 3
+    for key in KEYS:
+        assert share_right(path, key, rng) > 0.7, key
+
+
+def test_stopped_anywhere_it_goes_on_to_the_same_model(sources, tmp_path):
+    """Interrupted in every stage; what was done is not done again."""
+    expected, _ = load_model(train(sources, tmp_path / "one", SETTINGS, silent))
+    folder = tmp_path / "two"
+
+    def stop_in(wanted: str, after: float):
+        def report(stage: str, done: float) -> None:
+            if stage.startswith(wanted) and done >= after:
+                raise KeyboardInterrupt
+
+        return report
+
+    for wanted, after in (("new head", 0.3), ("new head", 0.9), ("classes", 0.3), ("classes", 0.9), ("scores", 0.3)):
+        with pytest.raises(KeyboardInterrupt):
+            train(sources, folder, SETTINGS, stop_in(wanted, after))
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("rows*")}
+    assert len(before) == 4
+    found, _ = load_model(train(sources, folder, SETTINGS, silent))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("rows*")} == before
+    for name, array in expected.items():
+        scale = np.abs(array).max() + 1e-6
+        np.testing.assert_allclose(found[name] / scale, array / scale, atol=0.05, err_msg=name)  # rounding grows
+
+
+def test_a_folder_of_another_run_is_refused(sources, tmp_path, rng):
+    """Other data, another network; the head stage alone has no density."""
+    head_only = dataclasses.replace(SETTINGS, stages=("head",))
+    path = train(sources, tmp_path / "run", head_only, silent)
+    assert "noise_scale" not in read_card(path)
+    assert PhaseModel.load(path).card["head"]["n_density"] == 0
+    phases = [phase_table().by_key(key) for key in (*KEYS, "BCC")]
+    other = write_labelled(tmp_path / "other.npz", phases, rng, 120)
+    with pytest.raises(InputError, match=r"whitening\.npz was made with other data; remove it or choose another"):
+        train(dataclasses.replace(sources, data=other), tmp_path / "run", head_only, silent)
+    save_model(tmp_path / "second", random_tensors(rng), {"network": CONFIG.to_card()})
+    with pytest.raises(InputError, match=r"was made with other start_model; remove it"):
+        train(dataclasses.replace(sources, start=tmp_path / "second"), tmp_path / "run", head_only, silent)
+
+
+def test_a_run_out_of_time_goes_on(sources, tmp_path):
+    head_only = dataclasses.replace(SETTINGS, stages=("head",))
+    assert train(sources, tmp_path / "run", head_only, silent, seconds=0.0) is None
+    assert [path.name for path in (tmp_path / "run" / "head").glob("rows*")] == ["rows_00.npz"]
+    assert train(sources, tmp_path / "run", head_only, silent) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ("classes",)}, "'classes' needs a model with a head"),
+        ({"stages": ("fit",)}, "no stage fit; the stages are head, end-to-end, classes"),
+        ({"phases": ("NO_SUCH",)}, "NO_SUCH"),
+        ({"phases": ("ICO",)}, "ICO cannot be trained: there is no reference cell"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(sources, tmp_path, changes, message):
+    settings = dataclasses.replace(SETTINGS, stages=changes.get("stages", ()))
+    given = dataclasses.replace(sources, phases=changes.get("phases", KEYS))
+    with pytest.raises(InputError, match=message):
+        train(given, tmp_path / "run", settings, silent)
+
+
+def command(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+def test_the_commands(sources, tmp_path, rng, capsys, monkeypatch):
+    """`train` with its options, then `finetune`, which warns, from the model that came out; each writes a model."""
+    default = dataclasses.replace(PipelineSettings(), per_phase=3, keep=16, background=5, head=FIT, classes=FIT)
+    monkeypatch.setattr("ovito_mace_phase.lab.training.pipeline.PipelineSettings", lambda: default)
+    options = ("--data", sources.data, "--phases", ",".join(KEYS), "--part-samples", 30, "--seed", 3)
+    first = tmp_path / "first"
+    assert command("train", *options, "--backbone", sources.start, "--stages", "head", "--hidden", 16, "-o", first) == 0
+    shown = capsys.readouterr()
+    assert "--backbone is deprecated; use --start" in shown.err
+    assert f"wrote {first}/mace_phase.safetensors" in shown.out
+    assert read_card(first / "mace_phase")["training"]["split_seed"] == 3
+    second = ("--model", first / "mace_phase", "--steps", 2, "--atoms", 150, "-o", tmp_path / "second")
+    assert command("finetune", *options, *second, "--minutes", 0) == 0
+    shown = capsys.readouterr()
+    assert "finetune is deprecated; use `train --stages end-to-end,classes`" in shown.err
+    assert "call the command again" in shown.out
+    assert command("finetune", *options, *second, "--name", "second") == 0
+    assert "wrote" in capsys.readouterr().out
+    card = read_card(tmp_path / "second" / "mace_phase")
+    assert card["name"] == "second"
+    assert card["training"]["split_seed"] == 3
+    assert card["training"]["start"]["settings"]["stages"] == ["head"]
+    assert share_right(tmp_path / "second" / "mace_phase", "FCC", rng) > 0.5
+    assert command("train", *options, "-o", tmp_path / "third") == 2
+    assert "Missing option '--start'" in capsys.readouterr().err
+    assert command("train", *options, "--start", first / "mace_phase", "--phases", "BCC", "-o", tmp_path / "third") == 2
+    assert "has a head for other phases" in capsys.readouterr().err
