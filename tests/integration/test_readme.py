@@ -11,6 +11,7 @@ import pytest
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.cli.classify import classify_command
+from ovito_mace_phase.cli.evaluate import evaluate_command
 from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.plugin.modifier import parameter_names
 
@@ -67,3 +68,13 @@ def test_options_are_spelled_like_the_parameters():
     assert len(rows) > 8
     spelled = {name: option for name, option in rows if name != "only_selected"}  # an expression there, a switch here
     assert spelled == {name: "--" + name.replace("_", "-") for name in spelled}
+
+
+@pytest.mark.parametrize("command", [classify_command, evaluate_command], ids=["classify", "evaluate"])
+def test_renamed_options_are_listed(command):
+    page = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    options = {name for option in command.params for name in option.opts}
+    assert command.old_names
+    for old, new in command.old_names.items():
+        assert new in options
+        assert re.search(rf"\| `{old}` \| `{new}` \|", page), old
