@@ -54,7 +54,7 @@ def classify(
     positions : (n_atoms, 3) array
         In any length unit; `cell` in the same.
     types : (n_atoms,) integers or strings, or None
-        Atoms with equal values are of one species; which element it is plays no role. None: all atoms are of one.
+        Atoms with equal values are of one species; which element it is plays no role. None: all are of one.
     cell : (3, 3) array or None
         Rows are lattice vectors; None means open boundaries.
     pbc : (3,) bool or bool or None
