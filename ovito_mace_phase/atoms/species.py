@@ -65,7 +65,7 @@ def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float
     n_slots : int
         Number of anonymous species the network can tell apart.
     cubed_spacing : (n_atoms,) float64
-        Mean cubed neighbour distance of each atom (`lengths.local_spacing`); breaks ties of equal abundance.
+        Mean cubed neighbour distance of each atom (`length_scale.local_spacing`); breaks ties of equal abundance.
 
     Returns
     -------
