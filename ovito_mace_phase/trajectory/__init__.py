@@ -6,4 +6,6 @@
     store        one finished frame each, a file of the work folder;   checksum: of the input
     record, result, summary    what is kept of frames
     outputs      the files of the command line: plots, picture, flat_picture, movie, report, live
+
+Only `frame_worker` and `picture` import ovito.
 """
