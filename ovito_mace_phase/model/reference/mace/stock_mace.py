@@ -140,7 +140,7 @@ def _set(parameter: Tensor, values: npt.NDArray[Any]) -> None:
 
 
 class MaceBackend:
-    """Logits of whole frames by mace-torch.
+    """Logits of frames by mace-torch.
 
     Parameters
     ----------
