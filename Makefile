@@ -1,27 +1,31 @@
 # make demo   install into .venv, classify the sample dumps, say where the results are
 # make test   install into .venv, run linters, type check and tests
+# make test-oldest   fast tests with the oldest versions that pyproject.toml promises, in .venv-oldest
 # make docs   install into .venv, build the documentation with its API pages into build/docs/html
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo_output
+OLDEST ?= python3.11
+CONSTRAINTS := constraints.txt
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test fast lint docs clean
+.PHONY: demo test fast test-oldest lint docs clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[lint,test]'
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/ovito-mace-phase classify sample_dumps/*.dump.gz --output $(DEMO)
 
 lint: $(STAMP)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -29,11 +33,15 @@ test: lint
 	$(BIN)/pytest
 
 fast: $(STAMP)
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' $(WARNINGS)
+
+# numba's cache holds one version at a time, hence the folder of its own
+test-oldest:
+	NUMBA_CACHE_DIR=$(abspath .venv-oldest/numba) $(MAKE) fast PYTHON=$(OLDEST) VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt WARNINGS='-W default'
 
 docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/docs/doctrees docs build/docs/html
 	@echo 'open build/docs/html/index.html'
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) .venv-oldest $(DEMO) build *.egg-info

@@ -107,7 +107,7 @@ def _absolute_names(name: str, path: Path) -> Iterator[str]:
 
 def _is_import_call(function: ast.expr) -> bool:
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name in ("import_module", "__import__")
+    return name in ("import_module", "__import__", "importorskip")
 
 
 def _text(argument: ast.expr) -> str:

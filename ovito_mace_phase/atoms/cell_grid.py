@@ -179,7 +179,9 @@ def _wrap(place, count, periodic):
 
 
 @kernel(**COMPILED)
-def _find_pairs(positions, box, shape, reach, periodic, start, cutoff, first, last, offsets, neighbour, vectors):
+def _find_pairs(  # noqa: C901, PLR0912, PLR0913, PLR0915 - compiled, see kernels*.py in pyproject.toml
+    positions, box, shape, reach, periodic, start, cutoff, first, last, offsets, neighbour, vectors
+):
     """Write the edges; return how many there are, even when the arrays are too small for them."""
     square = cutoff * cutoff
     capacity = len(neighbour)

@@ -24,7 +24,7 @@ from .settings import Backend, Device, Prior, Settings
 from .stages import FORWARD_SHARE, denoised, logits_of, result_of
 
 
-def classify(
+def classify(  # noqa: PLR0913 - the public signature
     positions: npt.ArrayLike,
     types: Sequence[Any] | npt.ArrayLike | None = None,
     cell: npt.ArrayLike | None = None,

@@ -256,7 +256,7 @@ class TrajectoryRun:
         return target
 
 
-def classify_trajectory(
+def classify_trajectory(  # noqa: PLR0913 - the public signature
     file: str | Path,
     output: str | Path | None = None,
     *,

@@ -18,7 +18,6 @@ from ovito_mace_phase.model.engine import warm_up as module
 SCRIPT = """
 import sys; sys.path.insert(0, {folder!r})
 import numpy as np, ovito_mace_phase
-from ovito_mace_phase import compiling
 assert ovito_mace_phase.__file__.startswith({folder!r}), ovito_mace_phase.__file__
 from ovito_mace_phase.atoms.cell_grid import make_grid, _find_pairs
 grid = make_grid(np.random.rand(50, 3) * 10, np.eye(3) * 10, np.ones(3, bool), 3.0)

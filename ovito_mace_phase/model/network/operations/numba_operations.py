@@ -173,7 +173,7 @@ class _Invariants(torch.autograd.Function):
 
 class _Means(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913 - torch wants tensors one by one
         ctx: Any,
         vectors: Tensor,
         values: Tensor,
