@@ -15,16 +15,32 @@ if TYPE_CHECKING:
     from ovito_mace_phase.model.phase_model import PhaseModel
     from ovito_mace_phase.phases import Phase, phase_table
     from ovito_mace_phase.plugin.modifier import MacePhaseModifier
+    from ovito_mace_phase.runtime.errors import (
+        CancelledError,
+        InputError,
+        MacePhaseError,
+        MissingPackageError,
+        ModelFileError,
+        OutputError,
+        WorkerLostError,
+    )
     from ovito_mace_phase.runtime.memory import set_memory
     from ovito_mace_phase.runtime.threads import set_threads
     from ovito_mace_phase.trajectory.api import classify_trajectory
 
 __version__ = VERSION
 __all__ = [
+    "CancelledError",
+    "InputError",
+    "MacePhaseError",
     "MacePhaseModifier",
+    "MissingPackageError",
+    "ModelFileError",
+    "OutputError",
     "Phase",
     "PhaseModel",
     "PhaseResult",
+    "WorkerLostError",
     "classify",
     "classify_trajectory",
     "phase_table",
@@ -33,10 +49,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CancelledError": "runtime.errors",
+    "InputError": "runtime.errors",
+    "MacePhaseError": "runtime.errors",
     "MacePhaseModifier": "plugin.modifier",
+    "MissingPackageError": "runtime.errors",
+    "ModelFileError": "runtime.errors",
+    "OutputError": "runtime.errors",
     "Phase": "phases",
     "PhaseModel": "model.phase_model",
     "PhaseResult": "classification.result",
+    "WorkerLostError": "runtime.errors",
     "classify": "classification.classify",
     "classify_trajectory": "trajectory.api",
     "phase_table": "phases",

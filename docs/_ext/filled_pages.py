@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-CARD = ROOT / "ovito_mace_phase" / "weights" / "mace_phase.json"
+CARD = ROOT / "ovito_mace_phase" / "model" / "weights" / "mace_phase.json"
 TABLE = ROOT / "ovito_mace_phase" / "phases" / "table.json"
 MARK = re.compile(r"^<!-- filled: ([a-z_]+) -->$", re.M)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -75,7 +75,7 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
         ("temperature of the softmax", _value(calibration.get("temperature"))),
         ("least log-density; atoms below are Other", _value(calibration.get("log_density"))),
         ("share of crystal atoms below it when it was set", _value(calibration.get("rejected"))),
-        ("phases with a threshold of their own", len(floors)),
+        ("phases with their own threshold", len(floors)),
     ]
     return "## Calibration\n\n" + _table(("entry", "value"), rows)
 
@@ -96,10 +96,10 @@ def _scores(scores: Mapping[str, Any]) -> str:
     background = [scores[name].get("background", {}).get("other_or_unsure") for name in names]
     lines.append(("background: Other, or unsure", *map(_percent, background)))
     text = (
-        "Every phase counts alike. `validation` and `test`: structures of chemical systems kept out of the training; "
+        "Every phase has the same weight. `validation` and `test`: structures of chemical systems not trained on; "
         "`noise`: phases that have none there, known geometry with fresh noise."
     )
-    return f"## Scores in the card\n\n{text}\n\n" + _table(("", *names), lines)
+    return f"## Accuracy in the card\n\n{text}\n\n" + _table(("", *names), lines)
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -125,7 +125,7 @@ def _per_phase(phases: Mapping[str, Any]) -> str:
         (f"`{key}`", _percent(phases[key].get("phase")), _percent(phases[key].get("group")), _confused(phases[key]))
         for key in worst
     ]
-    head = "## Test scores, phase by phase\n\nThe worst come first. A phase without held-out structures has no row."
+    head = "## Test accuracy, phase by phase\n\nThe worst come first. A phase without held-out structures has no row."
     return f"{head}\n\n" + _table(("phase", "right phase", "right group", "most often taken for"), rows)
 
 
@@ -205,7 +205,7 @@ FILTER = """
 
 
 def table_html(phases: Iterable[Mapping[str, Any]]) -> str:
-    """Return one table row per phase; what can be searched stands in `data-search`."""
+    """Return one table row per phase; `data-search` holds the text that is searched."""
     rows = "\n".join(_row(phase) for phase in phases)
     head = "".join(f"<th>{column}</th>" for column in COLUMNS)
     return (

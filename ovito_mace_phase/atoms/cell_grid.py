@@ -8,8 +8,8 @@ next layers; and within a layer in strips, so that atoms near each other in the 
 Works for any cell and any periodicity, also where the cell is smaller than the cutoff. Differences are taken in
 float64.
 
-`neighbours.neighbour_list` gives the same edges for a whole frame by a library; this one is for frames whose edges do
-not fit in memory, and five to ten times faster.
+`neighbour_list.neighbour_list` gives the same edges for a whole frame by a library; this one is for frames whose edges
+do not fit in memory, and five to ten times faster.
 """
 # mypy: disable-error-code="no-untyped-def"
 

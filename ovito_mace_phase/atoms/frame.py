@@ -65,7 +65,7 @@ def make_frame(
     ----------
     positions : (n_atoms, 3) array
     species : (n_atoms,) integers or strings, or None
-        Equal values mean alike atoms; None makes all atoms alike.
+        Atoms with equal values are of one species. None: all atoms are of one species.
     cell : (3, 3) array, (3,) array or None
         Rows are lattice vectors, or three edge lengths; None means open boundaries.
     pbc : bool, (3,) bool or None

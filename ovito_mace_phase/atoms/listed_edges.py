@@ -1,4 +1,4 @@
-"""A graph whose edges are listed already, in the place of a cell grid: for training on many small frames."""
+"""A graph with a ready list of edges, used instead of a cell grid: for training on many small frames."""
 
 from __future__ import annotations
 

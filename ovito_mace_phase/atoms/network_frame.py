@@ -1,4 +1,4 @@
-"""A frame as the network sees it: lengths in network units, species on anonymous slots.
+"""A frame as the network sees it: lengths in network units, species in anonymous slots.
 
     r_network = f r,    f = (V_target / V)^(1/3)    (`length_scale`),    slot of an atom: `species.assign_slots`
 
@@ -83,7 +83,7 @@ def network_frame(
     length_scale: float | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> NetworkFrame:
-    """Normalise lengths and put the species on slots.
+    """Normalise lengths and assign the species to slots.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """From particle types to the anonymous species of the network.
 
-A prototype is a geometry plus the pattern of which atoms are alike. The network has a few *slots*, learnable and
-without chemical meaning; a frame's species are put on them. Training permutes the slots at random; at use they are
-filled in a canonical order that does not depend on how the user numbered the types: by abundance, then by the mean
-cubed distance to the nearest neighbours, so that relabelling types changes nothing.
+A prototype is a geometry plus the pattern of which atoms are of the same species. The network has a few *species
+slots*, learnable and without chemical meaning, to which a frame's species are assigned. Training permutes the slots at
+random; in use they are filled in a canonical order that does not depend on how the user numbered the types: by
+abundance, then by the mean cubed distance to the nearest neighbours, so that relabelling types changes nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
     ----------
     frame : Frame
     spec : str or None
-        None or "" keeps the species. "ignore" makes all atoms alike. Otherwise groups separated by blanks, names within
-        a group by commas: "1,2 3" makes types 1 and 2 alike; species that are not named stay as they are.
+        None or "" keeps the species. "ignore" merges all. Otherwise groups separated by blanks, names within a group by
+        commas: "1,2 3" merges types 1 and 2; species that are not named are unchanged.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
                     f"{', '.join(frame.species_names)}: name these, or leave species empty"
                 )
             if name in group_of:
-                raise InputError(f"species {name!r} stands twice in {spec!r}; name every type once")
+                raise InputError(f"species {name!r} occurs twice in {spec!r}; name every type once")
             group_of[name] = ",".join(members)
     merged = [group_of.get(name, name) for name in frame.species_names]
     names = tuple(dict.fromkeys(merged))
@@ -57,7 +57,7 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
 
 
 def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float64]) -> IntArray:
-    """Put the species of a frame on the slots of the network in the canonical order.
+    """Assign the species of a frame to the slots of the network in the canonical order.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float
     n_slots : int
         Number of anonymous species the network can tell apart.
     cubed_spacing : (n_atoms,) float64
-        Mean cubed neighbour distance of each atom (`lengths.local_spacing`); breaks ties of equal abundance.
+        Mean cubed neighbour distance of each atom (`length_scale.local_spacing`); breaks ties of equal abundance.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Positions, types, cell -> phase, confidence and order parameters of every atom: the front door below OVITO.
+"""Positions, types, cell -> phase, confidence and order parameters of every atom: the main function below OVITO.
 
 make_frame -> merge_species -> network_frame -> logits_of -> (denoised) -> result_of          see `stages`
 """
@@ -47,14 +47,14 @@ def classify(  # noqa: PLR0913 - the public signature
     cancelled: Callable[[], bool] | None = None,
     **old_names: Any,
 ) -> PhaseResult:
-    """Give every atom its phase.
+    """Assign every atom a phase.
 
     Parameters
     ----------
     positions : (n_atoms, 3) array
         In any length unit; `cell` in the same.
     types : (n_atoms,) integers or strings, or None
-        Equal means alike; which element it is plays no role. None: all alike.
+        Atoms with equal values are of one species; which element it is plays no role. None: all are of one.
     cell : (3, 3) array or None
         Rows are lattice vectors; None means open boundaries.
     pbc : (3,) bool or bool or None
@@ -73,7 +73,7 @@ def classify(  # noqa: PLR0913 - the public signature
     Returns
     -------
     PhaseResult
-        With denoising it belongs to the final positions, and that of the frame as given is in `before`.
+        With denoising it belongs to the final positions, and `before` is the result of the original frame.
 
     Raises
     ------

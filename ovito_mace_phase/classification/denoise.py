@@ -4,9 +4,9 @@
 
 With noise of variance s^2 one step with t = g = 1 is the mean of the clean position given the noisy one (Tweedie's
 formula: Robbins 1956, Efron, J. Am. Stat. Assoc. 106 (2011) 1602); a few steps take the rest off. The gain 0 < g_a <
-1 of `step_gain.py` holds back steps no longer than the error of the model for the phase the atom had at first.
-Lengths and carriers are those of the frame as it was given. The centre of mass is kept (the gradient keeps it by
-itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater. 10 (2024) 155.
+1 of `step_damping` holds back steps no longer than the error of the model for the phase the atom had at first.
+Length factor and species slots are those of the frame as it was given. The centre of mass is kept (the gradient keeps
+it by itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., npj Comput. Mater. 10 (2024) 155.
 """
 
 from __future__ import annotations

@@ -40,15 +40,15 @@ class PhaseResult:
     margin : (n_atoms,) float32
         Best minus second-best logit.
     kept : KeptLogits
-        What was kept of the logits, of the phases that were considered.
+        The logits that were kept, of the phases that were considered.
     settings : Settings
-        What was asked.
+        Settings of the call.
     card : mapping
-        The card of the model that answered.
+        The card of the model.
     denoised : Denoised or None
-        With denoising: the final positions, to which all of the above belongs.
+        With denoising: the final positions, to which all of the above belong.
     before : PhaseResult or None
-        With denoising: the result of the frame as given.
+        With denoising: the result of the original frame.
     """
 
     phase: npt.NDArray[np.int32]
@@ -93,13 +93,13 @@ class PhaseResult:
     def order_parameter(self, key: str) -> Float32:
         """Return the logit of one phase, (n_atoms,) float32.
 
-        In a frame whose logits were not kept it is exact for the phases named in `order_parameters`; for others it is
-        exact where the phase is among the eight best of an atom, and elsewhere the eighth, the most it can be.
+        In a frame whose logits were not all kept it is exact for the phases named in `order_parameters`; for others it
+        is exact where the phase is among the eight best of an atom, and elsewhere the eighth logit, an upper bound.
         """
         return self.kept.column(key)
 
     def distance(self, key: str) -> Float32:
-        """Return the rms displacement of the surroundings of each atom from the ideal crystal of a phase.
+        """Return the rms displacement of each atom and its surroundings from the ideal crystal of a phase.
 
         (n_atoms,) float32, in the length unit of the frame; see `readout.distances`.
 

@@ -1,4 +1,4 @@
-"""Every parameter that a user can set, in one list: the modifier, `classify` and the command line share these names.
+"""The only list of user parameters: the modifier, `classify` and the command line share these names.
 
 None means automatic. Made once, where the user's input arrives, and handed down unchanged.
 """
@@ -33,19 +33,19 @@ class Settings:
     Attributes
     ----------
     species : str or None
-        Which particle types are alike: None by name, "1,2 3" merges types 1 and 2, "ignore" makes all alike.
+        Which particle types count as one species: None by name, "1,2 3" merges types 1 and 2, "ignore" merges all.
     length_scale : float or None
         Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame.
     only_selected : bool
         Classify selected atoms alone, as if the others did not exist (in OVITO).
     phases : tuple of str or None
-        Keys of the phases to consider, OTHER is always among them; None considers all. With a choice the density
-        thresholds of single phases are off: atoms of phases left out go to the nearest one.
+        Keys of the phases to choose from, besides OTHER; None: all. With a choice the density thresholds of single
+        phases are off: atoms of phases left out go to the nearest one.
     prior : 'local', 'frame', 'uniform' or mapping
-        Which phases are favoured before an atom's logits are looked at: those of its neighbours; those common in the
-        frame; none; or weights by key (phases not named have weight 1).
+        How similar phases are told apart. 'local' favours the phases of neighbouring atoms, 'frame' those common in the
+        frame, 'uniform' uses the logits alone; a mapping gives weights by key (phases not named have weight 1).
     confidence_threshold : float
-        Atoms whose confidence is lower become Other; 0 to 1.
+        Atoms with less confidence become Other; 0 to 1.
     denoise_steps : int
         Remove the thermal noise first, in at most this many steps; 0: off.
     apply_to_positions : bool
@@ -53,7 +53,7 @@ class Settings:
     order_parameters : tuple of str or None
         Keys of the phases whose logits are given; None: phases of at least 1 % of the atoms, at most 8.
     distances : bool
-        Give the distance from the ideal crystal beside every order parameter.
+        Give the distance from the ideal crystal of the phase for every order parameter.
     color_by_type : bool
         Colour the particles by phase (in OVITO).
     compatibility : 'none', 'PTM' or 'CNA'

@@ -56,7 +56,7 @@ def logits_of(frame: NetworkFrame, model: PhaseModel, settings: Settings, watch:
 def denoised(
     kept: KeptLogits, model: PhaseModel, settings: Settings, watch: Watch | None = None
 ) -> tuple[Denoised, KeptLogits]:
-    """Denoise a frame, of which the logits are known; return the way there and the logits at its end."""
+    """Denoise a frame whose logits are known; return the steps and the logits at the final positions."""
     watch = watch or Watch()
     found = denoise(
         kept.frame,
@@ -75,7 +75,7 @@ def result_of(
     settings: Settings,
     after: tuple[Denoised, KeptLogits] | None = None,
 ) -> PhaseResult:
-    """Label the atoms: of the frame as given, or where it was denoised of what that led to."""
+    """Label the atoms: of the original frame, or of the denoised one with the original in `before`."""
     before = _labelled(kept, model, settings)
     if after is None:
         return before

@@ -29,9 +29,9 @@ COMMANDS = {
     "phases": ("phases", "phases_command", "Print the table of phases."),
     "train": ("train", "train_command", "Train a model in stages: head, end-to-end, classes, calibration."),
     "finetune": ("finetune", "finetune_command", "Deprecated: use `train --stages end-to-end,classes`."),
-    "add-phase": ("add_phase", "add_phase_command", "Extend a model by a phase of your own, from one structure file."),
+    "add-phase": ("add_phase", "add_phase_command", "Add your own phase to a model, from one structure file."),
     "evaluate": ("evaluate", "evaluate_command", "Measure a model: hot crystals, melts, defects, ices, ..."),
-    "bench": ("bench", "bench_command", "Measure speed, memory and error beside mace-torch, PTM and CNA."),
+    "bench": ("bench", "bench_command", "Measure speed, memory and error; compare with mace-torch, PTM, CNA."),
     "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
 }
 """Name of the command: module, object, one line of help."""
@@ -56,7 +56,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="ovito-mace-phase")
-@click.option("--traceback", "show_traceback", is_flag=True, help="After an error, show where in the program it arose.")
+@click.option("--traceback", "show_traceback", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def group(ctx: click.Context, show_traceback: bool) -> None:
     """Crystal phases of atoms in molecular dynamics, out of hundreds of AFLOW prototypes."""
@@ -68,7 +68,7 @@ def group(ctx: click.Context, show_traceback: bool) -> None:
 
 
 class _Messages(logging.Handler):
-    """What the engine has to say, as lines on stderr."""
+    """Messages of the engine, as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(record.getMessage(), err=True)

@@ -1,4 +1,4 @@
-"""`ovito-mace-phase bench`: how fast, how much memory, how exact, beside mace-torch, PTM and CNA in one process."""
+"""`ovito-mace-phase bench`: speed, memory and error, compared with mace-torch, PTM and CNA in one process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SMALL = 250  # atoms of the frame that errors are measured on
 
 @click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--sizes", default="4000,20000,100000", show_default=True, metavar="N,N,...", help="Atoms of the frames.")
-@click.option("--frames", default=",".join(FRAMES), show_default=True, metavar="NAMES", help="Which crystals.")
+@click.option("--frames", default=",".join(FRAMES), show_default=True, metavar="NAMES", help="Crystals.")
 @click.option(
     "--backends",
     default=",".join(BACKENDS),
@@ -41,18 +41,26 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     help="engine: classify; score: log-density and gradient; training: a step of the whole model; mace: stock forward "
     "pass; mace-forces: stock energy and forces; ptm, cna: OVITO.",
 )
-@click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Turns that are counted.")
-@click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
+@click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Timed repetitions.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="NAME|FILE",
+    help="Name of a model, or path of a model file.  [default: the shipped one]",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Of engine and score.",
+    help="Where engine and score run.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw atoms per second against atoms.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File for all numbers.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Picture: atoms per second against number of atoms."
+)
 def bench_command(
     sizes: str,
     frames: str,
@@ -64,7 +72,7 @@ def bench_command(
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
-    """Measure atoms per second and memory of one frame after another, and the error against float64.
+    """Measure atoms per second and memory, frame by frame, and the error against float64.
 
     Times include everything between positions and labels: length scale, neighbours, network, head. Those of mace-torch
     leave out its neighbour list. Ratios are medians over turns in which all were called one after the other.

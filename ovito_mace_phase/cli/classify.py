@@ -48,13 +48,13 @@ _OLD_NAMES = {
     default=Path("classified"),
     show_default=True,
     metavar="OUTDIR",
-    help="Folder for the results; made if needed.",
+    help="Folder for the results; created if needed.",
 )
 @click.option(
     "--species",
     default="",
     metavar="TEXT",
-    help='Types that are alike: "1,2 3" merges 1 and 2; "ignore" makes all alike.  [default: by name]',
+    help='Types that count as one species: "1,2 3" merges 1 and 2; "ignore" merges all.  [default: by name]',
 )
 @click.option(
     "--select",
@@ -72,14 +72,14 @@ _OLD_NAMES = {
     "--phases",
     default="",
     metavar="KEYS",
-    help="Only these phases are considered (keys, separated by commas).  [default: all]",
+    help="Phases to choose from, besides Other: keys, separated by commas.  [default: all]",
 )
 @click.option(
     "--order-parameters",
     default="auto",
     show_default=True,
     metavar="KEYS",
-    help="Order parameters to write: keys, none, or auto (phases of at least 1 % of the atoms in the first frame).",
+    help="Phases whose logits to write: keys, none, or auto (those of at least 1 % of the atoms in the first frame).",
 )
 @click.option(
     "--prior",
@@ -99,7 +99,9 @@ _OLD_NAMES = {
 @click.option(
     "--apply-to-positions", is_flag=True, help="With --denoise-steps: write the denoised positions as the positions."
 )
-@click.option("--distances", is_flag=True, help="Write the distance to the ideal crystal beside order parameters.")
+@click.option(
+    "--distances", is_flag=True, help="Write the distance from the ideal crystal of the phase for each order parameter."
+)
 @click.option(
     "--length-scale",
     default="auto",
@@ -129,13 +131,13 @@ _OLD_NAMES = {
     "--memory",
     default=None,
     metavar="SIZE",
-    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of what is free, at most 1G]",
+    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of the free memory, at most 1G]",
 )
 @click.option(
     "--model",
     default="",
     metavar="NAME|FILE",
-    help="Name of a model, or a model file of your own.  [default: the shipped one]",
+    help="Name of a model, or path of a model file.  [default: the shipped one]",
 )
 @click.option(
     "--format",
@@ -152,27 +154,29 @@ _OLD_NAMES = {
     default=1,
     show_default=True,
     metavar="N",
-    help="Worker processes, which take frames side by side and share the threads.",
+    help="Worker processes that classify frames in parallel and share the threads.",
 )
 @click.option(
     "--scheduler",
     default="",
     metavar="ADDRESS",
-    help="Let the workers of this Dask scheduler take the frames; an address such as tcp://node:8786, or its file.",
+    help="Use the workers of this Dask scheduler: an address such as tcp://node:8786, or its scheduler file.",
 )
-@click.option("--restart", is_flag=True, help="Throw away the finished frames of a run that was cut off.")
-@click.option("--parquet", is_flag=True, help="Write the table of frames as phases.parquet too.")
-@click.option("--plots", is_flag=True, help="Write confidence.png and order_parameters.png, the distributions.")
+@click.option("--restart", is_flag=True, help="Discard the finished frames of an interrupted run.")
+@click.option("--parquet", is_flag=True, help="Also write the table of frames as phases.parquet.")
+@click.option("--plots", is_flag=True, help="Write the distributions, confidence.png and order_parameters.png.")
 @click.option(
     "--movie",
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Write movie.gif, of at most N frames, evenly spread.  [default: 0, none]",
+    help="Write movie.gif with at most N frames, evenly spaced.  [default: 0, none]",
 )
-@click.option("--report", is_flag=True, help="Write report.html: plots, pictures, table on one page; includes --plots.")
+@click.option(
+    "--report", is_flag=True, help="Write report.html, plots, pictures and tables on one page; implies --plots."
+)
 def classify_command(files: tuple[Path, ...], output: Path, frames: str, select: str, **given: Any) -> int:
-    """Give every atom of FILE... its crystal phase, in any format that OVITO reads.
+    """Assign a crystal phase to every atom of FILE..., in any format that OVITO reads.
 
     Prints the phases of each file and writes to OUTDIR: the labelled trajectory, phases.csv (counts and fractions of
     every frame), phases.png (bars for one frame, lines over several) and frame.png (the atoms in the colours of their
@@ -218,12 +222,12 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         _report_all(done, options)
     failures = len(files) - sum(not one.result.fault for one in done.values())
     if failures and len(files) > 1:
-        click.echo(f"{failures} of {len(files)} files could not be classified as a whole", err=True)
+        click.echo(f"{failures} of {len(files)} files could not be classified completely", err=True)
     return 2 if failures else 0
 
 
 def _report_all(done: dict[str, Written], options: Options) -> None:
-    """Say once more, after several files, what was found and where everything is."""
+    """Summarise, after several files, what was found and where everything is."""
     from ovito_mace_phase.trajectory.summary import overview_text
 
     click.echo("\n" + overview_text([(stem, one.result.frames) for stem, one in done.items()]))
@@ -255,7 +259,7 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Writt
 
 
 def _settings(given: dict[str, Any]) -> Settings:
-    """Return the settings that the options stand for; a misspelled phase is found before OVITO is started."""
+    """Return the settings that the options describe; a misspelled phase is found before OVITO is started."""
     from ovito_mace_phase.model.store import get_table
 
     parameters = {name: given[name] for name in PARAMETERS if name in given}

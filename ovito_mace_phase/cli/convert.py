@@ -16,9 +16,11 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="NAME.safetensors + NAME.json",
 )
-@click.option("--allow-other", is_flag=True, help="Open a file other than MACE-MP-0 small. It can run code: trust it.")
+@click.option(
+    "--allow-other", is_flag=True, help="Accept a file other than MACE-MP-0 small. It can run code: use one you trust."
+)
 def convert_command(model: Path | None, output: Path, allow_other: bool) -> None:
-    """Convert MODEL, a MACE .model file, to weights that are read without mace-torch.
+    """Convert MODEL, a MACE .model file, to weights that can be read without mace-torch.
 
     Without MODEL, MACE-MP-0 small is taken from $MACE_MP_0_SMALL or from the download cache of mace.
     """

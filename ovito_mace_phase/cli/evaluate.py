@@ -34,29 +34,37 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_list_suites,
     help="List the suites and stop.",
 )
-@click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="NAME|FILE",
+    help="Name of a model, or path of a model file.  [default: the shipped one]",
+)
 @click.option(
     "--frames",
     type=click.Path(path_type=Path),
     multiple=True,
     help="Folder of npz snapshots of molecular dynamics, for the suites that need some; may be given several times.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all random draws.")
 @click.option(
     "--denoise-steps",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Label the frames again after so many denoising steps.",
+    help="Label the frames again after this many denoising steps.",
 )
 @click.option(
     "--data",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Labelled structures (docs/training.md): `denoise` then takes the held-out chemical systems.",
+    help="Labelled structures (docs/training.md): the suite `denoise` then uses the held-out chemical systems.",
 )
-@click.option("--quick", is_flag=True, help="Fewer, smaller frames: does it run? No measurement.")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to fill.")
+@click.option("--quick", is_flag=True, help="Fewer, smaller frames: a check that all runs, no measurement.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
+)
 def evaluate_command(
     suites: Sequence[str],
     model: Path | None,
@@ -67,9 +75,9 @@ def evaluate_command(
     quick: bool,
     output: Path,
 ) -> None:
-    """Measure a model by suites: each writes SUITE.json, SUITE.md and, where there is a figure, SUITE.png.
+    """Measure a model with suites: each writes SUITE.json, SUITE.md and, where there is a figure, SUITE.png.
 
-    `--list` tells the suites; docs/evaluation.md says what each measures and which frames it needs.
+    `--list` names the suites; docs/evaluation.md says what each measures and which frames it needs.
     """
     check_names(suites)
     loaded = PhaseModel.load(model)

@@ -14,12 +14,12 @@ HEADER = ("id", "key", "name", "AFLOW label", "Strukturbericht", "space group", 
 
 @click.command("phases")
 @click.option("--grep", "text", metavar="TEXT", help="Only phases with this text in a name, label or designation.")
-@click.option("--model", default="", metavar="FILE", help="With the phases that this model brings along.")
+@click.option("--model", default="", metavar="NAME|FILE", help="Include the user-defined phases of this model.")
 def phases_command(text: str | None, model: str) -> None:
     """Print the table of phases: ids, keys, names, AFLOW labels, reference cells.
 
-    The key names a phase in options, attributes and expressions. The group gathers phases that elastic strain makes
-    indistinguishable.
+    The key names a phase in options, attributes and expressions. Phases of one group become indistinguishable by
+    elastic strain.
     """
     table = get_table(model)
     phases = table.find(text) if text else list(table)

@@ -1,4 +1,4 @@
-"""Options that had another name in version 0.1: still understood, with a warning that names the new one."""
+"""Option names of version 0.1: still accepted, with a note that names the new one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RenamedOptions(click.Command):
     old_names: ClassVar[dict[str, str]] = {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put new names in place of old ones; what follows `--` is no option."""
+        """Replace old names by new ones; words after `--` are not options."""
         end = args.index("--") if "--" in args else len(args)
         return super().parse_args(ctx, [*map(self._translated, args[:end]), *args[end:]])
 

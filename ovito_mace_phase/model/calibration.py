@@ -1,4 +1,4 @@
-"""Numbers of a model that turn logits into probabilities: temperature, density floors."""
+"""Calibration of a model, which turns logits into probabilities: temperature, density thresholds."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class PhaseModel:
 
     @property
     def noise_scale(self) -> float:
-        """The scale s of the density, network units: a step r + s^2 score takes the noise off (`denoise`).
+        """The scale s of the density, network units: a step r + s^2 score removes the noise (`denoise`).
 
         Raises
         ------

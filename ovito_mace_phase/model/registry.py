@@ -1,4 +1,4 @@
-"""The models that come with the package, by name, and where a model that the user names is found."""
+"""Models by name: those of the package, and the path of the one that a user asks for."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def get_card(model: str | Path | None) -> dict[str, Any]:
 
 
 def get_table(model: str | Path | None) -> PhaseTable:
-    """Return the table of phases with those that a model brings along; only its card is read, without torch.
+    """Return the table of phases with the user-defined ones of a model; only its card is read, without torch.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def checked_key(key: str) -> str:
 
 
 def own_phases(card: Mapping[str, Any]) -> tuple[Phase, ...]:
-    """Return the phases that a model card brings along; ModelFileError for a record that cannot be used."""
+    """Return the user-defined phases of a model card; ModelFileError for a record that cannot be used."""
     entries = card.get(ENTRY, [])
     if not isinstance(entries, list) or len(entries) > _MOST_PHASES:
         raise ModelFileError(f"the entry {ENTRY!r} of the model card is no list of phases: {_REMEDY}")
@@ -60,7 +60,7 @@ def own_phases(card: Mapping[str, Any]) -> tuple[Phase, ...]:
 
 
 def table_with(card: Mapping[str, Any]) -> PhaseTable:
-    """Return the table of the package and the own phases of a model card as one table.
+    """Return the table of the package and the user-defined phases of a model card as one table.
 
     ModelFileError when the table has come to hold a key of an own phase, or a record cannot be used.
     """
@@ -78,7 +78,7 @@ def table_with(card: Mapping[str, Any]) -> PhaseTable:
 
 
 def next_id(own: Sequence[Phase]) -> int:
-    """Return the id of the next own phase."""
+    """Return the id of the next user-defined phase."""
     return max((phase.id for phase in own), default=FIRST_OWN_ID - 1) + 1
 
 

@@ -76,7 +76,7 @@ class Phase:
         Key of the phase that OVITO's own methods, which do not look at species, know it by; None where they do not. Of
         an ice it is the lattice of the oxygens.
     logit_offset
-        What is taken off its logit after training (``training/emphasis.py``).
+        What is taken off its logit after training (``lab/training/emphasis.py``).
     """
 
     id: int

@@ -104,7 +104,7 @@ def read_table(data: dict[str, Any]) -> PhaseTable:
 
 
 def write_table(path: Path, phases: Iterable[Phase]) -> None:
-    """Write ``table.json``: one phase a line, sorted by id, so that changes read well in a diff."""
+    """Write ``table.json``: one phase per line, sorted by id, so that diffs are readable."""
     lines = (json.dumps(phase_to_json(phase), ensure_ascii=True) for phase in sorted(phases, key=lambda p: p.id))
     body = ",\n".join(lines)
     path.write_text(f'{{"format": {FORMAT_VERSION}, "phases": [\n{body}\n]}}\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Parameters of PTM and CNA that have no meaning here, and what to use instead: for scripts that change over."""
+"""Parameters of PTM and CNA that this modifier lacks, and what to use instead: for scripts that migrate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HARMLESS = (False, None)
 
 
 def check_parameter(name: str, value: Any, known: Sequence[str]) -> bool:
-    """Tell whether a parameter may be passed over: one of PTM or CNA that asks for nothing (False or None).
+    """Tell whether a parameter can be ignored: one of PTM or CNA whose value is False or None.
 
     Raises
     ------

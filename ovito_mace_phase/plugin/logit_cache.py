@@ -1,4 +1,4 @@
-"""Logits of the frames seen last, bounded in bytes, so that cheap settings answer at once.
+"""Logits of the last frames, limited in bytes, so that a cheap change of settings takes effect at once.
 
 The key is the content (positions, species, cell and the settings the network sees), not the frame number: an entry
 can never belong to other atoms. Logits of which only the best were kept answer for the phases and order parameters
@@ -74,7 +74,7 @@ class LogitCache:
 
 
 def content_key(frame: Frame, *settings: Any) -> str:
-    """Return a digest of all that the logits depend on.
+    """Return a digest of everything that the logits depend on.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ _OLD_NAMES = {"model_file": "model"}
 
 
 class MacePhaseModifier(ModifierInterface):
-    """Give every atom its crystal phase, out of hundreds of AFLOW prototypes, with a confidence.
+    """Assign every atom a crystal phase, out of hundreds of AFLOW prototypes, and a confidence.
 
     Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`. With
     `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with `distances`
@@ -62,43 +62,47 @@ class MacePhaseModifier(ModifierInterface):
     """
 
     species = Str("", label="Species", ovito_placeholder="particle types", ovito_group="Atoms")
-    """Which particle types are alike: "" by name, "1,2 3" merges 1 and 2, "ignore" makes all alike."""
+    """Which particle types count as one species: "" by name, "1,2 3" merges types 1 and 2, "ignore" merges all."""
 
     length_scale = Union(None, Float, label="Length scale", ovito_group="Atoms")
     """Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame."""
 
     only_selected = Bool(False, label="Use only selected particles", ovito_group="Atoms")
-    """Classify selected atoms alone, as if the others did not exist; those get phase 0, Other."""
+    """Classify the selected atoms as if the others did not exist; the others get phase 0, Other."""
 
     phases = Str(
         "", label="Phases to consider", ovito_placeholder="all", ovito_group="Phases", ovito_invalidate_cache=False
     )
-    """Keys of the phases that may be given, separated by commas; "" is all."""
+    """Keys of the phases to choose from, separated by commas; "" is all. Other is always possible."""
 
     prior = Enum(*PRIORS, label="Prior", ovito_group="Phases", ovito_invalidate_cache=False)
-    """Phases favoured before an atom's logits count: those of its neighbours, those common in the frame, or none."""
+    """How similar phases are told apart: "local" favours the phases of neighbouring atoms, "frame" those common in the
+    frame, "uniform" uses the logits alone."""
 
     confidence_threshold = Range(
         0.0, 1.0, 0.0, label="Confidence threshold", ovito_group="Phases", ovito_invalidate_cache=False
     )
-    """Atoms less sure than this become Other."""
+    """Atoms with less confidence become Other; 0 to 1."""
 
     denoise_steps = Range(0, MOST_STEPS, 0, label="Denoising steps (0: off)", ovito_group="Denoising")
-    """Remove the thermal noise in at most this many steps, 8 for example; phases then belong to the final positions."""
+    """Remove the thermal noise first, in at most this many steps (8 is a good number); phases, confidence and order
+    parameters then belong to the final positions."""
 
     apply_to_positions = Bool(
         False, label="Move particles to denoised positions", ovito_group="Denoising", ovito_invalidate_cache=False
     )
-    """Modifiers further down see the denoised positions; otherwise only `Denoised Position` is written."""
+    """Replace the positions, so that modifiers further down see the denoised ones; off: only `Denoised Position` is
+    written."""
 
     order_parameters = Str("auto", label="Order parameters", ovito_group="Output", ovito_invalidate_cache=False)
-    """"auto": phases of at least 1 % of the atoms, at most 8; "none"; or keys separated by commas."""
+    """Phases whose logits are written as `OP_<KEY>`: "auto", those of at least 1 % of the atoms, at most 8; "none"; or
+    keys separated by commas."""
 
     distances = Bool(False, label="Distances to the phases", ovito_group="Output", ovito_invalidate_cache=False)
-    """Write `Distance_<KEY>` beside every order parameter: rms displacement from the ideal crystal."""
+    """Write `Distance_<KEY>` for every order parameter: rms displacement from the ideal crystal of the phase."""
 
     color_by_type = Bool(True, label="Color particles by phase", ovito_group="Output", ovito_invalidate_cache=False)
-    """Write the colour of each atom's phase."""
+    """Write the colour of each atom's phase as `Color`."""
 
     compatibility = Enum(
         "none", "PTM", "CNA", label="Output like", ovito_group="Compatibility", ovito_invalidate_cache=False
@@ -106,13 +110,13 @@ class MacePhaseModifier(ModifierInterface):
     """Also write what PTM or CNA write: `Structure Type` with their ids, their attributes, the table `structures`."""
 
     further_phases = Bool(True, label="Further phases too", ovito_group="Compatibility", ovito_invalidate_cache=False)
-    """Keep phases that PTM or CNA lack in `Structure Type`, ids from 100; off: they are Other there."""
+    """Keep phases that PTM or CNA lack in `Structure Type`, with ids from 100; off: they become Other there."""
 
     structure_settings = Str("", visible=False, ovito_invalidate_cache=False)
-    """Phases switched off and colours of one's own, as `structures` writes them."""
+    """Phases switched off and colours changed by the user, as `structures` writes them."""
 
     device = Enum("auto", "cpu", "cuda", label="Device", ovito_group="Model")
-    """Where the network runs."""
+    """Where the network runs: "auto" takes a CUDA GPU if torch finds one."""
 
     model = FilePath(
         "",
@@ -121,13 +125,13 @@ class MacePhaseModifier(ModifierInterface):
         ovito_placeholder="shipped model",
         ovito_file_filter=["Model (*.safetensors)", "All files (*)"],
     )
-    """Name of a model or path of a model file; "" is the shipped one."""
+    """Name of a model, or path of a model file; "" is the shipped one."""
 
     reload_model = Button(ovito_label="Reload model", ovito_group="Model", ovito_invalidate_cache=False)
     """Button: read the model file again and evaluate anew."""
 
     show_model_card = Button(ovito_label="Show model card", ovito_group="Model", ovito_invalidate_cache=False)
-    """Button: show name, number of phases, scores, licence and citation of the model."""
+    """Button: show name, number of phases, accuracy, licence and citation of the model."""
 
     times_reloaded = Int(0, visible=False, transient=True)
     """Changed by the button, so that OVITO evaluates the pipeline anew."""

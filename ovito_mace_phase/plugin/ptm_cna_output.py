@@ -1,4 +1,4 @@
-"""What PTM and CNA write, written from our phases: `Structure Type`, their attributes, their table of counts.
+"""Output in the form of PTM and CNA: `Structure Type`, their attributes, their table of counts.
 
 ids 0 to 8 (PTM) or 0 to 4 (CNA) are theirs, with their names and colours; further phases keep their own ids, or become
 Other. Source: what `PolyhedralTemplateMatchingModifier` and `CommonNeighborAnalysisModifier` of OVITO 3.17 write.

@@ -21,7 +21,7 @@ class AtomsIn:
     Attributes
     ----------
     frame : Frame
-        Only the atoms that count, alike types merged.
+        Only the atoms to classify, with species merged.
     chosen : (n_chosen,) int64 or None
         Indices of these atoms among all; None for all.
     n_atoms : int
@@ -43,7 +43,7 @@ def read_atoms(data: DataCollection, *, species: str | None = None, only_selecte
     ----------
     data : DataCollection
     species : str, optional
-        Which particle types are alike, see `species.merge_species`; type names or numbers.
+        Which particle types count as one species, by name or number; see `atoms.species.merge_species`.
     only_selected : bool
         Leave out unselected atoms, as if they did not exist.
 

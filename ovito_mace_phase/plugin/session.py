@@ -30,7 +30,7 @@ from .logit_cache import Entry, LogitCache, content_key
 
 
 def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[str | float, None, PhaseResult]:
-    """Answer the settings for a frame, whose species are merged; yield status texts and fractions done.
+    """Classify a frame whose species are merged; yield status texts and fractions done.
 
     Raises
     ------

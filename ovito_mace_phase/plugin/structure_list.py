@@ -1,4 +1,4 @@
-"""`modifier.structures`: one entry per phase, to switch phases off and to give them colours, as PTM and CNA have it.
+"""`modifier.structures`: one entry per phase, to switch phases off and to set their colours, as in PTM and CNA.
 
 The entries hold nothing: they read and write one text parameter of the modifier, `structure_settings`, a JSON object
 
@@ -37,7 +37,7 @@ class Type(enum.IntEnum):
 
 
 class Owner(Protocol):
-    """What an entry needs of the modifier."""
+    """The part of the modifier that an entry uses."""
 
     structure_settings: str
 

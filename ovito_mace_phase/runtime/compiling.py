@@ -1,4 +1,4 @@
-"""Compiling kernels: cached on disk where there is a place for it, and always working.
+"""Compiling kernels: cached on disk where that is possible, and working anyway.
 
 numba keeps machine code in `__pycache__` beside the source or, if that cannot be written, in the user's cache folder;
 where neither can be written (a read-only install without a home) kernels are compiled anew in every process.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there (written under another name, then renamed), their names, selections of frames."""
+"""Atomic writes (a temporary file, renamed when complete), names of outputs, selections of frames."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _umask() -> int:
 
 
 def output_folder(path: Path) -> Path:
-    """Make the output folder and see that it can be written.
+    """Create the output folder and check that it is writable.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def output_folder(path: Path) -> Path:
 
 
 def check_input(file: Path) -> None:
-    """See that there is a file to read; a pattern such as `dump.*` stands for the files of one trajectory.
+    """Check that there is a file to read; a pattern such as `dump.*` stands for the files of one trajectory.
 
     Raises
     ------

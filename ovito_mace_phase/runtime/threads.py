@@ -1,4 +1,4 @@
-"""One setting for the number of threads, and a pool in which blocks of work run side by side.
+"""One setting for the number of threads, and a pool that runs blocks of work in parallel.
 
 Each thread takes a whole block: its numba kernels are serial and release the GIL, and its matrix products use one core.
 So nothing but this pool runs in parallel; it shares no state with OVITO's TBB pool, and leaves torch's number of

@@ -1,4 +1,4 @@
-"""Loading and compiling cannot be stopped half way, but whoever waits for them can leave.
+"""Uninterruptible work (loading, compiling) runs in its own thread; a waiting caller can cancel without stopping it.
 
     wait_for(key, function, cancelled)
 

@@ -1,4 +1,4 @@
-"""What a caller wants to hear of work that takes long, and how it stops it."""
+"""Progress, status and cancellation of long work."""
 
 from __future__ import annotations
 

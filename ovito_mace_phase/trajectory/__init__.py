@@ -1,6 +1,9 @@
 """Many frames: over worker processes or a cluster, each result kept on disk, so that a run that was cut off goes on.
 
-frames to do -> `pools` or `cluster` -> one finished frame each, a file of the `work` folder -> tables, plots, report
-
-Nothing here imports OVITO; what is done with a frame is handed in (`ovito_frames.classify_frame`).
+api          `classify_trajectory`; one file from settings to results
+task         what a worker has to know;   remote: the call that it makes;   frame_worker: one frame through OVITO
+scheduler    which frame next, lost workers;   pools, dask_pool: where
+store        one finished frame each, a file of the work folder;   checksum: of the input
+record, result, summary    what is kept of frames
+outputs      the files of the command line: plots, picture, flat_picture, movie, report, live
 """

@@ -1,4 +1,4 @@
-"""Trajectory files: the front door of many frames, for Python and for the command line.
+"""Trajectory files: the entrance for many frames, from Python and the command line.
 
 file, settings -> `FrameTask` -> `trajectory.run` (workers, work folder) -> labelled trajectory, `TrajectoryResult`
 
@@ -40,7 +40,7 @@ _SUFFIXES = {"xyz": ".xyz", "dump": ".dump"}
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """Who does the work.
+    """Which processes do the work.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class TrajectoryRun:
             yield path
 
     def close(self) -> None:
-        """Throw the work folder away: all results are written."""
+        """Remove the work folder: all results are written."""
         self.work.remove()
 
     def _consume(
@@ -271,17 +271,17 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     progress: Callable[[FrameRecord], None] | None = None,
     **settings: Any,
 ) -> TrajectoryResult:
-    """Classify the frames of a trajectory file, over worker processes or a cluster.
+    """Classify the frames of a trajectory file, with worker processes or a cluster.
 
-    Every finished frame is kept in `output` until all are done. A run that was cut off goes on where it was when the
-    call is repeated; repeated with other settings or another input it raises `InputError`.
+    Every finished frame is kept in `output` until all are done. An interrupted run resumes when the call is repeated;
+    repeated with other settings or another input it raises `InputError`.
 
     Parameters
     ----------
     file : str or Path
         In any format that OVITO reads; a pattern such as "dump.*" stands for the files of one trajectory.
     output : str or Path, optional
-        Folder of the labelled trajectory and of `phases.csv`, made if needed. None keeps nothing but what is returned.
+        Folder of the labelled trajectory and of `phases.csv`, created if needed. None leaves nothing on disk.
     frames : str
         START:STOP:STEP as in slices, or one number.
     select : str
@@ -300,11 +300,11 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     memory : str, optional
         Budget of each process for features, such as "500M".
     restart : bool
-        Throw away the frames of a run that was cut off.
+        Discard the frames of an interrupted run.
     progress : callable, optional
         Called with the `FrameRecord` of every frame as it is finished.
     **settings
-        Parameters of `MacePhaseModifier`.
+        Parameters of `MacePhaseModifier`, such as `prior`, `denoise_steps` or `model`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Checksums that tell whether a run that goes on has the input and the model it began with."""
+"""Checksums that tell whether a resumed run has the input and the model it began with."""
 
 from __future__ import annotations
 

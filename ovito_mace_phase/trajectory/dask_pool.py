@@ -1,4 +1,4 @@
-"""Frames over many machines, by Dask: workers of a scheduler that runs already write into a folder that all see.
+"""Frames on many machines, by Dask: workers of a running scheduler write into a folder that all can see.
 
 OVITO must be called from the thread that imported it, and Dask works in threads of its own: each worker gets one more
 thread, in which all frames of that worker are done, one at a time, with as many threads for the network as Dask gave

@@ -1,4 +1,4 @@
-"""The table of frames while it grows: written again and again, but never for more than a small part of the time."""
+"""The table of frames during a run: rewritten as it grows, in a small part of the time at most."""
 
 from __future__ import annotations
 

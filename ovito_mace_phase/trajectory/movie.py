@@ -1,4 +1,4 @@
-"""The animation `movie.gif`: frames evenly spread over the trajectory, seen from one place, with one legend."""
+"""The animation `movie.gif`: evenly spaced frames of the trajectory, from one viewpoint, with one legend."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> W
 
 
 class _Outputs:
-    """What is made of the result, file by file."""
+    """The output files, one by one."""
 
     def __init__(self, run: TrajectoryRun, result: TrajectoryResult, stem: str, prefix: str, options: Options) -> None:
         self._run = run

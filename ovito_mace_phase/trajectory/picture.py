@@ -1,4 +1,4 @@
-"""Pictures of atoms, `frame.png`: rendered by OVITO in a process of its own, or drawn flat where no renderer works.
+"""Pictures of atoms, `frame.png`: rendered by OVITO in a separate process, or drawn flat where no renderer works.
 
 OVITO renders through Vulkan; a machine without a driver raises an error, and a bad driver can take the process down
 or let it hang. So the rendering runs apart, with a time limit, and its failure costs a note.

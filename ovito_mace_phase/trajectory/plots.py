@@ -84,7 +84,7 @@ def _lines(axes: Axes, shares: list[PhaseShare], frames: Sequence[FrameSummary])
 def plot_confidence(
     path: Path, frames: Sequence[FrameSummary], confidence: Mapping[str, Mapping[int, int]], title: str
 ) -> None:
-    """Draw how sure the labels are: share of the atoms of all frames by confidence, one line per phase, logarithmic."""
+    """Draw the distribution of the confidence: share of the atoms of all frames, one line per phase, logarithmic."""
     figure, axes = _axes(title)
     edges = CONFIDENCE_WIDTH * np.arange(_BINS + 1)
     shares = [share for share in over_frames(frames) if share.count]

@@ -1,4 +1,4 @@
-"""Where frames are worked on: in this process, or in worker processes started afresh (`spawn`, never `fork`)."""
+"""Where frames are classified: in this process, or in new worker processes (`spawn`, never `fork`)."""
 
 from __future__ import annotations
 

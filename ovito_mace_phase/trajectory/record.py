@@ -1,4 +1,4 @@
-"""What is kept of one frame: counts of phases, histograms that add up over frames, atoms for a picture."""
+"""The record of one frame: counts of phases, histograms that add up over frames, atoms for a picture."""
 
 from __future__ import annotations
 

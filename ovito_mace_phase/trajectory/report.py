@@ -1,4 +1,4 @@
-"""The report: plots, pictures and tables of a trajectory as one HTML page, with everything in it."""
+"""The report: plots, pictures and tables of a trajectory on one self-contained HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came out of a trajectory: one summary per frame, histograms over all, the table, and where the atoms are."""
+"""The result of a trajectory: one summary per frame, histograms over all, the table, the file of the atoms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrajectoryResult:
     Attributes
     ----------
     file : Path
-        That was read.
+        The file that was read.
     frames : tuple of FrameSummary
         Phases of each frame, in the order asked for.
     n_frames_in_file : int
@@ -87,7 +87,7 @@ class TrajectoryResult:
         write_parquet(Path(path), self.frames)
 
     def write_report(self, path: str | Path, **more: Any) -> None:
-        """Write plots and tables as one HTML page that needs no network; for `more` see `report.write_report`."""
+        """Write plots and tables as one self-contained HTML page; for `more` see `report.write_report`."""
         from .report import write_report
 
         write_report(Path(path), self, **more)

@@ -1,4 +1,4 @@
-"""All frames of a run, in any pool: what is finished is not done again, and a lost worker's frame is.
+"""All frames of a run, in any pool: finished frames are kept, the frame of a lost worker is repeated.
 
 The first frame goes ahead alone: it finds faults of the settings early and decides which order parameters all write.
 """

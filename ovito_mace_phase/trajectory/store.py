@@ -1,4 +1,4 @@
-"""The work folder: one file per finished frame, whole or not there, and the settings that all were made with.
+"""The work folder: one file per finished frame, written atomically, and the settings of the run.
 
 settings.json           what the run was asked for, with checksums of input and model
 frame_<number>.zip      record.json, the labelled atoms as text, atoms.npz for pictures

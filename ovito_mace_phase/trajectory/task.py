@@ -1,4 +1,4 @@
-"""What a worker has to know to classify one frame of a trajectory file: data alone, so that it can be sent anywhere."""
+"""All that a worker needs to classify one frame of a trajectory file: plain data, so that it can be sent anywhere."""
 
 from __future__ import annotations
 

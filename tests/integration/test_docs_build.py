@@ -104,7 +104,7 @@ def test_formulas():
 def test_a_card_without_scores_makes_a_page():
     text = filled_pages.card_markdown(STRANGE_CARD)
     assert "| name | bare |" in text
-    assert "Scores" not in text
+    assert "Accuracy" not in text
 
 
 def test_links_to_what_is_no_page_become_text():

@@ -21,7 +21,7 @@ MOST_NOT_RUN = 3
 GIVEN = """
 from ase.build import bulk
 crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (3, 3, 3)
-positions, species, cell, pbc = crystal.positions, crystal.numbers, crystal.cell[:], True
+positions, types, cell, pbc = crystal.positions, crystal.numbers, crystal.cell[:], True
 """
 """Names that pages use for the reader's own arrays."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.cli.classify import classify_command
+from ovito_mace_phase.cli.evaluate import evaluate_command
 from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.plugin.modifier import parameter_names
 
@@ -51,8 +52,29 @@ def test_links():
 
 def test_parameters_are_those_of_the_modifier():
     section = README.partition("## Parameters")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "`" in line]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
+    ]
+    rows = [row for row in rows if row[1].startswith("`")]
     traits = MacePhaseModifier().traits()
     assert {row[1].strip("`"): row[0] for row in rows} == {name: traits[name].label for name in parameter_names()}
     options = {name for option in classify_command.params for name in option.opts}
     assert {match for row in rows for match in re.findall(r"--[a-z-]+", row[2])} <= options
+
+
+def test_options_are_spelled_like_the_parameters():
+    section = README.partition("## Parameters")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `(--[a-z-]+)", section, re.M)
+    assert len(rows) > 8
+    spelled = {name: option for name, option in rows if name != "only_selected"}  # an expression there, a switch here
+    assert spelled == {name: "--" + name.replace("_", "-") for name in spelled}
+
+
+@pytest.mark.parametrize("command", [classify_command, evaluate_command], ids=["classify", "evaluate"])
+def test_renamed_options_are_listed(command):
+    page = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    options = {name for option in command.params for name in option.opts}
+    assert command.old_names
+    for old, new in command.old_names.items():
+        assert new in options
+        assert re.search(rf"\| `{old}` \| `{new}` \|", page), old

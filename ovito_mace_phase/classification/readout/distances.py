@@ -3,8 +3,8 @@
     l = b_c - d^2 / (2 s_c^2)    <=>    d = s_c sqrt(2 max(0, b_c - l))
 
 d is the root mean square displacement (all three directions) from the sites of phase c of the atom and those around it.
-b_c and s_c were fitted to crystals with graded noise when the model was trained (`training/distance_fit.py`) and stand
-in its card with R^2 of the fit, as "distances". Far from a phase d says "far", not how far.
+b_c and s_c were fitted to crystals with graded noise when the model was trained (`lab/calibration/distances.py`); its
+card holds them with R^2 of the fit, as "distances". Far from a phase d says "far", not how far.
 """
 
 from __future__ import annotations

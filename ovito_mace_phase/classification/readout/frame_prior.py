@@ -4,7 +4,7 @@ With p the posterior under weights w, expectation-maximisation repeats
 
     w_c <- sum_a p[a, c] / n_atoms,        p[a, c] ~ w_c exp(l[a, c] / T)
 
-A phase that no region of the frame supports loses its stray atoms; a small nucleus that its atoms are sure of stays.
+A phase without support in any region of the frame loses its stray atoms; a small nucleus of confident atoms remains.
 Source: Saerens, Latinne, Decaestecker, Neural Computation 14 (2002) 21.
 """
 

@@ -1,4 +1,4 @@
-"""What is kept of the logits of a frame: the best few of each atom, their sums, and for a small frame all of them.
+"""Logits that are kept of a frame: the best few of each atom, their sums, and for a small frame all of them.
 
     of each atom  the N_BEST largest logits, logsumexp_c l and logsumexp_c l / T
     of some       all logits of every k-th atom, for the prior of the frame; the columns asked for, of every atom
@@ -138,7 +138,7 @@ class KeptLogits:
 
 
 class LogitKeeper:
-    """Gathers what is kept from logits that come in blocks.
+    """Collects what is kept, from logits that arrive in blocks.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
-"""From what is kept of the logits to label, confidence and margin.
+"""Kept logits -> label, confidence and margin of every atom.
 
     p[a, c] = softmax_c(l[a, c] / T + log w_c)        T: temperature fitted on held-out chemistries; w: prior
     label   = argmax_c p,   confidence = max_c p,   margin = best minus second-best logit
     Other   when the background class wins, when confidence < threshold, or when logsumexp_c l < density threshold of
-            the label: what its own crystals, shaken hard, hardly ever fall below
+            the label, below which crystals of the phase with strong noise rarely fall
 
-The prior of the neighbourhood has no weights w, see `local_prior`.
+The neighbourhood prior has no weights w, see `local_prior`.
 Source: temperature scaling, Guo et al., ICML 2017.
 """
 
@@ -63,7 +63,7 @@ def label_atoms(
         With sums at the temperature of the calibration.
     calibration : Calibration
     prior : 'local', 'frame', 'uniform' or mapping
-        Which phases are favoured before an atom's logits are looked at.
+        How similar phases are told apart, see `Settings`.
     threshold : float
         Atoms with less confidence become Other.
 
@@ -96,7 +96,7 @@ def label_weighted(kept: KeptLogits, calibration: Calibration, weights: Float64,
 
 
 def prior_of_frame(kept: KeptLogits, temperature: float) -> Float64:
-    """Return the phase weights (n_phases,) estimated from the frame, worked out once."""
+    """Return the phase weights (n_phases,) estimated from the frame, computed once."""
     key = ("frame prior", temperature)
     if key not in kept.found:
         kept.found[key] = frame_prior(kept.sample(), temperature)
@@ -164,7 +164,7 @@ def _best_of(weighted: Float32, norm: Float32) -> tuple[IntArray, Float32]:
 
 
 def _local(kept: KeptLogits, temperature: float) -> tuple[IntArray, Float32]:
-    """Return what the prior of the neighbourhood finds, worked out once."""
+    """Return the result of the neighbourhood prior, computed once."""
     key = ("local prior", temperature)
     if key not in kept.found:
         scaled = kept.best[:, :N_RIVALS] / np.float32(temperature) - kept.log_norm[:, None]
@@ -189,7 +189,7 @@ def _apply_rejection(
     threshold: float,
     other: int | None,
 ) -> Labels:
-    """Turn atoms that are not sure, or too unlike their phase, into Other."""
+    """Turn atoms with low confidence, or of too low a density for their phase, into Other."""
     reject = -1 if other is None else other
     doubtful = sure < threshold
     if calibration.has_density_thresholds:

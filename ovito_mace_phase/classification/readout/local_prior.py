@@ -6,10 +6,10 @@
     label    = argmax_c p
     confidence = mean of p0[b, label] over a and those of its neighbours that have its label
 
-Crystals come in regions: of two phases that an atom's own logits hardly tell apart it is more likely of the one around
-it. A layer of a twin, or a nucleus of some atoms, supports itself, which it cannot do against the whole frame
-(`frame_prior`). The confidence is not p: the errors of neighbours are not independent, a crystal that the model
-mistakes it mistakes everywhere, and p would be near one.
+Crystals form regions: where an atom's own logits do not separate two phases, the one around it is more likely. A layer
+of a twin, or a nucleus of some atoms, supports itself, which it cannot do against the entire frame (`frame_prior`). The
+confidence is not p: the errors of neighbours are correlated, since the model mistakes a crystal everywhere or nowhere,
+and p would be near one.
 Source: Besag, J. R. Stat. Soc. B 48 (1986) 259, for labels that depend on those of the neighbours.
 """
 

@@ -1,4 +1,4 @@
-"""The network of a model file made ready for a device: weights, operations, head, sizes of blocks."""
+"""A network prepared for a device: weights, operations, head, block sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GPU_BLOCK = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """What frames are evaluated with.
+    """A network ready to evaluate frames.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Compiling the kernels a frame needs before the work starts, so that the wait is announced and is no hang."""
+"""Compile the kernels that a frame needs before the work starts, so that the wait is announced."""
 
 from __future__ import annotations
 

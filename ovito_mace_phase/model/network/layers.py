@@ -1,9 +1,9 @@
-"""The layers of the network on a block of atoms, built from `operations.py`.
+"""The layers of the network on a block of atoms, built from `operations/`.
 
     A_lm = W_l sum_b R_l(r_ab) Y_lm(r_ab) (W_up h[b])         convolve and one matrix product per degree l
     B    = polynomial(A; z_a),    h' = W_product B + W_skip[z_a] h
     first layer: W_up h is one row per species, looked up; with one or two species present the sums are taken over 64
-                 radial functions per species and expanded to channels together with W_l (`tables.factored`)
+                 radial functions per species and expanded to channels together with W_l (`radial_tables.factored`)
 
 `fold` turns the tensors of a model file into what the layers multiply with. It is made of torch operations, so
 gradients flow through it to every tensor but the radial MLP, whose tables stay as they are.

@@ -1,6 +1,6 @@
 """Logits and score of a small frame by plain torch: what the engine is measured against.
 
-    features: layers of `network.reference`, and means of the first over neighbours;   score = d logP / dr by autograd
+    features: layers of `network`, and means of the first over neighbours;   score = d logP / dr by autograd
 
 Memory grows with edges x channels x components: some hundred atoms.
 """

@@ -44,7 +44,7 @@ class NetworkOutput:
 
 
 class ReferenceNetwork:
-    """The MACE network with tensors of `weights.py`.
+    """The MACE network with tensors of `network/model_file.py`.
 
     `tensors` holds them as torch tensors of one dtype; set `requires_grad_()` on any to train it.
     """

@@ -240,11 +240,11 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
     assert list(answers.predict_all_priors(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
     calls = []
 
-    def denoised_scores(frame, model, settings, steps, *, given):
-        calls.append(steps)
-        return model.scores(frame), None
+    def denoised(kept, model, settings):
+        calls.append(settings.denoise_steps)
+        return None, kept
 
-    monkeypatch.setattr(answers, "denoised_scores", denoised_scores)
+    monkeypatch.setattr(answers, "denoised", denoised)
     found = answers.predict_all_priors(frame, fake, denoise_steps=3)
     assert list(found) == answers.columns(3)
     assert calls == [3]
@@ -450,12 +450,12 @@ def test_melts_say_what_was_trained_on(fake, frames):
 def test_heldout_measures_fresh_samples_with_every_prior():
     settings = SuiteSettings(quick=True)  # without data: the reference cells of the first three phases
     fresh = heldout._fresh(PhaseModel.load(), settings)
-    assert list(fresh) == list(answers.OURS)
+    assert list(fresh) == list(answers.PRIORS)
     for found in fresh.values():
         assert found["n_phases"] == 3
         assert 0.8 < found["phase"] <= found["group"] <= 1.0
         assert found["ece"] < 0.2
-    assert [row[0] for row in heldout._fresh_table(fresh).rows] == list(answers.OURS)
+    assert [row[0] for row in heldout._fresh_table(fresh).rows] == list(answers.PRIORS)
 
 
 def test_heldout_tells_the_model_card(tmp_path):

@@ -35,7 +35,7 @@ DEFAULTS = {
     "compatibility": "none",
     "further_phases": True,
     "device": "auto",
-    "model_file": "",
+    "model": "",
 }
 GROUPS = ["Atoms", "Phases", "Denoising", "Output", "Compatibility", "Model"]
 BUTTONS = {"reload_model": "Reload model", "show_model_card": "Show model card"}
@@ -109,8 +109,8 @@ def test_hidden_traits_are_not_shown():
             {"confidence_threshold": 0.5, "denoise_steps": 8, "only_selected": True, "compatibility": "PTM"},
             "all phases, confidence ≥ 0.5, denoised (8), selected only, like PTM",
         ),
-        ({"model_file": "/a/b/mine.v2.safetensors"}, "all phases, mine.v2"),
-        ({"model_file": r"C:\models\mine.safetensors"}, "all phases, mine"),
+        ({"model": "/a/b/mine.v2.safetensors"}, "all phases, mine.v2"),
+        ({"model": r"C:\models\mine.safetensors"}, "all phases, mine"),
     ],
 )
 def test_short_info(parameters, text):

@@ -21,29 +21,29 @@ from .protocol import BlockGraph, Polynomial, Spline
 
 
 class NumbaOperations:
-    """`operations.Operations` on the CPU; serial inside, so that threads may run blocks side by side."""
+    """`protocol.Operations` on the CPU; serial inside, so that threads may run blocks side by side."""
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         return _Convolve.apply(graph.vectors, source, graph.offsets, index, spline)
 
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         return _SpeciesSums.apply(graph.vectors, graph.offsets, species, n_species, spline, n_lm)
 
     def contract(self, message: Tensor, carrier: Tensor, polynomial: Polynomial) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         p = polynomial
         return _Contract.apply(message, p.linear, p.quadratic, p.cubic, carrier, p.pairs, p.triples)
 
     def invariants(self, message: Tensor) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         return _Invariants.apply(message)
 
     def means(
         self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
     ) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         g = graph
         return _Means.apply(g.vectors, values, g.offsets, g.index, g.own, species, mine, r_max, n_means)
 
@@ -61,7 +61,7 @@ def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
         if torch.is_grad_enabled():  # create_graph=True
             raise RuntimeError(
                 "these operations have first derivatives only; take the gradient without create_graph=True "
-                "(engine/training.py shows how score matching does without second derivatives)"
+                "(lab/training/step.py shows how score matching does without second derivatives)"
             )
         return backward(ctx, *gradients)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Spline:
-    """Radial functions as a cubic Hermite spline: `values` (n_knots, 2, F) and the grid of knots of `tables.py`."""
+    """Radial functions as a cubic Hermite spline: `values` (n_knots, 2, F) on the knots of `radial_tables`."""
 
     values: Tensor
     scale: float

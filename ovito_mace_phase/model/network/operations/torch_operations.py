@@ -17,10 +17,10 @@ from .protocol import BlockGraph, Polynomial, Spline
 
 
 class TorchOperations:
-    """`operations.Operations` for CUDA, MPS and, to check them, the CPU."""
+    """`protocol.Operations` for CUDA, MPS and, to check them, the CPU."""
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         channels = source.shape[1]
         degrees = spline.values.shape[2] // channels
         vectors, slots = _padded(graph, spline.r_max)
@@ -33,7 +33,7 @@ class TorchOperations:
         return torch.cat(parts, dim=1).transpose(0, 1).contiguous()
 
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         vectors, slots = _padded(graph, spline.r_max)
         radial, harmonics = _edge_functions(vectors, spline, round(n_lm**0.5) - 1)
         which = _take(species, slots)
@@ -43,7 +43,7 @@ class TorchOperations:
         return torch.cat(parts, dim=2).transpose(0, 1).contiguous()
 
     def contract(self, message: Tensor, carrier: Tensor, polynomial: Polynomial) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         p = polynomial
         total = torch.zeros_like(message[0])
         for z in torch.unique(carrier).tolist():
@@ -59,7 +59,7 @@ class TorchOperations:
         return total
 
     def invariants(self, message: Tensor) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         degrees = round(len(message) ** 0.5)
         powers = [message[d * d : (d + 1) ** 2].square().mean(0) for d in range(1, degrees)]
         return torch.stack([message[0], *powers], dim=1)
@@ -67,7 +67,7 @@ class TorchOperations:
     def means(
         self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
     ) -> Tensor:
-        """See `operations.Operations`."""
+        """See `protocol.Operations`."""
         vectors, slots = _padded(graph, r_max)
         weight = (1.0 - vectors.square().sum(-1) / r_max**2).clamp_min(0.0).pow(3).to(values.dtype)
         neighbours = values[_take(graph.index, slots)]

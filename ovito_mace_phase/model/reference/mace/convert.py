@@ -2,7 +2,7 @@
 
 The only module that imports mace, and the only one that unpickles: a pickle can run any code, so the file is hashed
 first and opened only when it is the known MACE-MP-0 small, or when the caller says that it is trusted.
-`network/from_mace.py` does the arithmetic, `network/weights.py` lists the tensors.
+`from_mace.py` does the arithmetic, `network/model_file.py` lists the tensors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights of a mace-torch module -> tensors of `weights.py`, with every normalisation folded in.
+"""Weights of a mace-torch module -> tensors of `network/model_file.py`, with every normalisation folded in.
 
 For C channels and E elements mace-torch 0.3 with e3nn 0.4 computes
 

@@ -1,6 +1,6 @@
 """The same network evaluated by stock mace-torch: the oracle that the engine is compared with, and `backend='mace'`.
 
-    tensors of a model file -> mace-torch module (the inverse of `network/from_mace.py`) -> features by hooks -> head
+    tensors of a model file -> mace-torch module (the inverse of `from_mace.py`) -> features by hooks -> head
 
 Whole frames only, slow, and 1.3 MB of memory an atom. Needs mace-torch; imports it when used.
 """
@@ -140,7 +140,7 @@ def _set(parameter: Tensor, values: npt.NDArray[Any]) -> None:
 
 
 class MaceBackend:
-    """Logits of whole frames by mace-torch.
+    """Logits of frames by mace-torch.
 
     Parameters
     ----------
