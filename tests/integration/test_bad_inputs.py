@@ -204,7 +204,7 @@ PARAMETERS = [
     Bad(name="settings: phase", problem="QQQQQ", remedy="--grep", parameters={"structure_settings": '{"QQQQQ": {}}'}),
 ]
 FILES = [
-    Bad(name="no such file", problem="no_such_model", remedy="empty", parameters={"model_file": "no_such_model"}),
+    Bad(name="no such file", problem="no_such_model", remedy="empty", parameters={"model": "no_such_model"}),
     Bad(name="numbers missing", problem=r"mine\.safetensors", remedy="pair of files", files=lambda path: path.unlink()),
     Bad(
         name="card missing",
@@ -262,7 +262,7 @@ def test_fifty_at_least():
 
 @pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad.name)
 def test_bad_input(bad, monkeypatch, tmp_path):
-    stand_in = bad.files is None and "model_file" not in bad.parameters
+    stand_in = bad.files is None and "model" not in bad.parameters
     if stand_in:
         install(monkeypatch)
     parameters = dict(bad.parameters)
@@ -270,7 +270,7 @@ def test_bad_input(bad, monkeypatch, tmp_path):
         for suffix in (".json", ".safetensors"):
             shutil.copy(SHIPPED.with_suffix(suffix), tmp_path / f"mine{suffix}")
         bad.files(tmp_path / "mine.safetensors")
-        parameters["model_file"] = str(tmp_path / "mine.safetensors")
+        parameters["model"] = str(tmp_path / "mine.safetensors")
     modifier = MacePhaseModifier()
     source = (bad.data or good)()
     line = pipeline(source, modifier)

@@ -266,7 +266,7 @@ def test_changed_input_and_settings_are_noticed(tmp_path, monkeypatch):
             classify_trajectory(source, out, progress=stop)
 
     cut_off()
-    with pytest.raises(InputError, match="prior was None and is 'frame'"):
+    with pytest.raises(InputError, match="prior was 'local' and is 'frame'"):
         classify_trajectory(source, out, prior="frame")
     source.write_text(source.read_text().replace("1 1 ", "1 2 ", 1))
     with pytest.raises(InputError, match="the input file has changed"):
@@ -289,7 +289,7 @@ def test_python_door(tmp_path, monkeypatch):
     assert result.fractions("FCC") == [
         f for f, key in zip(table["fraction"], table["phase"], strict=True) if key == "FCC"
     ]
-    assert sum(result.scores["FCC"].values()) == 3 * 32
+    assert sum(result.order_parameters["FCC"].values()) == 3 * 32
     assert sum(sum(bins.values()) for bins in result.confidence.values()) == 3 * 32
     assert "32 atoms, 3 of 6 frames, model fake" in str(result)
     assert [path.name for path in tmp_path.iterdir()] == ["run.dump"]
