@@ -155,7 +155,7 @@ def test_fault_of_a_later_frame_finishes_those_before(tmp_path):
         assert {0, 1, 2} <= folder.done()
         assert max(frame for frame, _ in pool.asked) < 12
         assert pool.asked[0] == (0, None)
-        assert {keys for _, keys in pool.asked[1:]} == {"FCC"}
+        assert {keys for _, keys in pool.asked[1:]} == {("FCC",)}
         assert pool.closed is False
 
 
