@@ -31,8 +31,8 @@ _SMALL = 250  # atoms of the frame that errors are measured on
 
 
 @click.command("bench", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--sizes", default="4000,20000,100000", show_default=True, metavar="N,N,...", help="Atoms of the frames.")
-@click.option("--frames", default=",".join(FRAMES), show_default=True, metavar="NAMES", help="Which crystals.")
+@click.option("--sizes", default="4000,20000,100000", show_default=True, metavar="N,N,...", help="Atoms per frame.")
+@click.option("--frames", default=",".join(FRAMES), show_default=True, metavar="NAMES", help="Crystals to measure.")
 @click.option(
     "--backends",
     default=",".join(BACKENDS),
@@ -41,18 +41,18 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     help="engine: classify; score: log-density and gradient; training: a step of the whole model; mace: stock forward "
     "pass; mace-forces: stock energy and forces; ptm, cna: OVITO.",
 )
-@click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Turns that are counted.")
+@click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Timed repetitions.")
 @click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Of engine and score.",
+    help="Device of engine and score.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw atoms per second against atoms.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the numbers.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Plot atoms per second against atoms.")
 def bench_command(
     sizes: str,
     frames: str,
@@ -95,7 +95,7 @@ def bench_command(
         json_file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
         click.echo(f"wrote {json_file}")
     if plot is not None:
-        from ovito_mace_phase.lab.benchmark.plot import plot_speed
+        from ovito_mace_phase.lab.evaluation.figures import plot_speed
 
         plot_speed(plot, rows, about["processor"])
         click.echo(f"wrote {plot}")

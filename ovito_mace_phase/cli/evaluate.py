@@ -30,7 +30,7 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_list_suites,
-    help="List the suites and stop.",
+    help="List the suites and exit.",
 )
 @click.option("--model", type=click.Path(path_type=Path), default=None, help="Model; default the shipped one.")
 @click.option(
@@ -39,23 +39,23 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     multiple=True,
     help="Folder of npz snapshots of molecular dynamics, for the suites that need some; may be given several times.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
 @click.option(
     "--denoise",
     "denoise_steps",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Label the frames again after so many denoising steps.",
+    help="Also label the frames after this many denoising steps; 0: not.",
 )
 @click.option(
     "--data",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Labelled structures (docs/training.md): `denoise` then takes the held-out chemical systems.",
+    help="Labelled structures (docs/training.md): `denoise` then uses held-out chemical systems.",
 )
-@click.option("--quick", is_flag=True, help="Fewer, smaller frames: does it run? No measurement.")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to fill.")
+@click.option("--quick", is_flag=True, help="Fewer and smaller frames: a check that it runs, no measurement.")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder.")
 def evaluate_command(
     suites: Sequence[str],
     model: Path | None,

@@ -25,7 +25,7 @@ from ovito_mace_phase.phases import phase_table
 
 Keys = npt.NDArray[np.str_]
 Mask = npt.NDArray[np.bool_]
-OURS: dict[str, Prior] = {"local": "local", "uniform": "uniform", "frame": "frame"}
+PRIORS: dict[str, Prior] = {"local": "local", "uniform": "uniform", "frame": "frame"}
 DEFAULT = "local"
 """The answer with default settings."""
 
@@ -39,20 +39,20 @@ class Answer:
 
 
 def columns(denoise_steps: int = 0) -> list[str]:
-    """Return the names of the answers of `our_answers`."""
-    return [*OURS, *(f"denoised, {name}" for name in OURS if denoise_steps > 0)]
+    """Return the names of the answers of `predict_all_priors`."""
+    return [*PRIORS, *(f"denoised, {name}" for name in PRIORS if denoise_steps > 0)]
 
 
-def our_answers(
+def predict_all_priors(
     frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species_spec: str | None = None
 ) -> dict[str, Answer]:
     """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0."""
     settings = EvaluationSettings(species_spec=species_spec)
     scores = evaluate_scores(frame, model, settings)
-    out = {name: _answer(read_out(scores, model, ReadoutSettings(prior=prior))) for name, prior in OURS.items()}
+    out = {name: _answer(read_out(scores, model, ReadoutSettings(prior=prior))) for name, prior in PRIORS.items()}
     if denoise_steps > 0:
         scores, _ = denoised_scores(frame, model, settings, denoise_steps, given=scores)
-        for name, prior in OURS.items():
+        for name, prior in PRIORS.items():
             out[f"denoised, {name}"] = _answer(read_out(scores, model, ReadoutSettings(prior=prior)))
     return out
 

@@ -21,8 +21,8 @@ from ovito_mace_phase.classification.classify import (
 )
 from ovito_mace_phase.classification.readout.local_prior import _FLOOR, N_SWEEPS, local_labels
 from ovito_mace_phase.classification.readout.logits import ScoreKeeper
+from ovito_mace_phase.lab.crystals import cubic
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
-from ovito_mace_phase.lab.samples.crystals import cubic
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
@@ -174,7 +174,7 @@ def test_independent_of_order_place_and_supercell(rng, model):
 def test_a_twin_stays(rng, model):
     """The one hcp layer of a twin survives, where the prior of the frame would sweep most of it away."""
     twin = faulted("twin in FCC", dict(faults(15))["twin in FCC"], (4, 2))
-    scores = evaluate_scores(twin.shaken(0.05, rng), model, EvaluationSettings())
+    scores = evaluate_scores(twin.rattled(0.05, rng), model, EvaluationSettings())
     key = {phase.id: phase.key for phase in model.phases}
     layer = twin.truth == "HCP"
     found = {}

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, read_dump
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -32,7 +32,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     other: dict[str, list[Keys]] = {key: [] for key in regions}
     profile: dict[str, list[float]] = {}
     for frame in frames:
-        ours = our_answers(frame, model, denoise_steps=settings.denoise_steps)
+        ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
         answers = {name: answer.keys for name, answer in ours.items()} | ovito_answers(frame, METALS)
         height = (frame.positions @ np.linalg.inv(frame.cell))[:, 2] % 1
         for key, (low, high) in regions.items():
@@ -45,7 +45,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     rows: list[dict[str, Any]] = [
         {
             "region": key,
-            "right": {name: spread(values) for name, values in shares[key].items()},
+            "right": {name: mean_and_std(values) for name, values in shares[key].items()},
             "other": commonest_other(np.concatenate(other[key]), key),
         }
         for key in regions

@@ -16,7 +16,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.calibration.accuracy import NOISE_BINS, expected_calibration_error
 from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
-from ovito_mace_phase.lab.evaluation.labels import OURS, Answer, group_of, our_answers
+from ovito_mace_phase.lab.evaluation.labels import PRIORS, Answer, group_of, predict_all_priors
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, percent
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -33,7 +33,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     fresh = _fresh(model, settings) if settings.data is not None else {}
     return Report(
         title="Held-out chemical systems",
-        about="An atom is right when its label (no threshold) is the phase of its crystal; every phase counts alike. "
+        about="An atom is right when its label (no threshold) is the phase of its crystal; means over phases. "
         "By phase / by equivalence group, in per cent. The parts of the split and every phase: uniform prior.",
         numbers={"scores": scores, "fresh": fresh},
         tables=[*([_fresh_table(fresh)] if fresh else []), _parts(scores), _per_phase(scores)],
@@ -54,7 +54,7 @@ def _fresh(model: PhaseModel, settings: SuiteSettings) -> dict[str, Any]:
         for _ in range(_SAMPLES):
             structure = structures[column][int(rng.integers(len(structures[column])))]
             frame = draw(structure, sample_settings, model.evaluator.n_carriers, rng).frame
-            for prior, answer in our_answers(frame, model).items():
+            for prior, answer in predict_all_priors(frame, model).items():
                 samples[prior].append((np.mean(answer.keys == key), np.isin(answer.keys, group_of(key)).mean()))
                 atoms[prior].append((answer, key))
         for prior, found in samples.items():
@@ -77,7 +77,7 @@ def _fresh(model: PhaseModel, settings: SuiteSettings) -> dict[str, Any]:
 
 def _fresh_table(fresh: dict[str, Any]) -> Table:
     shown = ("n_phases", "n_atoms", "phase", "group")
-    rows = [(prior, *(fresh[prior][name] for name in shown), f"{fresh[prior]['ece']:.3f}") for prior in OURS]
+    rows = [(prior, *(fresh[prior][name] for name in shown), f"{fresh[prior]['ece']:.3f}") for prior in PRIORS]
     header = ("prior", "phases", "atoms", "by phase", "by group", "ECE")
     return Table(title=f"{_SAMPLES} fresh samples of every phase, part `test`", header=header, rows=rows)
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.data.npz import Snapshot, oxygens, snapshots_of
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -29,7 +29,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     methods = [*columns(settings.denoise_steps), *_METHODS]
     quantities = ("agreement", "ice found", "water found", "Ih in the ice")
     right = {
-        name: {quantity: spread([one["right"][name][quantity] for one in found]) for quantity in quantities}
+        name: {quantity: mean_and_std([one["right"][name][quantity] for one in found]) for quantity in quantities}
         for name in methods
     }
     n_ice, n_water = (sum(one[key] for one in found) for key in ("n_ice", "n_water"))
@@ -77,7 +77,7 @@ def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> 
     far = far_from_front(oxygen, frozen)
     if not ((far & frozen).any() and (far & ~frozen).any()):
         raise InputError(f"{snapshot.name}: ice or water is too thin, no molecule is {FRONT:g} A from the front")
-    ours = our_answers(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
     answers = {name: answer.keys[chosen] for name, answer in ours.items()} | ovito_answers(oxygen, _METHODS)
     ice, water = far & frozen, far & ~frozen
     right = {}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.classify import EvaluationSettings, evaluate_scores
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, PhasePath
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, our_answers
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, predict_all_priors
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.model.phase_model import PhaseModel
 
@@ -97,7 +97,7 @@ def _order_parameters(frame: Frame, model: PhaseModel, keys: tuple[str, str]) ->
 
 
 def _majority(frame: Frame, model: PhaseModel) -> str:
-    return Counter(our_answers(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
+    return Counter(predict_all_priors(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
 
 
 def _runs(labels: list[str]) -> list[str]:

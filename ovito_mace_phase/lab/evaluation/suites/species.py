@@ -18,9 +18,9 @@ from ovito_mace_phase.classification.classify import (
     evaluate_scores,
     read_out,
 )
+from ovito_mace_phase.lab.crystals import repeated
 from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.crystals import repeated
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
 from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, our_answers, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, subset, target
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -86,7 +86,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 
 def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> _Measured:
     counted = snapshot.counted
-    ours = our_answers(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
     shares: dict[str, float | None] = {name: share(answer.keys, snapshot.key, counted) for name, answer in ours.items()}
     frame = subset(snapshot.frame, counted)
     for method in METHODS:
@@ -107,7 +107,7 @@ def _row(key: tuple[str, str, float], group: list[_Measured], methods: list[str]
     right = {}
     for method in methods:
         values = [value for one in group if (value := one.shares[method]) is not None]
-        right[method] = spread(values) if values else None
+        right[method] = mean_and_std(values) if values else None
     return {
         "material": material,
         "phase": phase,

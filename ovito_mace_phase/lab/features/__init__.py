@@ -1,0 +1,1 @@
+"""Features of samples by the frozen network, as rows for fitting a head."""
