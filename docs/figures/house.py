@@ -2,7 +2,8 @@
 
     python docs/figures/house.py        writes docs/figures/house.png
 
-A room's area is its lines; arrows go down by construction, and a circle would end the script with an error.
+A room's width grows with its lines. An arrow is left out where others lead to the same room; all go down, and a circle
+ends the script with an error.
 """
 
 from __future__ import annotations
@@ -58,12 +59,27 @@ def floors(arrows: dict[str, set[str]]) -> dict[str, int]:
     return found
 
 
+def reduced(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the arrows without those that a way through other rooms implies (transitive reduction)."""
+    below: dict[str, set[str]] = {}
+
+    def all_below(room: str) -> set[str]:
+        if room not in below:
+            below[room] = set(arrows[room]).union(*(all_below(other) for other in arrows[room]))
+        return below[room]
+
+    return {
+        room: {one for one in found if not any(one in all_below(other) for other in found if other != one)}
+        for room, found in arrows.items()
+    }
+
+
 def draw(path: Path) -> None:
     """Write the picture."""
     lines, arrows = rooms()
     arrows = {room: arrows[room] & set(lines) for room in lines}
-    level = floors(arrows)
-    figure = Figure(figsize=(9.0, 1.05 * max(level.values()) + 0.6), layout="constrained")
+    level, arrows = floors(arrows), reduced(arrows)
+    figure = Figure(figsize=(8.0, 0.8 * max(level.values()) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     centre: dict[str, tuple[float, float]] = {}

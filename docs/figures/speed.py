@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from ovito_mace_phase.lab.benchmark.plot import plot_speed
+from ovito_mace_phase.lab.evaluation.figures import plot_speed
 
 HERE = Path(__file__).parent
 

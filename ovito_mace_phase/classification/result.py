@@ -41,6 +41,8 @@ class PhaseResult:
         Best minus second-best logit.
     kept : KeptLogits
         The logits that were kept, of the phases that were considered.
+    evaluated : KeptLogits
+        The same before a choice of phases.
     settings : Settings
         Settings of the call.
     card : mapping
@@ -55,6 +57,7 @@ class PhaseResult:
     confidence: Float32
     margin: Float32
     kept: KeptLogits = field(repr=False)
+    evaluated: KeptLogits = field(repr=False)
     settings: Settings = field(default_factory=Settings, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     denoised: Denoised | None = None
@@ -117,7 +120,7 @@ class PhaseResult:
     def order_parameters(self) -> dict[str, Float32]:
         """Logits of the phases asked for by key, (n_atoms,) each; by default those of the frequent phases."""
         asked = self.settings.order_parameters
-        return {key: self.kept.column(key).copy() for key in (self.frequent_phases() if asked is None else asked)}
+        return {key: self.evaluated.column(key).copy() for key in (self.frequent_phases() if asked is None else asked)}
 
     @cached_property
     def distances(self) -> dict[str, Float32]:

@@ -127,7 +127,7 @@ def parse_keys(text: str, table: PhaseTable) -> tuple[str, ...]:
     InputError
         For a key that the table lacks, with near matches.
     """
-    return tuple(dict.fromkeys(table.by_key(key).key for key in _split(text)))
+    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in _split(text)))
 
 
 def parse_phases(text: str, table: PhaseTable) -> tuple[str, ...] | None:

@@ -114,6 +114,7 @@ def _labelled(
     before: PhaseResult | None = None,
 ) -> PhaseResult:
     calibration: Calibration = model.calibration
+    evaluated = kept
     if len(kept.phases) == len(model.phases):
         if settings.phases is None:
             calibration = calibration.of(model.phases)
@@ -125,6 +126,7 @@ def _labelled(
         confidence=labels.confidence,
         margin=labels.margin,
         kept=kept,
+        evaluated=evaluated,
         settings=settings,
         card=model.card,
         denoised=found,

@@ -33,9 +33,9 @@ _SHOWN = 4
     help="Model to write: NAME.safetensors and NAME.json.  [default: the key in lower case]",
 )
 @click.option("--model", "base", default=None, metavar="BASE", help="Model to extend.  [default: the shipped model]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the samples.")
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
-@click.option("--force", is_flag=True, help="Write the model even if the phase cannot be told from an old one.")
+@click.option("--force", is_flag=True, help="Write the model even if the phase is confused with an old one.")
 def add_phase_command(
     structure: Path,
     key: str,

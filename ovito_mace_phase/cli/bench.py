@@ -103,7 +103,7 @@ def bench_command(
         json_file.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
         click.echo(f"wrote {json_file}")
     if plot is not None:
-        from ovito_mace_phase.lab.benchmark.plot import plot_speed
+        from ovito_mace_phase.lab.evaluation.figures import plot_speed
 
         plot_speed(plot, rows, about["processor"])
         click.echo(f"wrote {plot}")

@@ -32,7 +32,7 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_list_suites,
-    help="List the suites and stop.",
+    help="List the suites and exit.",
 )
 @click.option(
     "--model",

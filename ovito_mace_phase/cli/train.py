@@ -39,7 +39,6 @@ _FORMER = {
     "--refit-parts": "use --class-parts",
     "--per-phase": "it has no effect: samples are drawn at random, see docs/training.md",
     "--head": "there is one kind of head, mlp",
-    "--dropout": "it has no effect: the weights are averaged instead",
 }
 
 
@@ -68,6 +67,7 @@ def _former(name: str, target: str, kind: Any) -> Any:
 )
 @click.option("--phases", default="", metavar="KEY[,KEY]...", help="Learn these phases only.  [default: all]")
 @click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of a new head.")
+@click.option("--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True, help="Of a new head.")
 @click.option("--head-parts", type=click.IntRange(1), default=None, help="Files of rows for stage head.  [default: 16]")
 @click.option("--head-passes", type=click.IntRange(1), default=None, help="Passes over these rows.  [default: 8]")
 @click.option("--class-parts", type=click.IntRange(0), default=None, help="Files for stage classes.  [default: 16]")
@@ -87,7 +87,6 @@ def _former(name: str, target: str, kind: Any) -> Any:
 @_former("--refit-parts", "former_class_parts", click.IntRange(0))
 @_former("--per-phase", "former_per_phase", int)
 @_former("--head", "former_head", click.Choice(["mlp"]))
-@_former("--dropout", "former_dropout", float)
 def train_command(
     data: Path,
     start: Path | None,
@@ -130,9 +129,6 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
 
     default = PipelineSettings()
     stages = tuple(name.strip() for name in (given["stages"] or "").split(",") if name.strip())
-    class_parts = _first(given["class_parts"], given["former_class_parts"], default.classes.n_parts)
-    if class_parts == 0:
-        stages = tuple(name for name in stages or ("head", "end-to-end", "classes") if name != "classes")
     head = replace(
         default.head,
         n_parts=_first(given["head_parts"], given["former_head_parts"], default.head.n_parts),
@@ -140,13 +136,18 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
         n_samples=_first(given["part_samples"], default.head.n_samples),
         seed=given["seed"],
     )
-    samples = _first(given["part_samples"], default.classes.n_samples)
     return replace(
         default,
         stages=stages,  # type: ignore[arg-type]  # checked where they are gone through
         n_hidden=given["hidden"],
+        dropout=given["dropout"],
         head=head,
-        classes=replace(default.classes, n_parts=max(1, class_parts), n_samples=samples, seed=given["seed"]),
+        classes=replace(
+            default.classes,
+            n_parts=_first(given["class_parts"], given["former_class_parts"], default.classes.n_parts),
+            n_samples=_first(given["part_samples"], default.classes.n_samples),
+            seed=given["seed"],
+        ),
         training=replace(
             default.training,
             n_steps=given["steps"],

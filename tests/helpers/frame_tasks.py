@@ -19,8 +19,7 @@ def a_record(frame: int = 0) -> record.FrameRecord:
     return record.FrameRecord(
         summary=FrameSummary(frame=frame, timestep=None, n_atoms=3, shares=(SHARE,)),
         confidence={"FCC": {25: 3}},
-        scores={"FCC": {-4: 2, 7: 1}},
-        order_parameters=("FCC",),
+        order_parameters={"FCC": {-4: 2, 7: 1}},
         notes=("a note",),
         model="fake",
         denoised="",

@@ -11,7 +11,6 @@ import pytest
 from pipelines import collection, fcc, pipeline
 
 import ovito_mace_phase.atoms.length_scale as lengths
-import ovito_mace_phase.classification.classify as classification
 import ovito_mace_phase.model.engine.warm_up as warm_up
 import ovito_mace_phase.plugin.session as evaluation
 from ovito_mace_phase import MacePhaseModifier, PhaseModel
@@ -78,7 +77,7 @@ def count_calls(monkeypatch, owner, name, pause: float = 0.0) -> list[float]:
 
 def test_in_the_search_for_neighbours(monkeypatch, large):
     calls = count_calls(monkeypatch, lengths, "nearest_cubes", pause=0.05)  # a busy machine must not overtake the test
-    evaluations = count_calls(monkeypatch, PhaseModel, "scores")
+    evaluations = count_calls(monkeypatch, PhaseModel, "stream_logits")
     monkeypatch.setattr(lengths, "_BLOCK", 64)
     assert close_when(modify(large), lambda: len(calls) > 3) < SECONDS
     assert evaluations == []
@@ -97,7 +96,7 @@ def test_in_the_network(monkeypatch, large):
 
 @pytest.mark.parametrize("evaluation", [1, 2])
 def test_in_the_middle_of_denoising(monkeypatch, large, evaluation):
-    calls = count_calls(monkeypatch, PhaseModel, "score")
+    calls = count_calls(monkeypatch, PhaseModel, "log_density_gradient")
     assert close_when(modify(large, denoise_steps=8), lambda: len(calls) >= evaluation) < SECONDS
     before = len(calls)
     time.sleep(0.2)
@@ -107,7 +106,7 @@ def test_in_the_middle_of_denoising(monkeypatch, large, evaluation):
 def test_the_data_are_as_before_and_the_next_evaluation_works(monkeypatch):
     positions, cell = fcc(6, noise=0.1)
     data = pipeline(collection(positions, cell, types=np.ones(len(positions)))).compute()
-    calls = count_calls(monkeypatch, classification, "merge_species")
+    calls = count_calls(monkeypatch, PhaseModel, "network_frame")
     close_when(modify(data, denoise_steps=8, apply_to_positions=True), lambda: len(calls) > 0)
     np.testing.assert_array_equal(data.particles.positions, positions)
     assert "Phase" not in data.particles

@@ -287,13 +287,13 @@ def test_cheap_parameters_use_stored_logits(fake):
 
 def test_large_frames_keep_the_best_scores_only(fake, monkeypatch):
     """As above 240,000 atoms: what can be answered at once is, what cannot is evaluated again."""
-    import ovito_mace_phase.classification.classify as classification
+    from ovito_mace_phase.classification import stages
 
     modifier = MacePhaseModifier()
     line = copper(modifier)
     full = line.compute()
     auto = [name for name in full.particles.keys() if name.startswith("OP_")]  # noqa: SIM118 - not a dict
-    monkeypatch.setattr(classification, "FULL_BYTES", 0)
+    monkeypatch.setattr(stages, "FULL_BYTES", 0)
     modifier = MacePhaseModifier()
     line = copper(modifier)
     compact = line.compute()

@@ -30,7 +30,7 @@ def printed(*arguments: str) -> dict:
 
 @pytest.fixture(scope="module")
 def states() -> dict:
-    return printed(str(FOLDER.parent.parent / "helpers" / "old_states.py"), *SESSIONS)
+    return printed(str(FOLDER.parents[1] / "helpers" / "old_states.py"), *SESSIONS)
 
 
 @pytest.fixture(scope="module")

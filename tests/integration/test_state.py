@@ -229,7 +229,7 @@ def test_two_models_in_one_pipeline(monkeypatch):
     for name, model in models.items():
         model.name = name
         model.card = {"name": name}
-    monkeypatch.setattr(model_store, "get_model", lambda path, device: models[path])
+    monkeypatch.setattr(model_store, "get_model", lambda model, device: models[str(model)])
     monkeypatch.setattr(model_store, "file_times", lambda path: ())
     monkeypatch.setattr("ovito_mace_phase.plugin.modifier.get_table", lambda path: model_store.get_table(""))
     first, second = MacePhaseModifier(model="one"), MacePhaseModifier(model="two", phases="BCC,HCP")

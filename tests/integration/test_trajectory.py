@@ -155,7 +155,7 @@ def test_fault_of_a_later_frame_finishes_those_before(tmp_path):
         assert {0, 1, 2} <= folder.done()
         assert max(frame for frame, _ in pool.asked) < 12
         assert pool.asked[0] == (0, None)
-        assert {keys for _, keys in pool.asked[1:]} == {"FCC"}
+        assert {keys for _, keys in pool.asked[1:]} == {("FCC",)}
         assert pool.closed is False
 
 
@@ -266,7 +266,7 @@ def test_changed_input_and_settings_are_noticed(tmp_path, monkeypatch):
             classify_trajectory(source, out, progress=stop)
 
     cut_off()
-    with pytest.raises(InputError, match="prior was None and is 'frame'"):
+    with pytest.raises(InputError, match="prior was 'local' and is 'frame'"):
         classify_trajectory(source, out, prior="frame")
     source.write_text(source.read_text().replace("1 1 ", "1 2 ", 1))
     with pytest.raises(InputError, match="the input file has changed"):

@@ -13,26 +13,26 @@ import ovito_mace_phase
 
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
-CORE = {"classification.readout", "model", "model.calibration", "atoms", "phases", "runtime"}
-LAB = {"lab.data", "lab.samples", "lab.training", "lab.calibration"}
-BELOW = {"classification", "model", "model.engine", "model.network", "model.reference", "model.operations", *CORE}
+CORE = {"classification", "classification.readout", "model", "atoms", "phases", "runtime"}
+NETWORK = {"model.engine", "model.network", "model.reference"}
 ARROWS: dict[str, set[str]] = {
     "": set(),  # beside what it hands on lazily
-    "cli": {"trajectory", "plugin", "lab", "lab.evaluation", "lab.benchmark", "lab.add_phase", *LAB, *BELOW},
+    "cli": {"trajectory", "lab.add_phase", "lab.evaluation", "lab.training", "lab.benchmark", *CORE, *NETWORK},
     "trajectory": {"plugin", "classification", "model", "model.network", "phases", "runtime"},
-    "plugin": {"classification", "classification.readout", "model", "atoms", "phases", "runtime"},
-    "lab": set(),
-    "lab.benchmark": BELOW,
-    "lab.evaluation": {"lab.samples", "lab.data", "lab.calibration", *BELOW},
-    "lab.add_phase": {*LAB, *BELOW},
-    "lab.training": {"lab.data", "lab.samples", "lab.calibration", *BELOW},
-    "lab.calibration": {"lab.data", "lab.samples", "lab.features", *BELOW},
-    "lab.samples": {"lab.data", "lab.phase_table", *BELOW},
-    "lab.data": {"lab.phase_table", *BELOW},
-    "lab.phase_table": {"atoms", "phases", "runtime"},
+    "plugin": {*CORE, "model.network"},
+    "lab.benchmark": {"lab", *CORE, *NETWORK},
+    "lab.evaluation": {"lab.calibration", "lab.samples", "lab.data", "lab.phase_table", "lab", *CORE, *NETWORK},
+    "lab.add_phase": {"lab.samples", "lab.data", "lab.features", "lab", *CORE, *NETWORK},
+    "lab.training": {"lab.calibration", "lab.features", "lab.samples", "lab.data", "lab", *CORE, *NETWORK},
+    "lab.calibration": {"lab.features", "lab.samples", "lab.data", "lab", *CORE, *NETWORK},
+    "lab.features": {"lab.samples", "lab", "atoms", "phases", "runtime", *NETWORK},
+    "lab.samples": {"lab.data", "lab", "atoms", "phases", "runtime"},
+    "lab.data": {"lab.phase_table", "lab", "atoms", "phases", "runtime"},
+    "lab.phase_table": {"lab", "atoms", "phases", "runtime"},
+    "lab": {"atoms", "phases", "runtime"},
     "classification": {"classification.readout", "model", "atoms", "phases", "runtime"},
     "classification.readout": {"model", "atoms", "phases", "runtime"},
-    "model": {"model.engine", "model.network", "model.reference", "atoms", "phases", "runtime"},
+    "model": {*NETWORK, "atoms", "phases", "runtime"},
     "model.engine": {"model.network", "atoms", "runtime"},
     "model.reference": {"model.network", "atoms", "runtime"},
     "model.network": {"runtime"},

@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 from ovito_mace_phase import PhaseModel
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.classification.denoise import denoise
+from ovito_mace_phase.lab.crystals import cubic
 from ovito_mace_phase.lab.evaluation.frames.defects import point_defect
-from ovito_mace_phase.lab.samples.crystals import cubic
 
 A = 3.732  # fcc of 13 A^3 an atom
 

@@ -108,11 +108,11 @@ class KeptLogits:
 
         Where it was not kept, and is not among the best of an atom, the least of those: the most it can be there.
         """
+        if key in self.columns:
+            return self.columns[key]
         place = column_of(self.phases, key)
         if self.all_logits is not None:
             return self.all_logits[:, place if self.chosen is None else self.chosen[place]]
-        if key in self.columns:
-            return self.columns[key]
         hit = self.best_columns == place
         return np.where(hit.any(axis=1), np.where(hit, self.best, 0.0).sum(axis=1), self.best[:, -1])
 

@@ -85,7 +85,7 @@ def add_phase(
     structure : path
         One ordered crystal in any format that ase reads.
     key : str
-        Letters, digits and _; upper and lower case are alike.
+        Letters, digits and _; case does not matter.
     name : str, optional
         Name to show; default the key.
     base : path, optional

@@ -5,7 +5,7 @@
     loss = share < log(1 + exp(l_new - to_beat)) >_old + < log(1 + exp(to_beat - l_new)) >_new + decay |w sd(z)|^2
 
 The first two terms are the cross-entropy of old and new atoms up to constants, so this is logistic regression with an
-offset: convex, one optimum, found by L-BFGS. In the mean over old atoms every phase counts alike.
+offset: convex, one optimum, found by L-BFGS. In the mean over old atoms every phase has the same weight.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def fit_row(old: Embedded, new: Embedded, *, decay: float) -> tuple[Tensor, floa
     old, new : Embedded
         Atoms of the phases (and background) that the model knows, and of the new phase.
     decay : float
-        Pulls the row to zero, in units of the spread of each embedding.
+        Pulls the row to zero, in units of the standard deviation of each embedding.
     """
     scaled = torch.cat([old.embedding, new.embedding])  # a copy, changed in place: these are the largest arrays
-    mean, spread = scaled.mean(0), scaled.std(0)
-    spread = torch.where(spread > 1e-3 * spread.max(), spread, torch.inf)
-    scaled.sub_(mean).div_(spread)
+    mean, std = scaled.mean(0), scaled.std(0)
+    std = torch.where(std > 1e-3 * std.max(), std, torch.inf)
+    scaled.sub_(mean).div_(std)
     to_beat = torch.cat([old.to_beat, new.to_beat])
     weight = torch.cat([old.weight, new.weight])
     sign = torch.cat([torch.ones_like(old.to_beat), -torch.ones_like(new.to_beat)])
@@ -69,5 +69,5 @@ def fit_row(old: Embedded, new: Embedded, *, decay: float) -> tuple[Tensor, floa
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[arg-type]
     found = row.detach().double()
-    plain = found[:-1] / spread.double()
+    plain = found[:-1] / std.double()
     return plain.float(), float(found[-1] - plain @ mean.double())

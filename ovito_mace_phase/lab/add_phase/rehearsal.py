@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ovito_mace_phase.lab.data.structures import reference_structures
+from ovito_mace_phase.lab.features.rows import TOGETHER, rows_of
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings
 from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
-from ovito_mace_phase.lab.training.feature_rows import TOGETHER, rows_of
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.phases import Phase

@@ -41,7 +41,7 @@ class AddReport:
     confused : dict of str to float
         What the others are taken for.
     old_before, old_after : float
-        Accuracy of the old phases, every phase alike.
+        Accuracy of the old phases, mean over phases.
     lost : dict of str to float
         Share of its atoms that an old phase loses, most first.
     background_lost : float

@@ -1,7 +1,7 @@
 """Speed and memory of evaluations, measured side by side in one process.
 
-    each turn calls every task once, so that a slow moment of the machine meets all alike; the best turn counts, as does
-    the ratio of two tasks taken within a turn, of which the median over turns is given
+    each turn calls every task once, so that a slow moment of the machine affects all of them; the best turn counts, and
+    for the ratio of two tasks the median over turns
 
 Frames are crystals of the phase table in network units with Gaussian displacements. Nothing here knows OVITO or mace:
 tasks are callables.
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
-from ovito_mace_phase.lab.samples.crystals import repeat
+from ovito_mace_phase.lab.crystals import repeat
 from ovito_mace_phase.phases import phase_table
 
 FRAMES = {"cu": "FCC", "nacl": "ROCKSALT", "ice": "ICE_IH"}

@@ -1,6 +1,6 @@
 """Accuracy on held-out samples: per phase, per equivalence group, against noise; calibration error.
 
-    accuracy of a phase = its atoms labelled right / its atoms;   reported mean: every phase counts alike
+    accuracy of a phase = its atoms labelled right / its atoms;   reported: mean over phases
     ECE = sum over bins of |accuracy - mean confidence| weighted by the atoms in the bin
 
 Source of ECE: Guo et al., ICML 2017.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.classification.readout.labels import label
-from ovito_mace_phase.lab.training.feature_rows import Shard
+from ovito_mace_phase.lab.features.rows import Shard
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.phases import Phase
 
@@ -83,7 +83,7 @@ def expected_calibration_error(confidence: npt.NDArray[np.float32], right: npt.N
 def _mean_over_phases(
     right: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], inside: npt.NDArray[np.bool_]
 ) -> float | None:
-    """Return the accuracy, every phase counting alike; None without atoms."""
+    """Return the mean accuracy over phases; None without atoms."""
     count = np.bincount(truth[inside])
     hits = np.bincount(truth[inside], weights=right[inside], minlength=len(count))
     present = count > 0

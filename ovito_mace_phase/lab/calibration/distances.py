@@ -16,9 +16,9 @@ import torch
 
 from ovito_mace_phase.atoms.frame import FloatArray
 from ovito_mace_phase.lab.data.structures import CrystalStructure
+from ovito_mace_phase.lab.features.rows import rows_of
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.lab.samples.source import SampleSource
-from ovito_mace_phase.lab.training.feature_rows import rows_of
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.phases import Phase

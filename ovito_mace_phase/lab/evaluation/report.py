@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ovito_mace_phase.runtime.files import finished_file
+
 Row = Sequence[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteSettings:
-    """What a suite is told.
+    """Settings of a suite.
 
     Attributes
     ----------
@@ -93,7 +95,7 @@ def write(report: Report, folder: Path, name: str, origin: Mapping[str, Any]) ->
     return files
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def mean_and_std(values: Sequence[float]) -> dict[str, float]:
     """Return mean and standard deviation (0 for one value) of shares."""
     return {"mean": float(np.mean(values)), "spread": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
@@ -121,12 +123,8 @@ def plain(value: Any) -> Any:
 
 
 def _put(path: Path, make: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    try:
+    with finished_file(path) as temporary:
         make(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cell(value: Any) -> str:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ovito_mace_phase.lab.samples.crystals import repeat, widths
+from ovito_mace_phase.lab.crystals import repeat, widths
 from ovito_mace_phase.phases.record import ReferenceCell
 
 from .cells import space_group, standard_conventional, standard_primitive

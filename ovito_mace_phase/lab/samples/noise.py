@@ -8,8 +8,8 @@ up to 4.2 A, with a transverse share t so that open structures do not collapse:
 
 Neighbours then move together and long waves are soft, as in real frames, where the same sigma distorts bonds less than
 white noise does. Source of the network: Atilgan et al., Biophys. J. 80 (2001) 505; Hinsen, Proteins 33 (1998) 417.
-No bonds are shaken beyond melting (Lindemann): amplitudes are capped at 0.12 of the nearest-neighbour distance, or
-where that of two neighbours relative to each other is sqrt(2) times as much.
+No crystal is displaced beyond melting (Lindemann): amplitudes are capped at 0.12 of the nearest-neighbour distance, or
+relative amplitudes of neighbours at sqrt(2) times as much.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def correlated(positions: Float, cell: Float, sigma: float, rng: np.random.Gener
     displacement -= displacement.mean(axis=0)
     stretch = ((displacement[neighbour] - displacement[centre]) * direction).sum(axis=1) / distance
     shortest = distance < 1.15 * _nearest(centre, distance, n_atoms)[centre]
-    amplitude, shaken = np.sqrt(np.mean(displacement**2)), np.sqrt(np.mean(stretch[shortest] ** 2))
-    return displacement * min(sigma / max(amplitude, 1e-12), np.sqrt(2.0) * LINDEMANN / max(shaken, 1e-12))
+    amplitude, bonds = np.sqrt(np.mean(displacement**2)), np.sqrt(np.mean(stretch[shortest] ** 2))
+    return displacement * min(sigma / max(amplitude, 1e-12), np.sqrt(2.0) * LINDEMANN / max(bonds, 1e-12))
 
 
 def _pairs(

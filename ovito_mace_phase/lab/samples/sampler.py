@@ -18,12 +18,12 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import length_factor, local_spacing
 from ovito_mace_phase.atoms.species import assign_slots
+from ovito_mace_phase.lab.crystals import repeat, widths
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 
-from .crystals import repeat, widths
 from .noise import correlated, white
 
-MIN_ATOMS, MIN_WIDTH, MAX_ATOMS = 32, 6.0, 160
+MIN_ATOMS, MIN_WIDTH, MOST_SAMPLE_ATOMS = 32, 6.0, 160
 LARGE = 108
 
 
@@ -202,7 +202,7 @@ def supercell(
         n_atoms = len(structure) * int(times.prod())
         narrow = int(np.argmin(thickness * times))
         enough = n_atoms >= min_atoms and (thickness * times)[narrow] >= MIN_WIDTH
-        if enough or (n_atoms >= MIN_ATOMS and n_atoms * (times[narrow] + 1) // times[narrow] > MAX_ATOMS):
+        if enough or (n_atoms >= MIN_ATOMS and n_atoms * (times[narrow] + 1) // times[narrow] > MOST_SAMPLE_ATOMS):
             break
         times[narrow] += 1
     return repeat(cell, structure.fractional, structure.species, times)

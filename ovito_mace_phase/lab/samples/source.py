@@ -1,7 +1,7 @@
 """Where training samples come from: crystals of every phase, random alloys, faults, background, molecular dynamics.
 
-Within a phase the chemical systems are drawn evenly, and the structures of a system. Background, labelled Other, is
-melts, random packings and amorphised crystals.
+Within a phase chemical systems are drawn evenly, and within a system structures. Background, labelled Other, consists
+of melts, random packings and amorphised crystals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.lab.data.npz import Snapshot
 from ovito_mace_phase.lab.data.structures import CrystalStructure
-from ovito_mace_phase.lab.training.identity import digest
+from ovito_mace_phase.lab.identity import digest
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 

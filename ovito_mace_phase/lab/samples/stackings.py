@@ -1,10 +1,10 @@
 """Crystals with stacking faults and twins: layers of one structure in another that differs in the stacking alone.
 
-A stacking is a word of h and c, one letter to a layer: layer i is h where layers i - 1 and i + 1 lie alike, c where
-they do not. All c is fcc (cubic diamond, zincblende), all h is hcp (hexagonal diamond, wurtzite). Layer i + 1 is
-shifted against layer i by d_i = +-1/3 of the layer's diagonal, and h turns the sign. Faults in fcc: twin h, intrinsic
-hh, extrinsic hch; in hcp: growth c, deformation cc, extrinsic ccc. Every atom has the label of its layer, which is what
-common neighbour analysis says. Source: Hirth and Lothe, Theory of Dislocations (1982), chapter 10; h and c are those of
+A stacking is a word of h and c, one letter to a layer: layer i is h where layers i - 1 and i + 1 have the same
+position, c where they differ. All c is fcc (cubic diamond, zincblende), all h is hcp (hexagonal diamond, wurtzite).
+Layer i + 1 is shifted against layer i by d_i = +-1/3 of the layer's diagonal; h turns the sign. Faults in fcc: twin h,
+intrinsic hh, extrinsic hch; in hcp: growth c, deformation cc, extrinsic ccc. Every atom has the label of its layer,
+as in common neighbour analysis. Source: Hirth and Lothe, Theory of Dislocations (1982), chapter 10; h and c as in
 Jagodzinski, Acta Cryst. 2 (1949) 201.
 """
 
@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
-
-from .crystals import RISE, grid, stack
+from ovito_mace_phase.lab.crystals import RISE, grid, stack
 
 FAULTS = {"c": ("h", "hh", "hch"), "h": ("c", "cc", "ccc")}
 

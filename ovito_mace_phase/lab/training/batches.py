@@ -1,7 +1,7 @@
-"""Samples of a step side by side, as `engine.training` takes them; some of them denoised by the model first.
+"""One training batch for `engine.training`; a share of its samples is first denoised by the current model.
 
-A sample of amplitude sigma counts (s / max(sigma, sigma_0))^2 in the score loss: by the share of its noise that is
-left.
+A sample of amplitude sigma has the weight (s / max(sigma, sigma_0))^2 in the score loss, so that the relative
+error of its score counts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list, side_by_side
+from ovito_mace_phase.lab.features.rows import own_labels
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.runtime.threads import BlockPool
 
-from .feature_rows import own_labels
 from .step import Batch, TrainableModel, scores
 
 _LONGEST_STEP = 0.3  # of one atom in one denoising step, A in network units

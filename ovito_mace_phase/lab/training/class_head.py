@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,18 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from ovito_mace_phase.lab.features.rows import TOGETHER, Shard, batches, rows_of
+from ovito_mace_phase.lab.features.whitening import Whitening, whiten
+from ovito_mace_phase.lab.identity import Identity, check_identity, digest, identity_of
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
 from ovito_mace_phase.runtime.files import finished_file
 
-from .feature_rows import TOGETHER, Shard, batches, rows_of
-from .identity import Identity, check_identity, digest, identity_of
-from .whitening import Whitening, whiten
-
 log = logging.getLogger(__name__)
 Draw = Callable[[np.random.Generator], tuple[Sample, int]]
-WHITENING_ROWS = 12000
+WHITENING_SAMPLES, _WHITENING_KEEP = 2500, 16
+"""Samples that the whitening is fitted to, and atoms of each; many samples, since atoms of one are correlated."""
 _FIT = 7937
 
 
@@ -53,7 +53,7 @@ class ClassFitSettings:
     Attributes
     ----------
     n_parts, n_samples : int
-        Files of feature rows, and samples in each.
+        Files of feature rows, and samples in each; 0 files: the stage is left out.
     keep : int
         Atoms of each sample; of a sample with several phases as many of each.
     passes, batch : int
@@ -90,14 +90,16 @@ class FeatureRows:
     draw: Draw
     identity: Identity
 
-    def some(self, settings: ClassFitSettings, n_rows: int) -> npt.NDArray[np.float32]:
-        """Return features of about `n_rows` atoms, (n_rows, n_features), the same at every call."""
-        rng = np.random.default_rng([settings.seed, _FIT])
-        rows: list[npt.NDArray[np.float32]] = []
-        while sum(map(len, rows)) < n_rows:
-            samples = [self.draw(rng) for _ in range(TOGETHER)]
-            rows.append(rows_of(self.evaluator, samples, settings.keep, rng, 0)["features"])
-        return np.concatenate(rows)
+    def blocks(self, n_samples: int, keep: int, rng: np.random.Generator) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Draw samples and yield their rows, a few samples at a time."""
+        for start in range(0, n_samples, TOGETHER):
+            samples = [self.draw(rng) for _ in range(min(TOGETHER, n_samples - start))]
+            yield rows_of(self.evaluator, samples, keep, rng, start)
+
+    def features(self, seed: int) -> torch.Tensor:
+        """Return features of many samples, (n, n_features), the same for the same seed."""
+        blocks = self.blocks(WHITENING_SAMPLES, _WHITENING_KEEP, np.random.default_rng([seed, _FIT]))
+        return torch.from_numpy(np.concatenate([block["features"] for block in blocks]))
 
 
 def train_classes(
@@ -145,16 +147,16 @@ def stored_whitening(
     """Return the whitening of a run: read where it is there, since made anew it may differ by rounding and turns."""
     given = digest(head if isinstance(head, HeadConfig) else head.state_dict())
     identity = identity_of(
-        **rows.identity, head=given, seed=settings.seed, keep=settings.keep, whitening_rows=WHITENING_ROWS
+        **rows.identity, head=given, seed=settings.seed, whitening=[WHITENING_SAMPLES, _WHITENING_KEEP]
     )
     if path.is_file():
         with np.load(path) as archive:
             check_identity(path, json.loads(str(archive["identity"])), identity)
             return Whitening(**{name: torch.from_numpy(archive[name]) for name in ("mean", "scale", "matrix")})
-    features = torch.from_numpy(rows.some(settings, WHITENING_ROWS))
+    features = rows.features(settings.seed)
     if isinstance(head, HeadConfig):
-        found = whiten(features, features.mean(0), features.std(0) + 1e-4)
-    else:
+        found = whiten(features, features.mean(0), features.std(0) + 1e-4, head.n_features // 2)
+    else:  # all directions, or something of its first layer would be lost
         found = whiten(features, head.mean, head.scale)
     with finished_file(path) as temporary, temporary.open("wb") as file:
         arrays = {name: getattr(found, name).numpy() for name in ("mean", "scale", "matrix")}
@@ -169,7 +171,8 @@ def new_head(config: HeadConfig, whitening: Whitening, seed: int) -> PhaseHead:
     with torch.no_grad():
         head.mean.copy_(whitening.mean)
         head.scale.copy_(whitening.scale)
-        head.first.weight.copy_(whitening.to_plain(head.first.weight))
+        white = nn.Linear(whitening.matrix.shape[1], config.n_hidden).weight
+        head.first.weight.copy_(whitening.to_plain(white))
     return head.eval().requires_grad_(False)
 
 
@@ -186,12 +189,8 @@ def part(rows: FeatureRows, whitening: Whitening, settings: ClassFitSettings, nu
         Shard.check(path, identity)
         return path
     rng = np.random.default_rng([settings.seed, number])
-    found: list[dict[str, npt.NDArray[Any]]] = []
-    for start in range(0, settings.n_samples, TOGETHER):
-        samples = [rows.draw(rng) for _ in range(min(TOGETHER, settings.n_samples - start))]
-        block = Shard(**rows_of(rows.evaluator, samples, settings.keep, rng, start))
-        found.append(vars(whitening.apply(block)))
-    shard = Shard.joined(found)
+    blocks = rows.blocks(settings.n_samples, settings.keep, rng)
+    shard = Shard.joined([vars(whitening.apply(Shard(**block))) for block in blocks])
     shard.save(path, identity)
     log.info("wrote %s, %d rows", path, len(shard.label))
     return path
@@ -236,8 +235,10 @@ class _Fit:
     """The class branch in whitened coordinates, its optimiser and the average of its weights."""
 
     def __init__(self, head: PhaseHead, whitening: Whitening, settings: ClassFitSettings) -> None:
-        self.head, self.whitening, self.n_steps = copy.deepcopy(head).requires_grad_(True), whitening, 0
-        self.core = nn.Parameter(whitening.to_white(head.first.weight))
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.head = copy.deepcopy(head).requires_grad_(True).train().to(self.device)
+        self.whitening, self.n_steps = whitening, 0
+        self.core = nn.Parameter(whitening.to_white(head.first.weight).to(self.device))
         rest = [self.head.first.bias, *self.head.second.parameters(), *self.head.last.parameters()]
         self.trained = nn.ParameterList([self.core, *rest])
         groups = [{"params": [self.core], "lr": settings.first_rate}, {"params": rest, "lr": settings.rate}]
@@ -247,9 +248,9 @@ class _Fit:
 
     def step(self, features: npt.NDArray[np.float16], label: npt.NDArray[np.int16], *, averaged: bool) -> float:
         """Make one step; returns the loss."""
-        y = torch.from_numpy(features).float()
+        y = torch.from_numpy(features).to(self.device).float()
         z = self.head.classes(nn.functional.linear(y, self.core, self.head.first.bias))
-        loss = nn.functional.cross_entropy(z, torch.from_numpy(label.astype(np.int64)))
+        loss = nn.functional.cross_entropy(z, torch.from_numpy(label.astype(np.int64)).to(self.device))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -284,7 +285,7 @@ class _Fit:
         with torch.no_grad():
             for own, averaged in zip(self.trained, self.mean.module.parameters(), strict=True):
                 own.copy_(averaged)
-            self.head.first.weight.copy_(self.whitening.to_plain(self.core))
+            self.head.cpu().first.weight.copy_(self.whitening.to_plain(self.core.cpu()))
             self.head.last.bias.sub_(correction)
         return self.head.eval().requires_grad_(False)
 

@@ -31,6 +31,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ovito_mace_phase.lab.features.rows import TOGETHER, rows_of
+from ovito_mace_phase.lab.features.whitening import Whitening, whiten
+from ovito_mace_phase.lab.identity import check_identity, identity_of
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
@@ -40,10 +43,7 @@ from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .batches import denoise_some, label_shares, make_batch, noise_weight
-from .feature_rows import TOGETHER, rows_of
-from .identity import check_identity, identity_of
 from .step import Batch, TrainableModel, training_step
-from .whitening import Whitening, whiten
 
 log = logging.getLogger(__name__)
 _ROWS = 12000

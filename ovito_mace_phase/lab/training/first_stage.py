@@ -99,7 +99,7 @@ class TrainingData:
         )
 
     def untested(self) -> list[CrystalStructure]:
-        """Return the training structures of the phases of which the test part has none."""
+        """Return the training structures of the phases that the test part has no structure of."""
         tested = {structure.phase for structure in self.structures["test"]}
         return [structure for structure in self.structures["train"] if structure.phase not in tested]
 

@@ -32,6 +32,8 @@ from ovito_mace_phase.lab.calibration.step_errors import score_errors
 from ovito_mace_phase.lab.calibration.temperature import calibrate
 from ovito_mace_phase.lab.data.npz import Snapshot
 from ovito_mace_phase.lab.data.structures import Part, split_seed
+from ovito_mace_phase.lab.features.rows import TOGETHER, Shard, rows_of
+from ovito_mace_phase.lab.identity import digest
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings
 from ovito_mace_phase.lab.samples.snapshots import strained_snapshot
 from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
@@ -44,9 +46,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from .class_head import ClassFitSettings, FeatureRows, train_classes
 from .emphasis import phase_weights, with_logit_offsets
 from .end_to_end import EndToEnd, EndToEndSettings
-from .feature_rows import TOGETHER, Shard, rows_of
 from .first_stage import CARRIERS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
-from .identity import digest
 
 log = logging.getLogger(__name__)
 Stage = Literal["head", "end-to-end", "classes"]
@@ -62,6 +62,8 @@ _PROVENANCE = {
     ],
     "carriers": list(CARRIERS),
 }
+_OF_A_DENSITY = ("noise_scale", "distances", "score_errors")
+"""Entries of a card that a start model may have and its successor need not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,8 @@ class PipelineSettings:
     ----------
     stages : tuple of 'head', 'end-to-end', 'classes'
         Stages to go through; empty: all that the start needs, 'head' for a converted network alone.
-    n_hidden : int
-        Width of the hidden layers of a new head.
+    n_hidden, dropout : int, float
+        Width of the hidden layers of a new head, and its dropout in the first fit.
     head, classes : ClassFitSettings
         Of the first and of the last fit of the class branch.
     training : EndToEndSettings
@@ -92,8 +94,11 @@ class PipelineSettings:
 
     stages: tuple[Stage, ...] = ()
     n_hidden: int = 512
+    dropout: float = 0.1
     head: ClassFitSettings = field(
-        default_factory=lambda: ClassFitSettings(n_samples=6000, keep=24, passes=8, emphasis=0.0)
+        default_factory=lambda: ClassFitSettings(
+            n_samples=6000, keep=24, passes=8, first_rate=2e-3, rate=2e-3, averaged=0.5, emphasis=0.0
+        )
     )
     training: EndToEndSettings = field(default_factory=EndToEndSettings)
     classes: ClassFitSettings = field(default_factory=ClassFitSettings)
@@ -191,14 +196,14 @@ class _Stages:
         """Take network and head through one stage."""
         if stage == "head":
             self.head = self._fit(stage, self.settings.head)
+        elif stage == "classes" and self.settings.classes.n_parts:
+            self.head = with_logit_offsets(self._fit(stage, self.settings.classes), self.given.phases)
         elif stage == "end-to-end":
             run = EndToEnd(self.network, self.config, self.head, self.source, self.settings.training)
             seconds = deadline - time.time()
             if not run.run(self.folder / "end_to_end.checkpoint", seconds, lambda done, text: self._tell(text, done)):
                 raise _TimeIsUpError
             self.network, self.head = run.result()
-        else:
-            self.head = with_logit_offsets(self._fit(stage, self.settings.classes), self.given.phases)
 
     def _tell(self, losses: str, done: float) -> None:
         self.progress(f"end to end, {losses}", done)
@@ -219,10 +224,10 @@ class _Stages:
             },
         )
         shape = HeadConfig(
-            kind="mlp",
             n_features=evaluator.n_features,
             n_phases=len(self.given.phases),
             n_hidden=self.settings.n_hidden,
+            dropout=self.settings.dropout,
         )
         report = partial(self.progress, "new head" if new else "classes once more")
         return train_classes(rows, shape if new else self.head, settings, self.folder / stage, report, self.common)
@@ -254,7 +259,7 @@ def calibrate_and_save(
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
-    numbers: dict[str, Any] = {}
+    card = {name: value for name, value in (_PROVENANCE | start.card).items() if name not in _OF_A_DENSITY}
     entry: dict[str, Any] = {
         "temperature": calibration.temperature,
         "log_density": calibration.log_density,
@@ -263,12 +268,11 @@ def calibrate_and_save(
     if head.config.n_density:  # without it logP is no density: nothing to denoise with, no distances
         known = (evaluator, head, given.phases, given.structures["train"], rng)
         scale = settings.training.noise_scale
-        numbers |= {"noise_scale": scale, "distances": fit_distances(*known)}
+        card |= {"noise_scale": scale, "distances": fit_distances(*known)}
         floors = lowered(density_floors(*known, rejected=settings.rejected), given.phases, hot, settings.rejected)
         calibration = dataclasses.replace(calibration, floors=floors)
         entry["floors"] = {key: round(floor, 4) for key, floor in floors.items()}
-        numbers["score_errors"] = score_errors(evaluator, given.phases, scale, given.structures, rng)
-    card = _PROVENANCE | start.card | numbers
+        card["score_errors"] = score_errors(evaluator, given.phases, scale, given.structures, rng)
     card |= {
         "name": settings.name,
         "network": start.config.to_card(),

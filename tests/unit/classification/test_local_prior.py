@@ -18,8 +18,8 @@ from ovito_mace_phase.classification.readout.labels import label_atoms
 from ovito_mace_phase.classification.readout.local_prior import _FLOOR, N_SWEEPS, local_labels
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import logits_of, result_of
+from ovito_mace_phase.lab.crystals import cubic
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
-from ovito_mace_phase.lab.samples.crystals import cubic
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
@@ -168,7 +168,7 @@ def test_independent_of_order_place_and_supercell(rng, model):
 def test_a_twin_stays(rng, model):
     """The one hcp layer of a twin survives, where the prior of the frame would sweep most of it away."""
     twin = faulted("twin in FCC", dict(faults(15))["twin in FCC"], (4, 2))
-    scores = logits_of(model.network_frame(twin.shaken(0.05, rng)), model, Settings())
+    scores = logits_of(model.network_frame(twin.rattled(0.05, rng)), model, Settings())
     key = {phase.id: phase.key for phase in model.phases}
     layer = twin.truth == "HCP"
     found = {}

@@ -137,12 +137,12 @@ def test_displacements_lead_back_to_the_crystal(source, rng):
     assert np.abs(sample.displacement).max() > 0.02
 
 
-def test_melts_know_how_they_were_shaken(rng):
+def test_melts_know_their_displacements(rng):
     sites = np.argwhere(np.ones((3, 3, 3))) * 8 / 3
     frame = make_frame(sites + rng.uniform(-0.4, 0.4, sites.shape), None, np.eye(3) * 8, True)
-    shaken, moved = rattled_melt([frame], rng)
-    inverse = np.linalg.inv(shaken.cell)
-    np.testing.assert_allclose((shaken.positions - moved) @ inverse, frame.positions / 8, atol=1e-12)
+    rattled, moved = rattled_melt([frame], rng)
+    inverse = np.linalg.inv(rattled.cell)
+    np.testing.assert_allclose((rattled.positions - moved) @ inverse, frame.positions / 8, atol=1e-12)
 
 
 def test_a_step_draws_the_same_samples_again(run):

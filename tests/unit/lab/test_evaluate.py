@@ -16,6 +16,7 @@ from pipelines import fcc
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.cli import main
+from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, hexagonal_layers
 from ovito_mace_phase.lab.data.npz import oxygens, snapshots_of
 from ovito_mace_phase.lab.evaluation import labels as answers
 from ovito_mace_phase.lab.evaluation.frames import water
@@ -23,10 +24,9 @@ from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulte
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.evaluation.registry import SUITES, load
-from ovito_mace_phase.lab.evaluation.report import SuiteSettings, percent, plain, spread, write
+from ovito_mace_phase.lab.evaluation.report import SuiteSettings, mean_and_std, percent, plain, write
 from ovito_mace_phase.lab.evaluation.suites import heldout, nucleus, paths, species
 from ovito_mace_phase.lab.phase_table.ices import ICES
-from ovito_mace_phase.lab.samples.crystals import SPACING, close_packed, cubic, hexagonal_layers
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -169,7 +169,7 @@ def test_sphere_has_the_density_and_size_asked_for():
 
 def test_molecules_are_moved_as_rigid_bodies(rng):
     frame = water.ice_frame(next(ice for ice in ICES if ice.key == "ICE_VII"), 300, 9.0)
-    moved = water.shaken_molecules(frame, 0.1, rng).positions - frame.positions
+    moved = water.rattled_molecules(frame, 0.1, rng).positions - frame.positions
     oxygen = oxygens(frame)
     assert oxygen.sum() * 3 == len(frame)
     _, count = np.unique(np.round(moved, 9), axis=0, return_counts=True)
@@ -216,8 +216,8 @@ def test_crossings_and_roughness():
 
 
 def test_spread_and_percent():
-    assert spread([0.5]) == {"mean": 0.5, "spread": 0.0}
-    assert spread([0.0, 1.0])["spread"] == pytest.approx(np.sqrt(0.5))
+    assert mean_and_std([0.5]) == {"mean": 0.5, "spread": 0.0}
+    assert mean_and_std([0.0, 1.0])["spread"] == pytest.approx(np.sqrt(0.5))
     assert percent({"mean": 0.991, "spread": 0.003}) == "99.1 ± 0.3"
     assert percent(None) == percent(float("nan")) == "-"
     assert plain({"a": np.float32(np.nan), "b": np.arange(2), "c": np.bool_(True)}) == {

@@ -9,14 +9,14 @@ import pytest
 import torch
 from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
 
+from ovito_mace_phase.lab.features.rows import chosen_rows, rows_of
+from ovito_mace_phase.lab.features.whitening import whiten
 from ovito_mace_phase.lab.samples.sampler import SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleMix
 from ovito_mace_phase.lab.training import class_head as refit
 from ovito_mace_phase.lab.training.class_head import ClassFitSettings, FeatureRows, log_oversampling, train_classes
 from ovito_mace_phase.lab.training.emphasis import phase_weights, with_logit_offsets
 from ovito_mace_phase.lab.training.end_to_end import with_density
-from ovito_mace_phase.lab.training.feature_rows import chosen_rows, rows_of
-from ovito_mace_phase.lab.training.whitening import whiten
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig
 from ovito_mace_phase.runtime.errors import InputError
@@ -32,7 +32,7 @@ def labelled_rows(evaluator, samples, keep, rng):
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch):
-    monkeypatch.setattr(refit, "WHITENING_ROWS", 400)
+    monkeypatch.setattr(refit, "WHITENING_SAMPLES", 40)
 
 
 def trained(evaluator, head, draw, settings, folder, progress=None):  # noqa: F811
@@ -203,7 +203,7 @@ def test_directions_whiten(tensors, whole, draw, rng):  # noqa: F811
     evaluator = make_evaluator(tensors, CONFIG, whole)
     scale_features(evaluator, whole, draw, rng)
     rows = FeatureRows(evaluator=evaluator, draw=draw, identity=IDENTITY)
-    white = whiten(torch.from_numpy(rows.some(SETTINGS, 400)), whole.mean, whole.scale)
+    white = whiten(rows.features(0), whole.mean, whole.scale)
     features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(60)], 16, rng)
     y = ((torch.from_numpy(features) - whole.mean) / whole.scale) @ white.matrix
     assert white.matrix.shape == (160, 160)

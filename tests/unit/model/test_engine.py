@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from ovito_mace_phase import classify
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.training.features import features_of
+from ovito_mace_phase.lab.features.features import features_of
 from ovito_mace_phase.model.engine import forward as engine_run
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.engine.gradient import log_density_gradient

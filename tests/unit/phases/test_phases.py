@@ -137,7 +137,10 @@ def test_ice_vii_has_no_bonds_by_distance():
 
 
 def test_phases_that_match_share_a_group():
-    for a, b in matching_pairs([phase.reference for phase in CRYSTALS if phase.reference is not None]):
+    pairs = list(matching_pairs([phase.reference for phase in CRYSTALS if phase.reference is not None]))
+    paired = {CRYSTALS[k].key for pair in pairs for k in pair}
+    assert {phase.key for phase in CRYSTALS if phase.group != phase.key} <= paired
+    for a, b in pairs:
         assert CRYSTALS[a].group == CRYSTALS[b].group, (CRYSTALS[a].key, CRYSTALS[b].key)
 
 

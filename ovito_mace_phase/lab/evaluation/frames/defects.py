@@ -16,14 +16,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.samples.crystals import (
-    SPACING,
-    Float,
-    close_packed,
-    cubic,
-    hexagonal_layers,
-    lattice_constant,
-)
+from ovito_mace_phase.lab.crystals import SPACING, Float, close_packed, cubic, hexagonal_layers, lattice_constant
 from ovito_mace_phase.lab.samples.disorder import push_apart
 
 _TWO_SHELLS = {"FCC": ((1.0 + np.sqrt(1.5)) / 2, 18), "BCC": ((1.0 + np.sqrt(2.0)) / 2, 14)}
@@ -39,7 +32,7 @@ class DefectFrame:
     truth: npt.NDArray[np.str_]
     region: npt.NDArray[np.str_]
 
-    def shaken(self, sigma: float, rng: np.random.Generator) -> Frame:
+    def rattled(self, sigma: float, rng: np.random.Generator) -> Frame:
         """Return the frame with white noise of `sigma` A per component."""
         moved = self.frame.positions + rng.normal(0.0, sigma, self.frame.positions.shape)
         return dataclasses.replace(self.frame, positions=moved)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
-from ovito_mace_phase.lab.samples.crystals import SPACING, close_packed, repeated
+from ovito_mace_phase.lab.crystals import SPACING, close_packed, repeated
 
 _WIDTH = 10.0
 _VOLUME = SPACING**3 / np.sqrt(2.0)  # per atom, that of the close packings

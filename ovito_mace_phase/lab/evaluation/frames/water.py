@@ -1,4 +1,4 @@
-"""Ices of GenIce2 as frames: arrangements of protons not trained on, molecules shaken as rigid bodies."""
+"""Ices of GenIce2 as frames: arrangements of protons not trained on, molecules rattled as rigid bodies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.lab.crystals import repeated
 from ovito_mace_phase.lab.phase_table.ices import Ice, ice_cell
-from ovito_mace_phase.lab.samples.crystals import repeated
 from ovito_mace_phase.runtime.errors import MissingPackageError
 
 
@@ -27,7 +27,7 @@ def ice_frame(ice: Ice, seed: int, width: float) -> Frame:
     return repeated(cell.cell, cell.fractional, cell.species, width)
 
 
-def shaken_molecules(frame: Frame, sigma: float, rng: np.random.Generator) -> Frame:
+def rattled_molecules(frame: Frame, sigma: float, rng: np.random.Generator) -> Frame:
     """Move every molecule as a whole, `sigma` A per component: an atom goes with its nearest oxygen."""
     oxygen = np.flatnonzero(frame.species == 0)
     hydrogen = np.flatnonzero(frame.species == 1)

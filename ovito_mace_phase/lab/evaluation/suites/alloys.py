@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
+from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, dealt_out
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, target
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
-from ovito_mace_phase.lab.samples.crystals import SPACING, close_packed, cubic, dealt_out
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)
@@ -82,6 +82,6 @@ def _row(phase: str, name: str, sigma: float, frames: list[Frame], model: PhaseM
         "composition": name,
         "sigma": sigma,
         "n_atoms": sum(len(frame) for frame in frames),
-        "right": {column: spread(values) for column, values in shares.items()},
+        "right": {column: mean_and_std(values) for column, values in shares.items()},
         "other": commonest_other(np.concatenate(labels), phase),
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, read_dump
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -45,7 +45,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     rows: list[dict[str, Any]] = [
         {
             "region": key,
-            "right": {name: spread(values) for name, values in shares[key].items()},
+            "right": {name: mean_and_std(values) for name, values in shares[key].items()},
             "other": commonest_other(np.concatenate(other[key]), key),
         }
         for key in regions

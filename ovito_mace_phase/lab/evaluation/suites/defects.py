@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ovito_mace_phase.lab.crystals import SPACING
 from ovito_mace_phase.lab.evaluation.frames.defects import DefectFrame, defect_frames
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.crystals import SPACING
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)
@@ -53,7 +53,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 def _rows(
     defect: DefectFrame, sigma: float, rng: np.random.Generator, model: PhaseModel, settings: SuiteSettings
 ) -> list[dict]:
-    frame = defect.shaken(sigma, rng)
+    frame = defect.rattled(sigma, rng)
     ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
     answers: dict[str, Keys] = {name: answer.keys for name, answer in ours.items()} | ovito_answers(frame, METALS)
     rows = []

@@ -2,7 +2,7 @@
 
 residual = rms |r_final - site| / rms |r_given - site|,   both with their mean taken off (a rigid shift is no noise)
 
-With `--data` the crystals are those of held-out chemical systems (the split of training), every phase alike; without,
+With `--data` the crystals are those of held-out chemical systems (the split of training), phases drawn evenly; without,
 the reference cells of the phase table, whose geometry was trained on. Hot crystals come from the snapshots, if any.
 """
 
@@ -54,7 +54,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         title="Denoising",
         about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
         f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
-        "Labels: per cent of the atoms right, every phase alike, local prior. `converged`: came to rest in time.",
+        "Labels: per cent of the atoms right, mean over phases, local prior. `converged`: came to rest in time.",
         numbers={"crystals": rows, "hot": hot, "steps": steps},
         tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
     )

@@ -33,7 +33,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     fresh = _fresh(model, settings) if settings.data is not None else {}
     return Report(
         title="Held-out chemical systems",
-        about="An atom is right when its label (no threshold) is the phase of its crystal; every phase counts alike. "
+        about="An atom is right when its label (no threshold) is the phase of its crystal; means over phases. "
         "By phase / by equivalence group, in per cent. The parts of the split and every phase: uniform prior.",
         numbers={"scores": scores, "fresh": fresh},
         tables=[*([_fresh_table(fresh)] if fresh else []), _parts(scores), _per_phase(scores)],

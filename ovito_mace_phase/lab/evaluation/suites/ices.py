@@ -10,7 +10,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.data.ices import SEEDS
 from ovito_mace_phase.lab.data.npz import oxygens
-from ovito_mace_phase.lab.evaluation.frames.water import ice_frame, shaken_molecules
+from ovito_mace_phase.lab.evaluation.frames.water import ice_frame, rattled_molecules
 from ovito_mace_phase.lab.evaluation.labels import (
     DEFAULT,
     columns,
@@ -20,7 +20,7 @@ from ovito_mace_phase.lab.evaluation.labels import (
     share,
 )
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer, subset, target
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.lab.phase_table.ices import ICES, Ice
 from ovito_mace_phase.model.phase_model import PhaseModel
 
@@ -62,7 +62,7 @@ def _row(ice: Ice, seeds: list[int], rng: np.random.Generator, model: PhaseModel
     shares: dict[str, list[float]] = {}
     labels = []
     for seed in seeds:
-        frame = shaken_molecules(ice_frame(ice, seed, 9.0), NOISE, rng)
+        frame = rattled_molecules(ice_frame(ice, seed, 9.0), NOISE, rng)
         oxygen = oxygens(frame)
         ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
         labels.append(ours[DEFAULT].keys[oxygen])
@@ -77,6 +77,6 @@ def _row(ice: Ice, seeds: list[int], rng: np.random.Generator, model: PhaseModel
         "phase": ice.key,
         "name": ice.name,
         "n_molecules": sum(map(len, labels)),
-        "right": {name: spread(shares[name]) if name in shares else None for name in names},
+        "right": {name: mean_and_std(shares[name]) if name in shares else None for name in names},
         "other": commonest_other(np.concatenate(labels), group),
     }

@@ -14,7 +14,7 @@ from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.data.npz import Snapshot, oxygens, snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -29,7 +29,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     methods = [*columns(settings.denoise_steps), *_METHODS]
     quantities = ("agreement", "ice found", "water found", "Ih in the ice")
     right = {
-        name: {quantity: spread([one["right"][name][quantity] for one in found]) for quantity in quantities}
+        name: {quantity: mean_and_std([one["right"][name][quantity] for one in found]) for quantity in quantities}
         for name in methods
     }
     n_ice, n_water = (sum(one[key] for one in found) for key in ("n_ice", "n_water"))

@@ -15,7 +15,7 @@ from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import part_of, split_seed
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 SURE = 0.5
@@ -36,8 +36,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
             "state": state,
             "part": "trained on" if part_of(f"melt {system}", seed) == "train" else "held out",
             "n_snapshots": len(group),
-            "crystal": {name: spread([one["crystal"][name] for one in group]) for name in group[0]["crystal"]},
-            "other": {name: spread([one["other"][name] for one in group]) for name in group[0]["other"]},
+            "crystal": {name: mean_and_std([one["crystal"][name] for one in group]) for name in group[0]["crystal"]},
+            "other": {name: mean_and_std([one["other"][name] for one in group]) for name in group[0]["other"]},
             "commonest": max((one["commonest"] for one in group), key=lambda text: text[1])[0],
         }
         for (kind, system, state), group in sorted(groups.items())

@@ -14,9 +14,9 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.lab.crystals import repeated
 from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.crystals import repeated
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 

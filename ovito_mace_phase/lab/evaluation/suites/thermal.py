@@ -17,7 +17,7 @@ from ovito_mace_phase.lab.calibration.accuracy import expected_calibration_error
 from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, commonest_other, predict_all_priors, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, subset, target
-from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, spread
+from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -107,7 +107,7 @@ def _row(key: tuple[str, str, float], group: list[_Measured], methods: list[str]
     right = {}
     for method in methods:
         values = [value for one in group if (value := one.shares[method]) is not None]
-        right[method] = spread(values) if values else None
+        right[method] = mean_and_std(values) if values else None
     return {
         "material": material,
         "phase": phase,

@@ -57,7 +57,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     beside = [_row(one, model, rng) for one in tqdm(listed, desc="listed", leave=False)]
     return Report(
         title="Crystals that are not in the table",
-        about=f"Per cent of the atoms, every prototype alike; white noise {SIGMA} A, default settings. "
+        about=f"Per cent of the atoms, mean over prototypes; white noise {SIGMA} A, default settings. "
         "Doubted: Other or confidence below 0.5. Sure: confidence of at least 0.9 in a phase.",
         numbers={"unlisted": rows, "listed": beside, "sigma": SIGMA},
         tables=[_summary({"not in the table": rows, "in the table, held out": beside}), _labels(rows)],

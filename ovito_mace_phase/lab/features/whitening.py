@@ -1,4 +1,4 @@
-"""Whitening of the features that a head is trained on: all directions of a feature space weigh alike.
+"""Whitening of the features that a head is trained on: all directions of feature space get the same scale.
 
     x = ((f - mean) / scale) M,      M = Q (L + e)^(-1/2),      Q L Q^T: covariance of the standardised features
 
@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .feature_rows import Shard
+from .rows import Shard
 
 _PINNING = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Whitening:
-    """`mean` and `scale` (n_features,), `matrix` M (n_features, n_features), all float32."""
+    """`mean` and `scale` (n_features,), `matrix` M (n_features, n_directions), all float32."""
 
     mean: Tensor
     scale: Tensor
@@ -37,16 +37,21 @@ class Whitening:
 
     def to_white(self, weight: Tensor) -> Tensor:
         """Return C of W = C M^T, for weights (n_out, n_features) of standardised features."""
-        return torch.linalg.solve(self.matrix.double(), weight.detach().double().T).T.to(weight)
+        return torch.linalg.lstsq(self.matrix.double(), weight.detach().double().T).solution.T.to(weight)
 
     def to_plain(self, weight: Tensor) -> Tensor:
         """Return W = C M^T."""
         return (weight.detach().double() @ self.matrix.double().T).to(weight)
 
 
-def whiten(rows: Tensor, mean: Tensor, scale: Tensor) -> Whitening:
-    """Return the whitening of rows (n, n_features) that are standardised by `mean` and `scale`."""
+def whiten(rows: Tensor, mean: Tensor, scale: Tensor, n_directions: int | None = None) -> Whitening:
+    """Return the whitening of rows (n, n_features) that are standardised by `mean` and `scale`.
+
+    Of all directions, or of those `n_directions` with the largest variance. There must be many more rows of different
+    samples than directions: the variance of the smallest is underestimated otherwise, and new samples are blown up.
+    """
     standard = (rows - mean) / scale
     values, vectors = torch.linalg.eigh((standard.T @ standard / len(rows)).double())
-    matrix = vectors.flip(1) / torch.sqrt(values.flip(0).clamp_min(0.0) + _PINNING)
+    values, vectors = values.flip(0)[:n_directions].clamp_min(0.0), vectors.flip(1)[:, :n_directions]
+    matrix = vectors / torch.sqrt(values + _PINNING)
     return Whitening(mean=mean, scale=scale, matrix=matrix.float())

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.neighbour_list import Edges, neighbour_list, side_by_side
+from ovito_mace_phase.lab.identity import Identity, check_identity
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.runtime.files import finished_file
 
 from .features import features_of
-from .identity import Identity, check_identity
 
 TOGETHER = 24
 """Samples that go through the network in one pass."""
