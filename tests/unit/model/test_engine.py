@@ -124,7 +124,7 @@ def test_three_layers_in_slabs(rng):
     def log_density(parts, _plain, one):
         return torch.logsumexp(1e-3 * torch.cat([*parts, *parts[-1:][:one]], dim=1) @ mixing, 1)
 
-    used = dataclasses.replace(network, readout=SimpleNamespace(log_density=log_density))
+    used = dataclasses.replace(network, head=SimpleNamespace(log_density=log_density))
     frame = crystal(rng, (2, 2, 8), n_species=2)
     whole = log_density_gradient(*frame.sorted(), used, memory="1G")
     cut_up = log_density_gradient(*frame.sorted(), dataclasses.replace(used, block_size=50), memory=1)
