@@ -121,7 +121,7 @@ def test_three_layers_in_slabs(rng):
     # a head of its own: random numbers, the same for all cuts
     mixing = torch.from_numpy(rng.normal(size=(5 * 640, 4)))
 
-    def log_density(parts, _plain, one):
+    def log_density(parts, one):
         return torch.logsumexp(1e-3 * torch.cat([*parts, *parts[-1:][:one]], dim=1) @ mixing, 1)
 
     used = dataclasses.replace(network, head=SimpleNamespace(log_density=log_density))
