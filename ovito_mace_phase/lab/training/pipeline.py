@@ -11,6 +11,7 @@ is done is not done again; files that were made from something else are refused.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -206,7 +207,8 @@ class _Stages:
             self.network, self.head = run.result()
 
     def _tell(self, losses: str, done: float) -> None:
-        self.progress(f"end to end, {losses}", done)
+        with contextlib.suppress(_TimeIsUpError):  # the run looks at the time itself, and stores its state first
+            self.progress(f"end to end, {losses}", done)
 
     def _fit(self, stage: Stage, settings: ClassFitSettings) -> PhaseHead:
         new = stage == "head"
@@ -293,7 +295,7 @@ def calibrate_and_save(
 def held_out_samples(
     given: TrainingData,
     part: str,
-    sample: SampleSettings,
+    sampling: SampleSettings,
     settings: PipelineSettings,
     n_carriers: int,
     rng: np.random.Generator,
@@ -309,7 +311,7 @@ def held_out_samples(
     source = SampleSource(given.phases, structures, [] if part == "noise" else given.melts[key], n_carriers)
     jobs = [phase for phase in source.present for _ in range(settings.per_phase)]
     jobs += [] if part == "noise" else [DRAW_BACKGROUND] * settings.background
-    return [source.draw(jobs[k], sample, 0.0, rng) for k in rng.permutation(len(jobs))]
+    return [source.draw(jobs[k], sampling, 0.0, rng) for k in rng.permutation(len(jobs))]
 
 
 def rows(
@@ -330,12 +332,12 @@ def hot_rows(
     head: PhaseHead,
     snapshots: Sequence[Snapshot],
     phases: Sequence[Phase],
-    sample: SampleSettings,
+    sampling: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None:
     """Return logits and labels of some atoms of every snapshot."""
     column = {phase.key: k for k, phase in enumerate(phases)}
-    drawn = [(strained_snapshot(one, sample, evaluator.n_carriers, rng), column[one.key]) for one in snapshots]
+    drawn = [(strained_snapshot(one, sampling, evaluator.n_carriers, rng), column[one.key]) for one in snapshots]
     if not drawn:
         return None
     logits, shard = rows(evaluator, head, drawn, 100, rng)
