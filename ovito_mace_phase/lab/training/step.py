@@ -128,10 +128,7 @@ class TrainableModel(nn.Module):
 
     def log_density(self, features: Tensor) -> Tensor:
         """Return logsumexp of the logits, (n_atoms,)."""
-        head = self.head
-        if not head.config.n_density:
-            return torch.logsumexp(head(features), 1)
-        return head.log_density(head.density_first((features - head.mean) / head.scale))
+        return self.head.log_density_of(features)
 
     def features(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
         """Return what the head reads, (n_atoms, n_features); two means whatever the species."""

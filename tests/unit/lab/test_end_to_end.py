@@ -25,12 +25,11 @@ from ovito_mace_phase.lab.training.end_to_end import (
     EndToEnd,
     EndToEndSettings,
     reinitialise_zero_matrices,
-    with_density,
 )
 from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
-from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead, with_density
 from ovito_mace_phase.model.network.model_file import read_card
 from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
