@@ -123,7 +123,7 @@ def add_phase(
         key=key,
         name=_checked_name(name, key),
         number=next_id(own),
-        n_carriers=model.evaluator.n_carriers,
+        n_slots=model.evaluator.n_slots,
     )
     rehearsal = Rehearsal(model.evaluator, head.to(model.evaluator.device), model.phases, phase, settings.keep)
     row = fit_added(rehearsal, phase, model, settings, report_progress)

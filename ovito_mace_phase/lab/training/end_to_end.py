@@ -210,7 +210,7 @@ class EndToEnd:
         """Draw the samples of a step."""
         rng = np.random.default_rng([self.settings.seed, step])
         samples: list[tuple[Sample, int]] = []
-        while sum(len(sample.carrier) for sample, _ in samples) < self.settings.n_atoms:
+        while sum(len(sample.slots) for sample, _ in samples) < self.settings.n_atoms:
             samples.append(self.draw(rng))
         return samples
 
