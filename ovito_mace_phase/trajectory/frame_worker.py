@@ -5,6 +5,7 @@ Called in worker processes, by the thread that imported OVITO.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import warnings
@@ -70,8 +71,19 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
         part = Path(scratch) / "frame"
         with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
             export_file(data, str(part), FORMATS[task.file_format][0], columns=_columns(data))
+            if task.file_format == "xyz":
+                declare_names(part)
         store_frame(task.folder, record, atoms, part)
     return record
+
+
+def declare_names(file: Path) -> None:
+    """Declare the phases of an extended XYZ file as text: OVITO before 3.17 writes names and calls them integers."""
+    with file.open("r+b") as stream:
+        begin = len(stream.readline())
+        line = stream.readline()
+        stream.seek(begin)
+        stream.write(re.sub(rb":(Phase(?:BeforeDenoising)?):I:1", rb":\1:S:1", line))  # as long as it was
 
 
 def _free(folder: Path) -> str:

@@ -36,7 +36,7 @@ def fake_plugin(folder: str):
 def cluster():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as local:
         yield local
 
@@ -80,7 +80,7 @@ def test_workers_that_come_late_and_all_leave_at_once(tmp_path, monkeypatch):
     calm = classify_trajectory(source, tmp_path / "calm")
     seen = []
     with distributed.LocalCluster(
-        n_workers=0, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=0, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as local:
         with local.get_client() as client:
             client.register_plugin(fake_plugin(str(Path(__file__).parents[1] / "helpers")), name="fake")

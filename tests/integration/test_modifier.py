@@ -92,7 +92,7 @@ def test_outputs_of_the_shipped_model():
     modifier = MacePhaseModifier(**settings)
     line = pipeline(collection(positions, cell, types=np.ones(256), names={1: "Cu"}), modifier)
     data = line.compute()
-    result = classify(positions, None, cell, True, threshold=0.2)
+    result = classify(positions, None, cell, True, confidence_threshold=0.2)
     assert result.counts() == {"FCC": 256}
     for name, expected in {
         "Phase": result.phase,

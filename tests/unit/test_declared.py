@@ -93,3 +93,9 @@ def test_the_oldest_versions_are_the_lower_bounds():
     ]
     lines = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == sorted({f"{b[1]}=={b[2]}" for b in bounds})
+
+
+def test_the_versions_of_the_tests_are_pinned():
+    pinned = names_of((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
+    extras = set().union(*(names for name, names in EXTRAS.items() if name != "dumps"))
+    assert (CORE | extras) - {plain(NAME)} <= pinned

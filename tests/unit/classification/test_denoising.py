@@ -300,7 +300,7 @@ def test_an_empty_frame(model):
 def test_the_modifier_writes_positions_and_table(rng):
     _, frame = rattled(rng)
     modifier = MacePhaseModifier(denoise_steps=3)
-    data = pipeline(collection(frame.positions, frame.cell), modifier).compute()
+    data = pipeline(collection(frame.positions, frame.cell, types=np.ones(len(frame))), modifier).compute()
     moved = np.asarray(data.particles["Denoised Position"])
     shift = np.asarray(data.particles["Denoising Displacement"])
     np.testing.assert_allclose(np.asarray(data.particles.positions) + shift, moved, atol=1e-9)
@@ -319,7 +319,9 @@ def test_modifiers_further_down_can_go_on_with_denoised_positions(rng):
     matching = PolyhedralTemplateMatchingModifier(rmsd_cutoff=0.1)
 
     def found(**settings):
-        line = pipeline(collection(frame.positions, frame.cell), MacePhaseModifier(**settings), matching)
+        line = pipeline(
+            collection(frame.positions, frame.cell, types=np.ones(len(frame))), MacePhaseModifier(**settings), matching
+        )
         return line.compute().attributes["PolyhedralTemplateMatching.counts.FCC"]
 
     assert found(denoise_steps=8, apply_to_positions=True) > found()
@@ -329,7 +331,7 @@ def test_unselected_atoms_stay(rng):
     _, frame = rattled(rng)
     choose = ExpressionSelectionModifier(expression="Position.X < 6")
     modifier = MacePhaseModifier(denoise_steps=2, only_selected=True, apply_to_positions=True)
-    data = pipeline(collection(frame.positions, frame.cell), choose, modifier).compute()
+    data = pipeline(collection(frame.positions, frame.cell, types=np.ones(len(frame))), choose, modifier).compute()
     chosen = np.asarray(data.particles.selection) != 0
     assert 0 < chosen.sum() < len(chosen)
     np.testing.assert_allclose(np.asarray(data.particles.positions)[~chosen], frame.positions[~chosen], atol=1e-6)
@@ -342,7 +344,7 @@ def test_changing_a_cheap_setting_does_not_denoise_again(rng, monkeypatch):
 
     _, frame = rattled(rng, repeat=2)
     modifier = MacePhaseModifier(denoise_steps=2)
-    line = pipeline(collection(frame.positions, frame.cell), modifier)
+    line = pipeline(collection(frame.positions, frame.cell, types=np.ones(len(frame))), modifier)
     before = np.asarray(line.compute().particles["Denoised Position"])
     monkeypatch.setattr(module, "denoise", lambda *_, **__: pytest.fail("denoised again"))
     modifier.confidence_threshold = 0.3
@@ -354,7 +356,9 @@ def test_distances_in_the_unit_of_the_file(rng):
 
     def mean(scale):
         modifier = MacePhaseModifier(order_parameters="FCC,BCC", distances=True)
-        data = pipeline(collection(frame.positions * scale, frame.cell * scale), modifier).compute()
+        data = pipeline(
+            collection(frame.positions * scale, frame.cell * scale, types=np.ones(len(frame))), modifier
+        ).compute()
         return float(np.asarray(data.particles["Distance_FCC"]).mean()), set(data.particles.keys())
 
     (small, names), (large, _) = mean(1.0), mean(10.0)
@@ -366,7 +370,7 @@ def test_distances_in_the_unit_of_the_file(rng):
 def test_denoising_then_deleting_defects_in_one_pipeline(rng):
     _, frame = rattled(rng)
     line = pipeline(
-        collection(frame.positions, frame.cell),
+        collection(frame.positions, frame.cell, types=np.ones(len(frame))),
         MacePhaseModifier(denoise_steps=2, apply_to_positions=True),
         ExpressionSelectionModifier(expression="Phase != 1"),
         DeleteSelectedModifier(),
