@@ -44,7 +44,7 @@ def _what_it_is(card: Mapping[str, Any]) -> str:
         ("name", card.get("name")),
         ("format", f"{card.get('format')} {card.get('format_version')}"),
         ("phases", f"{len(card.get('phases', []))}, Other included"),
-        ("species that the network tells apart", len(card["carriers"]) if "carriers" in card else None),
+        ("species that the network tells apart", len(card["slots"]) if "slots" in card else None),
         (
             "network",
             f"MACE, {network.get('n_layers')} layers, {network.get('n_channels')} channels, "

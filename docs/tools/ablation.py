@@ -26,7 +26,7 @@ from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.lab.training.class_head import ClassFitSettings, fit_classes, new_head
 from ovito_mace_phase.lab.training.first_stage import (
-    CARRIERS,
+    SLOT_ELEMENTS,
     Sources,
     TrainingData,
     chosen_phases,
@@ -64,7 +64,7 @@ def real(drawn: Drawn, systems: list[list[int]], elements: list[int]) -> Drawn:
     """Return the samples with their elements in place of anonymous species."""
     row = {z: k for k, z in enumerate(elements)}
     return [
-        (dataclasses.replace(sample, carrier=np.array([row[z] for z in numbers])[sample.frame.species]), label)
+        (dataclasses.replace(sample, slots=np.array([row[z] for z in numbers])[sample.frame.species]), label)
         for (sample, label), numbers in zip(drawn, systems, strict=True)
     ]
 
@@ -121,7 +121,7 @@ def heads(given: TrainingData, sources: Sources, folder: Path, report) -> None:
     start = load_start(sources.start)
     evaluator, config = make_evaluator(start.tensors, start.config, None), start.config
     structures = {part: known(given.structures[part]) for part in ("train", "test")}
-    train, test = (SampleSource(given.phases, structures[part], [], len(CARRIERS)) for part in ("train", "test"))
+    train, test = (SampleSource(given.phases, structures[part], [], len(SLOT_ELEMENTS)) for part in ("train", "test"))
     present = [phase for phase in test.present if phase in train.present]
     rng = np.random.default_rng(1)
     phases = [int(phase) for phase in rng.choice(train.present, N_TRAIN)]

@@ -174,7 +174,7 @@ class _Bench:
         n_atoms = count * len(sample)
         batch = Batch(
             edges=side_by_side([edges] * count),
-            carrier=np.arange(n_atoms) % 2,
+            slots=np.arange(n_atoms) % 2,
             label=np.ones(n_atoms, dtype=np.int64),
             displacement=np.random.default_rng(0).normal(0.0, 0.1, (n_atoms, 3)),
             sample=np.repeat(np.arange(count), len(sample)),

@@ -43,15 +43,15 @@ class Small:
     positions: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
-    carrier: np.ndarray
+    slots: np.ndarray
 
     def sorted(self):
         """Atoms sorted into cells, and their species slots in that order: what the engine takes."""
         grid = make_grid(self.positions, self.cell, self.pbc, R_MAX)
-        return grid, self.carrier[grid.order]
+        return grid, self.slots[grid.order]
 
     def reference(self):
-        return reference_scores(*shipped(), self.positions, self.cell, self.pbc, self.carrier)
+        return reference_scores(*shipped(), self.positions, self.cell, self.pbc, self.slots)
 
 
 def random_frame(rng, n_species=2, pbc=(True, True, True)):
@@ -59,8 +59,8 @@ def random_frame(rng, n_species=2, pbc=(True, True, True)):
     cell = np.diag(rng.uniform(6, 9, 3)) + rng.uniform(-1.5, 1.5, (3, 3))
     n_atoms = int(rng.integers(12, 32))
     positions = push_apart(rng.uniform(0, 1, (n_atoms, 3)) @ cell, cell, 1.8)
-    carrier = rng.permutation(6)[np.arange(n_atoms) % n_species]
-    return Small(positions, cell, np.array(pbc), carrier)
+    slots = rng.permutation(6)[np.arange(n_atoms) % n_species]
+    return Small(positions, cell, np.array(pbc), slots)
 
 
 def crystal(rng, repeat, n_species=1, sigma=0.1):
@@ -69,8 +69,8 @@ def crystal(rng, repeat, n_species=1, sigma=0.1):
 
     atoms = bulk("Cu", a=(4 * 13.0) ** (1 / 3), cubic=True) * repeat
     positions = atoms.positions + rng.normal(0, sigma, atoms.positions.shape)
-    carrier = rng.integers(0, n_species, len(positions))
-    return Small(positions, np.array(atoms.cell), np.ones(3, bool), carrier)
+    slots = rng.integers(0, n_species, len(positions))
+    return Small(positions, np.array(atoms.cell), np.ones(3, bool), slots)
 
 
 def logits_of(frame, used=None, **settings):

@@ -150,7 +150,7 @@ ATOMS = [
     Bad(name="NaN in the cell", problem="cell", remedy="finite", data=boxed(set_row(1, np.nan))),
     Bad(name="infinite cell", problem="cell", remedy="finite", data=boxed(set_row(0, np.inf))),
     Bad(
-        name="more species than carriers",
+        name="more species than slots",
         problem=f"{N_SLOTS + 1} species",
         remedy="`species`",
         data=typed(np.arange(N_ATOMS) % (N_SLOTS + 1) + 1),

@@ -108,7 +108,7 @@ def test_commands_were_found():
 
 
 def test_commands_in_the_text():
-    assert sum(len(list(inline_commands(page))) for page in PAGES) >= 8
+    assert sum(len(list(inline_commands(page))) for page in PAGES) >= 10
     for page in PAGES:
         for line, arguments in inline_commands(page):
             try:

@@ -88,7 +88,7 @@ def test_atoms_keep_their_distance(name):
 
 # ---------------------------------------------------------------- what classical methods make of them
 
-TABLE = (FOLDER / "README.md").read_text().partition("## What classical methods")[2].partition("\n## ")[0]
+TABLE = (FOLDER / "README.md").read_text().partition("## Results of classical methods")[2].partition("\n## ")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.splitlines() if line.startswith("| `")]
 OVITO_NAMES = {
     "SC": "Simple cubic",

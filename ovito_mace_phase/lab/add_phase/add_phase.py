@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.model.network.head import PhaseHead
+from ovito_mace_phase.model.network.head import PhaseHead, with_class_row
 from ovito_mace_phase.model.network.model_file import load_model, model_paths, save_model
 from ovito_mace_phase.model.phase_model import Device, PhaseModel
 from ovito_mace_phase.model.registry import SHIPPED, model_path
@@ -124,17 +123,13 @@ def add_phase(
         key=key,
         name=_checked_name(name, key),
         number=next_id(own),
-        n_carriers=model.evaluator.n_carriers,
+        n_slots=model.evaluator.n_slots,
     )
     rehearsal = Rehearsal(model.evaluator, head.to(model.evaluator.device), model.phases, phase, settings.keep)
     row = fit_added(rehearsal, phase, model, settings, report_progress)
     report = measure_added(rehearsal, phase, model, row, settings, report_progress)
     report = dataclasses.replace(report, seconds=round(time.time() - started, 1))
-    extended = {
-        **tensors,
-        "head.last.weight": np.vstack([tensors["head.last.weight"], row.weight[None]]).astype(np.float32),
-        "head.last.bias": np.append(tensors["head.last.bias"], row.bias).astype(np.float32),
-    }
+    extended = with_class_row(tensors, row.weight, row.bias)
     new_card = _card(card, phase, own, report, settings)
     return ExtendedModel(phase=phase, report=report, tensors=extended, card=new_card)
 

@@ -85,9 +85,9 @@ def fit_added(
     rehearsal: Rehearsal, phase: Phase, model: PhaseModel, settings: AddSettings, progress: Progress
 ) -> AddedRow:
     """Fit twice: old phases that lose atoms of fresh samples to the first row are drawn more often for the second."""
-    sample, n_phases = SampleSettings(), len(model.phases)
+    sampling, n_phases = SampleSettings(), len(model.phases)
     rng = np.random.default_rng([settings.seed, 0])
-    new = rehearsal.some([n_phases], settings.new, sample, rng, partial(progress, f"samples of {phase.key}"))
+    new = rehearsal.some([n_phases], settings.new, sampling, rng, partial(progress, f"samples of {phase.key}"))
     share = np.bincount(new.logits.argmax(1).numpy(), minlength=n_phases) / len(new.label)
     confusable = [int(c) for c in np.argsort(-share)[:_MOST] if share[c] >= _CONFUSABLE and c != OTHER_COLUMN]
 
@@ -105,17 +105,17 @@ def fit_added(
 
     def draw_old(number: int) -> Rows:
         stage = f"samples of the old phases, {number} of 2"
-        return rehearsal.old(settings.per_phase, settings.background, sample, rng, partial(progress, stage))
+        return rehearsal.old(settings.per_phase, settings.background, sampling, rng, partial(progress, stage))
 
     report = partial(progress, "more of confusable phases")
-    old = draw_old(1).joined(rehearsal.some(confusable, settings.per_confusable, sample, rng, report))
+    old = draw_old(1).joined(rehearsal.some(confusable, settings.per_confusable, sampling, rng, report))
     progress("first fit", 0.0)
     weight, bias = fit(old)
     fresh = draw_old(2)
     column = class_columns(_with_row(fresh, weight, bias), class_calibration(model))
     n_lost = np.bincount(fresh.label[column == n_phases], minlength=n_phases) * np.arange(n_phases).astype(bool)
     losing = [int(c) for c in np.argsort(-n_lost)[: 2 * _MOST] if n_lost[c] and c not in confusable]
-    more = rehearsal.some(losing, settings.per_confusable, sample, rng, partial(progress, "samples of those that lose"))
+    more = rehearsal.some(losing, settings.per_confusable, sampling, rng, partial(progress, "more of losing phases"))
     old = old.joined(fresh).joined(more)
     progress("second fit", 0.0)
     weight, bias = fit(old)

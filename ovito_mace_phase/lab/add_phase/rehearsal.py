@@ -70,7 +70,7 @@ class Rehearsal:
     def __init__(self, network: Evaluator, head: PhaseHead, phases: Sequence[Phase], phase: Phase, keep: int) -> None:
         self.network, self.head, self.keep, self.n_phases = network, head, keep, len(phases)
         everything = (*phases, phase)
-        self.source = SampleSource(everything, reference_structures(everything, []), [], network.n_carriers)
+        self.source = SampleSource(everything, reference_structures(everything, []), [], network.n_slots)
 
     def old(
         self, per_phase: int, background: int, settings: SampleSettings, rng: np.random.Generator, progress: Progress
@@ -112,7 +112,7 @@ class Rehearsal:
     def _sample(self, job: int, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Draw a sample, half of them with species assigned as at use."""
         if rng.uniform() < 0.5:
-            settings = dataclasses.replace(settings, any_carriers=-1.0)
+            settings = dataclasses.replace(settings, any_slots=-1.0)
         return self.source.draw(job, settings, 0.0, rng)
 
     def _embed(self, features: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
@@ -120,5 +120,5 @@ class Rehearsal:
         head = self.head
         given = torch.from_numpy(features).to(head.mean.device)
         with torch.no_grad():
-            embedding = head.embed(head.first((given - head.mean) / head.scale))
-            return embedding.cpu(), head.last(embedding).cpu()
+            embedding, classes = head.class_rows(given)
+            return embedding.cpu(), classes.cpu()

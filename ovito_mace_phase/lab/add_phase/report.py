@@ -100,9 +100,9 @@ def measure_added(
     usual = dataclasses.replace(SampleSettings(), hot_share=0.0)
     by_noise, judged_before, judged, n_bins = {}, [], [], len(NOISE_BINS) - 1
     for number, (low, high) in enumerate(pairwise(NOISE_BINS)):
-        sample = dataclasses.replace(usual, sigma=(low, high))
+        sampling = dataclasses.replace(usual, sigma=(low, high))
         stage = f"fresh samples of {phase.key}, {number + 1} of {n_bins}"
-        rows = rehearsal.some([rehearsal.n_phases], settings.test_new, sample, rng, partial(progress, stage))
+        rows = rehearsal.some([rehearsal.n_phases], settings.test_new, sampling, rng, partial(progress, stage))
         column = class_columns(row.logits(rows), class_calibration(model))
         by_noise[f"{low:.2f}-{high:.2f}"] = round(float((column == rehearsal.n_phases).mean()), 4)
         if high <= _JUDGED:

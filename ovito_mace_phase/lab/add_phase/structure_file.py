@@ -19,7 +19,7 @@ _SYMMETRY_TOLERANCE = 0.01
 _FAMILY = ((2, "a"), (15, "m"), (74, "o"), (142, "t"), (194, "h"), (230, "c"))  # last space group of a crystal family
 
 
-def read_phase(path: Path, *, key: str, name: str, number: int, n_carriers: int) -> Phase:
+def read_phase(path: Path, *, key: str, name: str, number: int, n_slots: int) -> Phase:
     """Read a structure file that ase reads.
 
     Parameters
@@ -29,7 +29,7 @@ def read_phase(path: Path, *, key: str, name: str, number: int, n_carriers: int)
     key, name : str
     number : int
         Id of the phase.
-    n_carriers : int
+    n_slots : int
         Species that the network can tell apart.
 
     Raises
@@ -39,7 +39,7 @@ def read_phase(path: Path, *, key: str, name: str, number: int, n_carriers: int)
     """
     atoms = _read(path)
     symbols = np.array(atoms.get_chemical_symbols())
-    _check(path, atoms, symbols, n_carriers)
+    _check(path, atoms, symbols, n_slots)
     names, species = np.unique(symbols, return_inverse=True)
     cell, fractional = np.array(atoms.cell[:]), np.array(atoms.get_scaled_positions(wrap=True))
     try:
@@ -89,7 +89,7 @@ def _read(path: Path) -> Any:
     return found[0]
 
 
-def _check(path: Path, atoms: Any, symbols: np.ndarray, n_carriers: int) -> None:
+def _check(path: Path, atoms: Any, symbols: np.ndarray, n_slots: int) -> None:
     """Raise InputError for what cannot be a phase."""
     cell = np.array(atoms.cell[:])
     lengths = np.linalg.norm(cell, axis=1)
@@ -113,9 +113,9 @@ def _check(path: Path, atoms: Any, symbols: np.ndarray, n_carriers: int) -> None
             f"{path.name} has partly occupied sites ({partial}); give an ordered structure, one atom on each site"
         )
     kinds = sorted(set(symbols.tolist()))
-    if len(kinds) > n_carriers:
+    if len(kinds) > n_slots:
         raise InputError(
-            f"{path.name} has {len(kinds)} species ({', '.join(kinds)}) but the network tells {n_carriers} apart; give "
+            f"{path.name} has {len(kinds)} species ({', '.join(kinds)}) but the network tells {n_slots} apart; give "
             "atoms that play the same part one element"
         )
 

@@ -49,7 +49,7 @@ def density_floors(
     rejected : float
         Share of the atoms below the floor.
     """
-    source = SampleSource(phases, structures, [], evaluator.n_carriers)
+    source = SampleSource(phases, structures, [], evaluator.n_slots)
     floors = {}
     for phase in source.present:
         n_samples = per_common if source.is_common(phase) else per_phase

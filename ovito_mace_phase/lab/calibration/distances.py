@@ -49,12 +49,12 @@ def fit_distances(
     n_crystals : int
         Crystals of each phase, drawn with repetition; each gets one sample at each amplitude of noise.
     """
-    source = SampleSource(phases, structures, [], evaluator.n_carriers)
+    source = SampleSource(phases, structures, [], evaluator.n_slots)
     noises = [SampleSettings.quiet(sigma, sigma) for sigma in SIGMAS]
     out = {}
     for phase in source.present:
         crystals = [source.structure(phase, 0.0, rng) for _ in range(n_crystals)]
-        samples = [(draw(one, noise, evaluator.n_carriers, rng), phase) for one in crystals for noise in noises]
+        samples = [(draw(one, noise, evaluator.n_slots, rng), phase) for one in crystals for noise in noises]
         found = rows_of(evaluator, samples, 10**6, rng, 0)
         with torch.inference_mode():
             logit = head(torch.from_numpy(found["features"]))[:, phase].double().numpy()

@@ -32,13 +32,13 @@ def score_errors(
 ) -> dict[str, float]:
     """Return key -> e, network units, of all phases; `structures` by part."""
     perfect = SampleSettings.quiet(0.0, 0.0)
-    sources = [SampleSource(phases, structures[part], [], evaluator.n_carriers) for part in ("validation", "train")]
+    sources = [SampleSource(phases, structures[part], [], evaluator.n_slots) for part in ("validation", "train")]
     r_max = evaluator.weights.config.r_max
     model = PhaseModel(evaluator, tuple(phases), {"noise_scale": noise_scale})
 
     def square(source: SampleSource, phase: int) -> float:
         sample, _ = source.draw(phase, perfect, 0.0, rng)
-        here = NetworkFrame(frame=sample.frame, factor=1.0, slots=sample.carrier, r_max=r_max)
+        here = NetworkFrame(frame=sample.frame, factor=1.0, slots=sample.slots, r_max=r_max)
         found = model.log_density_gradient(here)
         return float(((noise_scale**2 * found.gradient) ** 2).sum(axis=1).mean())
 

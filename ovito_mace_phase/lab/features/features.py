@@ -16,7 +16,7 @@ from ovito_mace_phase.model.network.head import amplitudes
 
 
 def features_of(
-    evaluator: Evaluator, edges: Edges, carrier: npt.NDArray[np.int64], centres: npt.NDArray[np.int64] | None = None
+    evaluator: Evaluator, edges: Edges, slots: npt.NDArray[np.int64], centres: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.float32]:
     """Return g(f) of `head.py`, (n_centres, n_features) float32, with the floor of the evaluator's head if it has one.
 
@@ -25,11 +25,11 @@ def features_of(
     evaluator : Evaluator
     edges : Edges
         All edges shorter than r_max, network units.
-    carrier : (n_atoms,) int64
+    slots : (n_atoms,) int64
     centres : (n_centres,) int64, optional
         Distinct atoms; default all.
     """
-    wanted = np.arange(len(carrier)) if centres is None else centres
+    wanted = np.arange(len(slots)) if centres is None else centres
     listed = ListedEdges(edges, wanted)
     n_plain = evaluator.weights.config.n_plain
     width = evaluator.n_values
@@ -43,7 +43,7 @@ def features_of(
             out[first:last, found.shape[1] :] = found[:, -width:]
 
     with threads(evaluator, None) as pool:
-        Sweep(listed, carrier[listed.order], evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(
+        Sweep(listed, slots[listed.order], evaluator, Slabs(listed, len(listed)), pool, n_wanted=len(wanted)).run(
             consume
         )
     return out

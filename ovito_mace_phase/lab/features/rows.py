@@ -76,8 +76,8 @@ def rows_of(
 
     `kind` is the precision in which the features are kept.
     """
-    edges, carrier, centres = concatenate([sample for sample, _ in samples], network.weights.config.r_max, keep, rng)
-    features = features_of(network, edges, carrier, np.concatenate(centres))
+    edges, slots, centres = concatenate([sample for sample, _ in samples], network.weights.config.r_max, keep, rng)
+    features = features_of(network, edges, slots, np.concatenate(centres))
     sizes = [len(rows) for rows in centres]
     each = np.concatenate([own_labels(*sample) for sample in samples])
     return {
@@ -96,7 +96,7 @@ def concatenate(
     Returns
     -------
     edges : Edges
-    carrier : (n_atoms,) int64
+    slots : (n_atoms,) int64
     centres : list of (at most keep,) int64
         Rows chosen of each frame; of a frame with several phases as many of each.
     """
@@ -107,7 +107,7 @@ def concatenate(
         label = np.zeros(len(frame), dtype=np.int64) if sample.label is None else sample.label
         centres.append(chosen_rows(label, keep, rng) + n_atoms)
         n_atoms += len(frame)
-    return side_by_side(parts), np.concatenate([sample.carrier for sample in samples]), centres
+    return side_by_side(parts), np.concatenate([sample.slots for sample in samples]), centres
 
 
 def own_labels(sample: Sample, label: int) -> npt.NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """One training sample: a crystal as molecular dynamics might show it, in network units.
 
-    structure -> unit density -> strain -> supercell -> species on random carriers -> noise -> length factor x jitter
+    structure -> unit density -> strain -> supercell -> species on random slots -> noise -> length factor x jitter
 
 Noise has one amplitude sigma per sample (A per component, at 13 A^3 per atom), drawn as `SampleSettings` says, and is
 white or correlated (`noise`). Strain is part of the clean structure. Everything is drawn afresh for every sample.
@@ -43,8 +43,8 @@ class SampleSettings:
         Largest component of the symmetric strain.
     jitter : float
         Largest relative change of the lengths after normalisation.
-    any_carriers : float
-        Share of the samples whose n species sit on any n carriers; the others permute the first n. Negative: carriers
+    any_slots : float
+        Share of the samples whose n species sit on any n slots; the others permute the first n. Negative: slots
         are assigned as at use (`species.assign_slots`), for scores.
     vacancies : float
         Share of the samples that lack 1 to 4 % of their atoms.
@@ -59,7 +59,7 @@ class SampleSettings:
     hot_share: float = 0.4
     strain: float = 0.03
     jitter: float = 0.08
-    any_carriers: float = 0.2
+    any_slots: float = 0.2
     vacancies: float = 0.1
     surfaces: float = 0.06
     correlated: float = 0.6
@@ -78,7 +78,7 @@ class SampleSettings:
             hot_share=0.0,
             strain=0.0,
             jitter=0.0,
-            any_carriers=-1.0,
+            any_slots=-1.0,
             vacancies=0.0,
             surfaces=0.0,
             correlated=0.0,
@@ -97,12 +97,12 @@ class SampleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A frame in network units with its carriers and noise.
+    """A frame in network units with its slots and noise.
 
     Attributes
     ----------
     frame : Frame
-    carrier : (n_atoms,) int64
+    slots : (n_atoms,) int64
     sigma : float
         Amplitude of the noise; NaN where it is not known.
     displacement : (n_atoms, 3) float64
@@ -112,15 +112,15 @@ class Sample:
     """
 
     frame: Frame
-    carrier: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]
     sigma: float
     displacement: npt.NDArray[np.float64]
     label: npt.NDArray[np.int64] | None = None
 
 
-def draw(structure: CrystalStructure, settings: SampleSettings, n_carriers: int, rng: np.random.Generator) -> Sample:
+def draw(structure: CrystalStructure, settings: SampleSettings, n_slots: int, rng: np.random.Generator) -> Sample:
     """Draw one sample of a crystal structure."""
-    return rattled(*supercell(structure, int(rng.integers(MIN_ATOMS, LARGE))), settings, n_carriers, rng)
+    return rattled(*supercell(structure, int(rng.integers(MIN_ATOMS, LARGE))), settings, n_slots, rng)
 
 
 def rattled(
@@ -128,11 +128,11 @@ def rattled(
     fractional: npt.NDArray[np.float64],
     species: npt.NDArray[np.int64],
     settings: SampleSettings,
-    n_carriers: int,
+    n_slots: int,
     rng: np.random.Generator,
     label: npt.NDArray[np.int64] | None = None,
 ) -> Sample:
-    """Strain a crystal in network units, displace its atoms, remove some, put its species on carriers."""
+    """Strain a crystal in network units, displace its atoms, remove some, put its species on slots."""
     strain = rng.uniform(-1.0, 1.0, (3, 3)) * settings.strain * rng.uniform()
     cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
     low, high = settings.hot if rng.uniform() < settings.hot_share else settings.sigma
@@ -154,25 +154,25 @@ def rattled(
         cell=cell,
         pbc=pbc,
     )
-    return dataclasses.replace(to_network_units(frame, settings, n_carriers, sigma, rng, displacement), label=label)
+    return dataclasses.replace(to_network_units(frame, settings, n_slots, sigma, rng, displacement), label=label)
 
 
 def to_network_units(
     frame: Frame,
     settings: SampleSettings,
-    n_carriers: int,
+    n_slots: int,
     sigma: float,
     rng: np.random.Generator,
     displacement: npt.NDArray[np.float64] | None = None,
 ) -> Sample:
-    """Normalise lengths as at use, apply the jitter, put species on carriers; None: no clean positions."""
+    """Normalise lengths as at use, apply the jitter, put species on slots; None: no clean positions."""
     spacing = local_spacing(frame)
     factor = length_factor(spacing) * (1.0 + rng.uniform(-settings.jitter, settings.jitter))
-    if settings.any_carriers < 0:
-        carrier = assign_slots(frame, n_carriers, spacing)
+    if settings.any_slots < 0:
+        slots = assign_slots(frame, n_slots, spacing)
     else:
-        slots = n_carriers if rng.uniform() < settings.any_carriers else frame.n_species
-        carrier = rng.permutation(slots)[frame.species]
+        choice = n_slots if rng.uniform() < settings.any_slots else frame.n_species
+        slots = rng.permutation(choice)[frame.species]
     scaled = Frame(
         positions=frame.positions * factor,
         species=frame.species,
@@ -181,7 +181,7 @@ def to_network_units(
         pbc=frame.pbc,
     )
     moved = np.full(frame.positions.shape, np.nan) if displacement is None else displacement * factor
-    return Sample(frame=scaled, carrier=carrier, sigma=sigma, displacement=moved)
+    return Sample(frame=scaled, slots=slots, sigma=sigma, displacement=moved)
 
 
 def supercell(

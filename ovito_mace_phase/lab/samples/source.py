@@ -70,12 +70,12 @@ class SampleSource:
         Of one part of the split.
     melts : sequence of list of Frame
         Snapshots per system, of the same part.
-    n_carriers : int
+    n_slots : int
     dynamics : sequence of Snapshot
         Hot crystals.
     unlisted : sequence of list of CrystalStructure
         Crystals of prototypes that are no class, by prototype: Other, though they can be denoised; those of more
-        species than there are carriers are left out. Outlier exposure,
+        species than there are slots are left out. Outlier exposure,
         Hendrycks, Mazeika, Dietterich, ICLR 2019.
     """
 
@@ -84,14 +84,14 @@ class SampleSource:
         phases: Sequence[Phase],
         structures: Sequence[CrystalStructure],
         melts: Sequence[Sequence[Frame]],
-        n_carriers: int,
+        n_slots: int,
         dynamics: Sequence[Snapshot] = (),
         unlisted: Sequence[Sequence[CrystalStructure]] = (),
     ) -> None:
-        few = [[one for one in kind if one.species.max() < n_carriers] for kind in unlisted]
+        few = [[one for one in kind if one.species.max() < n_slots] for kind in unlisted]
         self.unlisted = [kind for kind in few if kind]
         check_phases(dynamics, phases)
-        self.phases, self.melts, self.n_carriers, self.dynamics = phases, melts, n_carriers, dynamics
+        self.phases, self.melts, self.n_slots, self.dynamics = phases, melts, n_slots, dynamics
         self._column = {phase.key: k for k, phase in enumerate(phases)}
         self._layers = {phase.stacking: k for k, phase in enumerate(phases)}
         self._systems: dict[int, list[list[CrystalStructure]]] = {}
@@ -133,7 +133,7 @@ class SampleSource:
     @cached_property
     def digest(self) -> str:
         """Digest of the data that samples are drawn from."""
-        return digest([self.phases, self._systems, self.melts, self.dynamics, self.unlisted, self.n_carriers])
+        return digest([self.phases, self._systems, self.melts, self.dynamics, self.unlisted, self.n_slots])
 
     def draw(
         self, phase: int, settings: SampleSettings, alloy_share: float, rng: np.random.Generator
@@ -143,7 +143,7 @@ class SampleSource:
             return _drawn("the background", lambda: self._background(settings, rng)), OTHER_COLUMN
 
         def one() -> Sample:
-            return draw(self.structure(phase, alloy_share, rng), settings, self.n_carriers, rng)
+            return draw(self.structure(phase, alloy_share, rng), settings, self.n_slots, rng)
 
         return _drawn(self.phases[phase].key, one), phase
 
@@ -151,14 +151,14 @@ class SampleSource:
         """Return a sample of molecular dynamics and its class."""
         chosen = self.dynamics[int(rng.integers(len(self.dynamics)))]
         label = OTHER_COLUMN if chosen.phase is None else self._column[chosen.phase]
-        return strained_snapshot(chosen, settings, self.n_carriers, rng), label
+        return strained_snapshot(chosen, settings, self.n_slots, rng), label
 
     def other_crystal(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of a crystal that is no class, labelled Other."""
 
         def one() -> Sample:
             kind = self.unlisted[int(rng.integers(len(self.unlisted)))]
-            return draw(kind[int(rng.integers(len(kind)))], settings, self.n_carriers, rng)
+            return draw(kind[int(rng.integers(len(kind)))], settings, self.n_slots, rng)
 
         return _drawn("crystals that are no class", one), OTHER_COLUMN
 
@@ -174,7 +174,7 @@ class SampleSource:
             made = random_stacking(rng)
             cubic, hexagonal = self._layers[made.family.cubic], self._layers[made.family.hexagonal]
             label = np.where(made.hexagonal, hexagonal, cubic)
-            return rattled(made.cell, made.fractional, made.species, settings, self.n_carriers, rng, label)
+            return rattled(made.cell, made.fractional, made.species, settings, self.n_slots, rng, label)
 
         sample = _drawn("stacking faults", one)
         return sample, int(sample.label[0]) if sample.label is not None else 0
@@ -185,7 +185,7 @@ class SampleSource:
         group = systems[rng.integers(len(systems))]
         structure = group[rng.integers(len(group))]
         alloy = self.phases[phase].alloy_parent and rng.uniform() < alloy_share
-        return random_alloy(structure, rng, self.n_carriers) if alloy else structure
+        return random_alloy(structure, rng, self.n_slots) if alloy else structure
 
     def _background(self, settings: SampleSettings, rng: np.random.Generator) -> Sample:
         kind = rng.uniform()
@@ -196,7 +196,7 @@ class SampleSource:
             frame = random_packing(rng, int(rng.integers(1, 5)))
         else:
             frame = amorphised(self.structure(int(rng.choice(self.present)), 0.0, rng), rng)
-        return to_network_units(frame, settings, self.n_carriers, np.inf, rng, displacement)
+        return to_network_units(frame, settings, self.n_slots, np.inf, rng, displacement)
 
 
 def _drawn(what: str, make: Callable[[], Sample]) -> Sample:

@@ -88,7 +88,7 @@ def make_batch(samples: list[tuple[Sample, int]], r_max: float) -> Batch:
     sizes = [len(frame) for frame in frames]
     return Batch(
         edges=side_by_side([neighbour_list(f.positions, f.cell, f.pbc, r_max + 0.05) for f in frames]),
-        carrier=np.concatenate([sample.carrier for sample, _ in samples]).astype(np.int64),
+        slots=np.concatenate([sample.slots for sample, _ in samples]).astype(np.int64),
         label=np.concatenate([own_labels(*sample) for sample in samples]),
         displacement=np.concatenate([sample.displacement for sample, _ in samples]),
         sample=np.repeat(np.arange(len(samples)), sizes),

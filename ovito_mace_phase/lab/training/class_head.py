@@ -172,7 +172,7 @@ def new_head(config: HeadConfig, whitening: Whitening, seed: int) -> PhaseHead:
         head.mean.copy_(whitening.mean)
         head.scale.copy_(whitening.scale)
         white = nn.Linear(whitening.matrix.shape[1], config.n_hidden).weight
-        head.first.weight.copy_(whitening.to_plain(white))
+        head.entry_layers()["classes"].weight.copy_(whitening.to_plain(white))
     return head.eval().requires_grad_(False)
 
 
@@ -238,8 +238,8 @@ class _Fit:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.head = copy.deepcopy(head).requires_grad_(True).train().to(self.device)
         self.whitening, self.n_steps = whitening, 0
-        self.core = nn.Parameter(whitening.to_white(head.first.weight).to(self.device))
-        rest = [self.head.first.bias, *self.head.second.parameters(), *self.head.last.parameters()]
+        self.core = nn.Parameter(whitening.to_white(head.entry_layers()["classes"].weight).to(self.device))
+        rest = self.head.branch_parameters()["classes"]
         self.trained = nn.ParameterList([self.core, *rest])
         groups = [{"params": [self.core], "lr": settings.first_rate}, {"params": rest, "lr": settings.rate}]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
@@ -249,7 +249,7 @@ class _Fit:
     def step(self, features: npt.NDArray[np.float16], label: npt.NDArray[np.int16], *, averaged: bool) -> float:
         """Make one step; returns the loss."""
         y = torch.from_numpy(features).to(self.device).float()
-        z = self.head.classes(nn.functional.linear(y, self.core, self.head.first.bias))
+        z = self.head.classes_of(nn.functional.linear(y, self.core))
         loss = nn.functional.cross_entropy(z, torch.from_numpy(label.astype(np.int64)).to(self.device))
         self.optimizer.zero_grad()
         loss.backward()
@@ -285,8 +285,9 @@ class _Fit:
         with torch.no_grad():
             for own, averaged in zip(self.trained, self.mean.module.parameters(), strict=True):
                 own.copy_(averaged)
-            self.head.cpu().first.weight.copy_(self.whitening.to_plain(self.core.cpu()))
-            self.head.last.bias.sub_(correction)
+            entry = self.head.cpu().entry_layers()["classes"]
+            entry.weight.copy_(self.whitening.to_plain(self.core.cpu()))
+            self.head.lower_logits(correction)
         return self.head.eval().requires_grad_(False)
 
 

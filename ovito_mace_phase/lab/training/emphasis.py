@@ -50,6 +50,5 @@ def with_logit_offsets(head: PhaseHead, phases: Sequence[Phase]) -> PhaseHead:
     """Return a copy whose logits z are lower by a; `phases` are its columns."""
     lower = torch.tensor([phase.logit_offset for phase in phases])
     changed = copy.deepcopy(head)
-    with torch.no_grad():
-        changed.last.bias.sub_(lower)
+    changed.lower_logits(lower)
     return changed

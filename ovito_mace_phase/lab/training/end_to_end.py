@@ -37,7 +37,7 @@ from ovito_mace_phase.lab.identity import check_identity, identity_of
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
-from ovito_mace_phase.model.network.head import PhaseHead
+from ovito_mace_phase.model.network.head import PhaseHead, with_density
 from ovito_mace_phase.model.network.model_file import NetworkConfig
 from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -147,19 +147,19 @@ class EndToEnd:
         self.model = TrainableModel(tensors, config, trained_head, device)
         self.whitening = self._standardise(tensors, config)  # before the optimiser looks at the head
         self._whitened = {
-            name: nn.Parameter(self.whitening.to_white(layer.weight)) for name, layer in self._first_layers().items()
+            name: nn.Parameter(self.whitening.to_white(layer.weight))
+            for name, layer in self.model.head.entry_layers().items()
         }
         network = list(self.model.network.parameters())
         if not settings.network_rate:
             for parameter in network:
                 parameter.requires_grad_(False)
-        rate = {"first": settings.first_rate, "density_first": settings.density_first_rate}
-        whitened = {f"{name}.weight" for name in self._whitened}
-        named = [(name, p) for name, p in self.model.head.named_parameters() if name not in whitened]
+        rate = {"classes": settings.first_rate, "density": settings.density_first_rate}
+        branches = self.model.head.branch_parameters()
         groups = [
             *({"params": [weight], "lr": rate[name]} for name, weight in self._whitened.items()),
-            {"params": [p for name, p in named if not name.startswith("density")], "lr": settings.head_rate},
-            {"params": [p for name, p in named if name.startswith("density")], "lr": settings.density_rate},
+            {"params": branches["classes"], "lr": settings.head_rate},
+            {"params": branches["density"], "lr": settings.density_rate},
         ]
         for parameter in network if settings.network_rate else ():
             rms = float(parameter.detach().square().mean().sqrt())
@@ -167,11 +167,6 @@ class EndToEnd:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.average = AveragedModel(self.model, avg_fn=self._averaged)
-
-    def _first_layers(self) -> dict[str, nn.Linear]:
-        """Return the layers that read the features, whose weights W = C M^T are trained as C."""
-        head = self.model.head
-        return {"first": head.first} | ({"density_first": head.density_first} if head.config.n_density else {})
 
     def _averaged(self, mean: Tensor, weight: Tensor, _count: Tensor | int) -> Tensor:
         decay = min(self.settings.average, self.step / (self.step + 10.0))
@@ -202,7 +197,7 @@ class EndToEnd:
         head.mean.copy_(torch.where(idle, features.mean(0), head.mean))
         head.scale.copy_(torch.where(idle, features.std(0), head.scale))
         with torch.no_grad():
-            head.first.weight[:, idle] = 0.0
+            head.entry_layers()["classes"].weight[:, idle] = 0.0
         log.info("%d features were idle and got a scale", int(idle.sum()))
         found = whiten(features, head.mean, head.scale)
         return Whitening(mean=head.mean, scale=head.scale, matrix=found.matrix.to(head.mean))
@@ -215,7 +210,7 @@ class EndToEnd:
         """Draw the samples of a step."""
         rng = np.random.default_rng([self.settings.seed, step])
         samples: list[tuple[Sample, int]] = []
-        while sum(len(sample.carrier) for sample, _ in samples) < self.settings.n_atoms:
+        while sum(len(sample.slots) for sample, _ in samples) < self.settings.n_atoms:
             samples.append(self.draw(rng))
         return samples
 
@@ -271,7 +266,7 @@ class EndToEnd:
 
     def advance(self, batch: Batch, pool: BlockPool) -> tuple[float, float]:
         """Make one step; returns the losses, of the score and of the labels."""
-        s, first = self.settings, self._first_layers()
+        s, first = self.settings, self.model.head.entry_layers()
         self.model.zero_grad()
         found = training_step(
             self.model,
@@ -334,23 +329,6 @@ class EndToEnd:
     def _parts(self) -> dict[str, Any]:
         """Return what has a state, by its name in a checkpoint."""
         return {name: getattr(self, name) for name in ("model", "average", "optimizer", "schedule")}
-
-
-def with_density(head: PhaseHead, width: int) -> PhaseHead:
-    """Return a copy of the head with a density branch of that width at least; the logits stay as they are.
-
-    A new branch is E = 0. What is added to a narrower one is drawn at random and leads to nothing at first.
-    """
-    old = head.config.n_density
-    wide = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
-    own, state = wide.state_dict(), head.state_dict()
-    if 0 < old < width:
-        own["density_second.weight"][:old, old:] = 0.0
-        for name in [name for name in own if name.startswith("density_")]:
-            given = state.pop(name)
-            own[name][tuple(slice(n) for n in given.shape)] = given
-    wide.load_state_dict(own | state)
-    return wide
 
 
 def reinitialise_zero_matrices(

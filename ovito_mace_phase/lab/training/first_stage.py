@@ -34,7 +34,7 @@ from ovito_mace_phase.phases import Phase, phase_table
 from ovito_mace_phase.phases.own import table_with
 from ovito_mace_phase.runtime.errors import InputError
 
-CARRIERS = (8, 14, 29, 12, 22, 17)
+SLOT_ELEMENTS = (8, 14, 29, 12, 22, 17)
 """Rows of MACE-MP-0 that serve as anonymous species: O, Si, Cu, Mg, Ti, Cl."""
 
 
@@ -87,13 +87,13 @@ class TrainingData:
     unlisted: dict[Part, list[list[CrystalStructure]]]
     seed: int
 
-    def source(self, n_carriers: int) -> SampleSource:
+    def source(self, n_slots: int) -> SampleSource:
         """Return where the samples of the training part come from."""
         return SampleSource(
             self.phases,
             self.structures["train"],
             self.melts["train"],
-            n_carriers,
+            n_slots,
             self.dynamics,
             self.unlisted["train"],
         )
@@ -111,7 +111,7 @@ def load_start(path: Path) -> StartModel:
     head = PhaseHead.from_tensors(tensors, card) if "head" in card else None
     network = {name: array for name, array in tensors.items() if not name.startswith("head.")}
     if head is None:
-        network, config = select_elements(network, config, CARRIERS)
+        network, config = select_elements(network, config, SLOT_ELEMENTS)
     network = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in network.items()}
     return StartModel(tensors=network, config=config, head=head, card=card)
 

@@ -11,6 +11,7 @@ is done is not done again; files that were made from something else are refused.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -46,7 +47,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from .class_head import ClassFitSettings, FeatureRows, train_classes
 from .emphasis import phase_weights, with_logit_offsets
 from .end_to_end import EndToEnd, EndToEndSettings
-from .first_stage import CARRIERS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
+from .first_stage import SLOT_ELEMENTS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
 
 log = logging.getLogger(__name__)
 Stage = Literal["head", "end-to-end", "classes"]
@@ -60,7 +61,7 @@ _PROVENANCE = {
         "Jain et al., APL Materials 1, 011002 (2013) (Materials Project)",
         "Kwon et al., arXiv:2512.11077 (method)",
     ],
-    "carriers": list(CARRIERS),
+    "carriers": list(SLOT_ELEMENTS),
 }
 _OF_A_DENSITY = ("noise_scale", "distances", "score_errors")
 """Entries of a card that a start model may have and its successor need not."""
@@ -206,7 +207,8 @@ class _Stages:
             self.network, self.head = run.result()
 
     def _tell(self, losses: str, done: float) -> None:
-        self.progress(f"end to end, {losses}", done)
+        with contextlib.suppress(_TimeIsUpError):  # the run looks at the time itself, and stores its state first
+            self.progress(f"end to end, {losses}", done)
 
     def _fit(self, stage: Stage, settings: ClassFitSettings) -> PhaseHead:
         new = stage == "head"
@@ -250,7 +252,7 @@ def calibrate_and_save(
     held_out = SampleSettings.held_out(NOISE_BINS[0], NOISE_BINS[-1])
     parts: dict[str, tuple[npt.NDArray[np.float32], Shard]] = {}
     for part in ("validation", "test", "noise"):
-        drawn = held_out_samples(given, part, held_out, settings, evaluator.n_carriers, rng)
+        drawn = held_out_samples(given, part, held_out, settings, evaluator.n_slots, rng)
         if drawn:
             parts[part] = rows(evaluator, head, drawn, settings.keep, rng)
         progress(f"scores, {part}", len(parts) / 3)
@@ -293,9 +295,9 @@ def calibrate_and_save(
 def held_out_samples(
     given: TrainingData,
     part: str,
-    sample: SampleSettings,
+    sampling: SampleSettings,
     settings: PipelineSettings,
-    n_carriers: int,
+    n_slots: int,
     rng: np.random.Generator,
 ) -> list[tuple[Sample, int]]:
     """Return samples of every phase and of background of a part of the split, in random order.
@@ -306,10 +308,10 @@ def held_out_samples(
     structures = given.untested() if part == "noise" else given.structures[key]
     if not structures:
         return []
-    source = SampleSource(given.phases, structures, [] if part == "noise" else given.melts[key], n_carriers)
+    source = SampleSource(given.phases, structures, [] if part == "noise" else given.melts[key], n_slots)
     jobs = [phase for phase in source.present for _ in range(settings.per_phase)]
     jobs += [] if part == "noise" else [DRAW_BACKGROUND] * settings.background
-    return [source.draw(jobs[k], sample, 0.0, rng) for k in rng.permutation(len(jobs))]
+    return [source.draw(jobs[k], sampling, 0.0, rng) for k in rng.permutation(len(jobs))]
 
 
 def rows(
@@ -330,12 +332,12 @@ def hot_rows(
     head: PhaseHead,
     snapshots: Sequence[Snapshot],
     phases: Sequence[Phase],
-    sample: SampleSettings,
+    sampling: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]] | None:
     """Return logits and labels of some atoms of every snapshot."""
     column = {phase.key: k for k, phase in enumerate(phases)}
-    drawn = [(strained_snapshot(one, sample, evaluator.n_carriers, rng), column[one.key]) for one in snapshots]
+    drawn = [(strained_snapshot(one, sampling, evaluator.n_slots, rng), column[one.key]) for one in snapshots]
     if not drawn:
         return None
     logits, shard = rows(evaluator, head, drawn, 100, rng)

@@ -55,7 +55,7 @@ class Batch:
     ----------
     edges : Edges
         Of all samples, none between them; cut at r_max plus twice the longest step of `h`.
-    carrier : (n_atoms,) int64
+    slots : (n_atoms,) int64
     label : (n_atoms,) int64
         Column of the phase; -1 for atoms without a label.
     displacement : (n_atoms, 3) float64
@@ -67,7 +67,7 @@ class Batch:
     """
 
     edges: Edges
-    carrier: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.int64]
     label: npt.NDArray[np.int64]
     displacement: npt.NDArray[np.float64]
     sample: npt.NDArray[np.int64]
@@ -128,22 +128,19 @@ class TrainableModel(nn.Module):
 
     def log_density(self, features: Tensor) -> Tensor:
         """Return logsumexp of the logits, (n_atoms,)."""
-        head = self.head
-        if not head.config.n_density:
-            return torch.logsumexp(head(features), 1)
-        return head.log_density(head.density_first((features - head.mean) / head.scale))
+        return self.head.log_density_of(features)
 
-    def features(self, weights: NetworkWeights, graph: BlockGraph, carrier: Tensor, present: list[int]) -> Tensor:
+    def features(self, weights: NetworkWeights, graph: BlockGraph, slots: Tensor, present: list[int]) -> Tensor:
         """Return what the head reads, (n_atoms, n_features); two means whatever the species."""
         ops, channels = self.operations, self.config.n_channels
-        species = carrier[graph.index]
-        layers = [first_layer(ops, weights, graph, species, carrier, present)]
+        species = slots[graph.index]
+        layers = [first_layer(ops, weights, graph, species, slots, present)]
         for t in range(1, self.config.n_layers):
             node = layers[-1][:, 0]
             source = node @ weights.layers[t].up
-            layers.append(later_layer(ops, weights, t, graph, source, node, carrier))
+            layers.append(later_layer(ops, weights, t, graph, source, node, slots))
         flat = [layer.flatten(1) for layer in layers]
-        averaged = ops.means(graph, species, carrier, flat[0], self.config.r_max, 2).unbind(1)
+        averaged = ops.means(graph, species, slots, flat[0], self.config.r_max, 2).unbind(1)
         return self.head.roots([*flat, *averaged], 2 * channels)
 
 
@@ -188,7 +185,7 @@ def training_step(
 
     def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
         given = _Part(part, model)
-        gradient, score_loss = np.zeros((len(part.carrier), 3)), 0.0
+        gradient, score_loss = np.zeros((len(part.slots), 3)), 0.0
         if score_weight:
             gradient, score_loss = given.score_gradient(weights, noise_scale, n_moved, largest_error)
             gradient *= score_weight
@@ -225,10 +222,10 @@ class _Part:
             offsets=torch.from_numpy(batch.edges.offsets).to(device),
             index=torch.from_numpy(batch.edges.neighbour).to(device),
             vectors=torch.from_numpy(batch.edges.vectors).to(device),
-            own=torch.arange(len(batch.carrier), device=device),
+            own=torch.arange(len(batch.slots), device=device),
         )
-        self.carrier = torch.from_numpy(batch.carrier).to(device)
-        self.present = np.unique(batch.carrier).tolist()
+        self.slots = torch.from_numpy(batch.slots).to(device)
+        self.present = np.unique(batch.slots).tolist()
         self.centre = torch.from_numpy(batch.edges.centre).to(device)
 
     def score(self, weights: NetworkWeights) -> Tensor:
@@ -237,9 +234,9 @@ class _Part:
         with torch.enable_grad():
             vectors = self.graph.vectors.detach().clone().requires_grad_()
             graph = dataclasses.replace(self.graph, vectors=vectors)
-            density = self.model.log_density(self.model.features(fixed, graph, self.carrier, self.present)).sum()
+            density = self.model.log_density(self.model.features(fixed, graph, self.slots, self.present)).sum()
             (d_vectors,) = torch.autograd.grad(density, vectors)
-        score = torch.zeros(len(self.carrier), 3, dtype=torch.float64, device=vectors.device)
+        score = torch.zeros(len(self.slots), 3, dtype=torch.float64, device=vectors.device)
         score.index_add_(0, self.graph.index, d_vectors)
         score.index_add_(0, self.centre, -d_vectors)
         return score
@@ -283,7 +280,7 @@ class _Part:
             with torch.enable_grad():
                 shift = sign * (step[self.graph.index] - step[self.centre])
                 graph = dataclasses.replace(self.graph, vectors=self.graph.vectors + shift)
-                features = self.model.features(weights, graph, self.carrier, self.present)
+                features = self.model.features(weights, graph, self.slots, self.present)
                 loss = sign * (along * self.model.log_density(features)).sum()
                 rows = labelled[half == turn]
                 if len(rows):
@@ -322,7 +319,7 @@ def share_out(batch: Batch, n_parts: int) -> list[Batch]:
                     vectors=batch.edges.vectors[start:stop],
                     shifts=None,
                 ),
-                carrier=batch.carrier[a:b],
+                slots=batch.slots[a:b],
                 label=batch.label[a:b],
                 displacement=batch.displacement[a:b],
                 sample=batch.sample[a:b],

@@ -43,7 +43,7 @@ class Evaluator:
     block_size: int
 
     @property
-    def n_carriers(self) -> int:
+    def n_slots(self) -> int:
         """Species the network can tell apart."""
         return len(self.weights.config.elements)
 

@@ -48,7 +48,7 @@ class LogDensity:
     log_density : (n_atoms,) float64
         logsumexp_c l[a, c]; their sum is logP.
     gradient : (n_atoms, 3) float64
-        d logP / d r, per network unit of length.
+        d logP / d r, per unit of length of the frame that was given.
     """
 
     log_density: FloatArray
@@ -161,7 +161,7 @@ class GradientSweep(Sweep):
             first_rows, sent_rows = self.windows[0].rows(atoms), self.windows[below].rows(atoms)
             values = self.windows[0].arrays[0][first_rows].requires_grad_()
             sent = self.windows[below].arrays[1][sent_rows].requires_grad_()
-            mine, species = self.carrier[graph.own], self.carrier[graph.index]
+            mine, species = self.slots[graph.own], self.slots[graph.index]
             node = own[below][:, :channels]
             last = later_layer(
                 self.evaluator.operations, self.evaluator.weights, self.n_layers - 1, local, sent, node, mine
@@ -206,7 +206,7 @@ class GradientSweep(Sweep):
                 sent = below.arrays[1][sent_rows].requires_grad_()
                 own = below.arrays[0][below_rows].clone().requires_grad_()
                 node = own[:, : self.evaluator.weights.config.n_channels]
-                mine = self.carrier[graph.own]
+                mine = self.slots[graph.own]
                 layer = later_layer(self.evaluator.operations, self.evaluator.weights, t, local, sent, node, mine)
                 inputs += [sent, own]
             outputs = [layer.flatten(1), layer[:, 0] @ self.evaluator.weights.layers[t + 1].up]

@@ -107,7 +107,7 @@ class Sweep:
         config = evaluator.weights.config
         self.n_layers = config.n_layers
         self.present: list[int] = np.unique(slots).tolist()
-        self.carrier = torch.from_numpy(slots).to(evaluator.device)
+        self.slots = torch.from_numpy(slots).to(evaluator.device)
         self.steps: list[Step] = schedule(len(slabs), self.n_layers, slabs.around, backward=self.backward)
         widths = (evaluator.n_values, config.n_channels) * (2 if self.backward else 1)
         self.windows = [
@@ -177,7 +177,7 @@ class Sweep:
 
     def first_layer(self, graph: BlockGraph) -> Tensor:
         """Features of the first layer of a block, (n_centres, l_max + 2, C)."""
-        neighbours, mine = self.carrier[graph.index], self.carrier[graph.own]
+        neighbours, mine = self.slots[graph.index], self.slots[graph.own]
         return first_layer(self.evaluator.operations, self.evaluator.weights, graph, neighbours, mine, self.present)
 
     def _later_layer(
@@ -192,7 +192,7 @@ class Sweep:
             self._in_window(t - 1, graph, neighbour),
             window.arrays[1],
             node,
-            self.carrier[graph.own],
+            self.slots[graph.own],
         )
 
     def _features(self, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]) -> list[Tensor]:
@@ -201,8 +201,8 @@ class Sweep:
         last = self._later_layer(self.n_layers - 1, block, graph, neighbour).flatten(1)
         averaged = self.evaluator.operations.means(
             self._in_window(0, graph, neighbour),
-            self.carrier[graph.index],
-            self.carrier[graph.own],
+            self.slots[graph.index],
+            self.slots[graph.own],
             self.windows[0].arrays[0],
             self.evaluator.weights.config.r_max,
             1 if len(self.present) == 1 else 2,

@@ -11,6 +11,7 @@ classes that are told apart by fine differences then make the density steep: doc
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -77,8 +78,39 @@ class PhaseHead(nn.Module):
         """Return g(f), (n, n_features), of blocks of features (n, width); powers from column `n_plain` of each."""
         return _roots(self.floor, parts, n_plain)
 
-    def embed(self, hidden: Tensor) -> Tensor:
-        """Return the last hidden layer, (n, n_hidden); `hidden` (n, n_hidden) is what the first linear layer gives."""
+    def entry_layers(self) -> dict[str, nn.Linear]:
+        """Return the layers that read standardised features, by the name of their branch."""
+        return {"classes": self.first} | ({"density": self.density_first} if self.config.n_density else {})
+
+    def branch_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return what is trained of each branch beside the weights that read the features."""
+        density = (self.density_second, self.density_last) if self.config.n_density else ()
+        return {
+            "classes": [self.first.bias, *self.second.parameters(), *self.last.parameters()],
+            "density": [self.density_first.bias, *(p for one in density for p in one.parameters())] if density else [],
+        }
+
+    def class_rows(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the last layer of the class branch reads, (n, n_hidden), and gives, z (n, n_phases)."""
+        embedding = self._embed(self.first((features - self.mean) / self.scale))
+        return embedding, self.last(embedding)
+
+    def classes_of(self, entry: Tensor) -> Tensor:
+        """Return z, (n, n_phases), of what the weights that read the features give, (n, n_hidden)."""
+        return self.classes(entry + self.first.bias)
+
+    def lower_logits(self, amount: Tensor) -> None:
+        """Take an amount (n_phases,) off the class logits."""
+        with torch.no_grad():
+            self.last.bias.sub_(amount)
+
+    def log_density_of(self, features: Tensor) -> Tensor:
+        """Return logsumexp of the logits, (n,), of features."""
+        if not self.config.n_density:
+            return torch.logsumexp(self(features), 1)
+        return self.log_density(self.density_first((features - self.mean) / self.scale))
+
+    def _embed(self, hidden: Tensor) -> Tensor:
         return self.dropout(nn.functional.silu(self.second(self.dropout(nn.functional.silu(hidden)))))
 
     def finish(self, hidden: Tensor) -> Tensor:
@@ -90,7 +122,7 @@ class PhaseHead(nn.Module):
 
     def classes(self, hidden: Tensor) -> Tensor:
         """Return z, (n, n_phases), of what `first` gives."""
-        return self.last(self.embed(hidden))
+        return self.last(self._embed(hidden))
 
     def log_density(self, hidden: Tensor) -> Tensor:
         """Return E, (n,), of what `density_first` gives."""
@@ -124,6 +156,34 @@ class PhaseHead(nn.Module):
                 "train a head with `ovito-mace-phase train`"
             ) from error
         return head.eval().requires_grad_(False)
+
+
+def with_density(head: PhaseHead, width: int) -> PhaseHead:
+    """Return a copy of the head with a density branch of that width at least; the logits stay as they are.
+
+    A new branch is E = 0. What is added to a narrower one is drawn at random and leads to nothing at first.
+    """
+    old = head.config.n_density
+    wide = PhaseHead(dataclasses.replace(head.config, n_density=max(old, width), dropout=0.0))
+    own, state = wide.state_dict(), head.state_dict()
+    if 0 < old < width:
+        own["density_second.weight"][:old, old:] = 0.0
+        for name in [name for name in own if name.startswith("density_")]:
+            given = state.pop(name)
+            own[name][tuple(slice(n) for n in given.shape)] = given
+    wide.load_state_dict(own | state)
+    return wide
+
+
+def with_class_row(
+    tensors: Mapping[str, npt.NDArray[Any]], weight: npt.NDArray[np.floating], bias: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of a model with one class more: weights (n_hidden,) of what the last layer reads, and bias."""
+    return {
+        **tensors,
+        "head.last.weight": np.vstack([tensors["head.last.weight"], weight[None]]).astype(np.float32),
+        "head.last.bias": np.append(tensors["head.last.bias"], bias).astype(np.float32),
+    }
 
 
 class Head(Protocol):

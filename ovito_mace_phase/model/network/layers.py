@@ -64,19 +64,19 @@ class LayerWeights:
     linear: tuple[Tensor, ...]  # per degree (C, C)
     polynomial: Polynomial
     product: Tensor  # (C, C)
-    skip: Tensor  # (n_carriers, C, C)
+    skip: Tensor  # (n_slots, C, C)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkWeights:
-    """All layers, and the rows of the first one by carrier."""
+    """All layers, and the rows of the first one by species slot."""
 
     config: NetworkConfig
     tables: RadialTables
     layers: tuple[LayerWeights, ...]
-    embedding: Tensor  # (n_carriers, C)
-    sent: Tensor  # (n_carriers, C): what atoms of a carrier send to the first layer
-    expand: tuple[Tensor, ...]  # per degree (n_carriers, rank, C): sums of phi_q Y_lm -> messages of the first layer
+    embedding: Tensor  # (n_slots, C)
+    sent: Tensor  # (n_slots, C): what atoms of a slot send to the first layer
+    expand: tuple[Tensor, ...]  # per degree (n_slots, rank, C): sums of phi_q Y_lm -> messages of the first layer
 
 
 def fold(tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTables) -> NetworkWeights:
@@ -164,11 +164,11 @@ def first_layer(
     Parameters
     ----------
     neighbours : (n_edges,) int64
-        Carriers of the neighbours.
+        Slots of the neighbours.
     mine : (n_centres,) int64
-        Carriers of the centres.
+        Slots of the centres.
     present : sequence of int
-        Carriers that occur in the frame.
+        Slots that occur in the frame.
     """
     config, tables = weights.config, weights.tables
     rank, n_lm = tables.expansion.shape[0], config.n_components
@@ -196,11 +196,11 @@ def later_layer(
     node : (n_centres, C)
         Node features of the centres.
     mine : (n_centres,) int64
-        Carriers of the centres.
+        Slots of the centres.
     """
     layer = weights.layers[t]
     message = _message(ops.convolve(graph, graph.index, source, weights.tables.layers[t]), layer.linear)
-    return _rest(ops, layer, message, mine, _by_carrier(node, layer.skip, mine))
+    return _rest(ops, layer, message, mine, _by_slot(node, layer.skip, mine))
 
 
 def _message(sums: Tensor, matrices: Sequence[Tensor]) -> Tensor:
@@ -221,14 +221,14 @@ def _rest(ops: Operations, layer: LayerWeights, message: Tensor, mine: Tensor, s
     return torch.cat([node.unsqueeze(1), ops.invariants(message)], dim=1)
 
 
-def _by_carrier(node: Tensor, matrices: Tensor, carrier: Tensor) -> Tensor:
-    """Return node[a] @ matrices[carrier[a]]."""
-    present = torch.unique(carrier).tolist()
+def _by_slot(node: Tensor, matrices: Tensor, slots: Tensor) -> Tensor:
+    """Return node[a] @ matrices[slots[a]]."""
+    present = torch.unique(slots).tolist()
     if len(present) == 1:
         return node @ matrices[present[0]]
     out = torch.zeros_like(node)
     for z in present:
-        mine = torch.nonzero(carrier == z).squeeze(1)
+        mine = torch.nonzero(slots == z).squeeze(1)
         out = out.index_copy(0, mine, node[mine] @ matrices[z])
     return out
 

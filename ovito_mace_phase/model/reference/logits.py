@@ -38,16 +38,16 @@ def reference_scores(
     positions: npt.NDArray[np.float64],
     cell: npt.NDArray[np.float64],
     pbc: npt.NDArray[np.bool_],
-    carrier: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int64],
 ) -> ReferenceScores:
-    """Evaluate a frame in network units, `carrier` (n_atoms,) being rows of the element tables."""
+    """Evaluate a frame in network units, `slots` (n_atoms,) being rows of the element tables."""
     network = ReferenceNetwork({k: v for k, v in tensors.items() if not k.startswith("head.")}, config)
     exact = PhaseHead(head.config).double()
     exact.load_state_dict(head.state_dict())
     exact.eval().requires_grad_(False)
     r = torch.tensor(positions, dtype=torch.float64, requires_grad=True)
     edges = neighbour_list(positions, cell, pbc, config.r_max)
-    kinds = torch.from_numpy(carrier)
+    kinds = torch.from_numpy(slots)
     output = network.forward(r, edges, kinds, torch.tensor(cell, dtype=torch.float64))
     layers = [torch.cat([one.node_features, one.message_invariants.flatten(1)], dim=1) for one in output.layers]
     vectors = edge_vectors(r, edges, torch.tensor(cell, dtype=torch.float64))

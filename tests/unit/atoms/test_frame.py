@@ -102,11 +102,11 @@ def test_carriers_do_not_depend_on_the_numbering(rng):
     crystal = rattled(bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (3, 3, 3), rng)
     names = np.where(rng.uniform(size=len(crystal)) < 0.1, "X", np.array(crystal.get_chemical_symbols()))
     renamed = np.array([{"Na": "7", "Cl": "1", "X": "3"}[name] for name in names])
-    carriers = [
+    slots = [
         assign_slots(frame, 6, local_spacing(frame)) for frame in (frame_of(crystal, names), frame_of(crystal, renamed))
     ]
-    np.testing.assert_array_equal(*carriers)
-    assert set(carriers[0]) == {0, 1, 2}
+    np.testing.assert_array_equal(*slots)
+    assert set(slots[0]) == {0, 1, 2}
 
 
 def test_too_many_species():

@@ -56,7 +56,8 @@ def test_frame_prior(rng):
         joint = likelihood * weights
         joint /= joint.sum(axis=1, keepdims=True)
         weights = (joint.sum(axis=0) + 1e-6) / (5000 + 1e-6 * 40)
-    np.testing.assert_allclose(frame_prior(logits, 1.3), weights, rtol=1e-4, atol=1e-9)
+    # it stops once the weights change by less than 1e-6 in all
+    np.testing.assert_allclose(frame_prior(logits, 1.3), weights, rtol=1e-4, atol=3e-6)
     assert frame_prior(logits, 1.3).sum() == pytest.approx(1.0)
 
 

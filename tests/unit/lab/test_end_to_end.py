@@ -25,12 +25,11 @@ from ovito_mace_phase.lab.training.end_to_end import (
     EndToEnd,
     EndToEndSettings,
     reinitialise_zero_matrices,
-    with_density,
 )
 from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
-from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead, with_density
 from ovito_mace_phase.model.network.model_file import read_card
 from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
@@ -151,7 +150,7 @@ def test_a_step_draws_the_same_samples_again(run):
     assert one.edges.vectors.shape != other.edges.vectors.shape or not np.array_equal(
         one.edges.vectors, other.edges.vectors
     )
-    assert len(one.carrier) >= SETTINGS.n_atoms
+    assert len(one.slots) >= SETTINGS.n_atoms
     assert set(one.label) <= {-1, 0, 1, 2}
     crystal = one.label > 0
     assert np.isfinite(one.displacement[crystal]).all()
@@ -207,7 +206,7 @@ def test_some_samples_are_denoised_by_the_model_first(tensors, head, source, mon
         monkeypatch.setattr(batches, "scores", lambda model, batch, pool: 30.0 * np.ones_like(batch.displacement))
         wild = run.batch(0, pool)
     assert (np.abs(wild.displacement).max(axis=1) <= np.abs(before.displacement).max(axis=1) + 0.6).all()
-    np.testing.assert_array_equal(before.carrier, after.carrier)
+    np.testing.assert_array_equal(before.slots, after.slots)
 
 
 def losses_of(run, steps):

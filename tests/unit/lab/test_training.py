@@ -129,8 +129,8 @@ def test_samples_are_in_network_units(rng, key):
     assert len(fractional) == len(species)
     sample = draw(structure, SampleSettings(jitter=0.0), 6, rng)
     assert length_factor(local_spacing(sample.frame)) == pytest.approx(1.0, rel=1e-6)
-    assert sample.carrier.max() < 6
-    different = len(np.unique(sample.carrier))
+    assert sample.slots.max() < 6
+    different = len(np.unique(sample.slots))
     assert different == len(np.unique(structure.species))
 
 

@@ -35,10 +35,10 @@ def batch_of(frames, rng):
     label[::3] = -1
     return Batch(
         edges=edges,
-        carrier=np.concatenate([frame.carrier for frame in frames]),
+        slots=np.concatenate([frame.slots for frame in frames]),
         label=label,
         displacement=rng.normal(0, 0.1, (n_atoms, 3)),
-        sample=np.repeat(np.arange(len(frames)), [len(frame.carrier) for frame in frames]),
+        sample=np.repeat(np.arange(len(frames)), [len(frame.slots) for frame in frames]),
     )
 
 
@@ -52,14 +52,14 @@ def exact_gradients(frames, batch):
     own = PhaseHead(head.config).double()
     own.load_state_dict(head.state_dict())
     own.eval()
-    first, n_atoms = 0, len(batch.carrier)
+    first, n_atoms = 0, len(batch.slots)
     score_loss = label_loss = torch.zeros((), dtype=torch.float64)
     for frame in frames:
-        rows = slice(first, first + len(frame.carrier))
+        rows = slice(first, first + len(frame.slots))
         first = rows.stop
         r = torch.tensor(frame.positions, requires_grad=True)
         edges = neighbour_list(frame.positions, frame.cell, frame.pbc, config.r_max)
-        kinds, cell = torch.from_numpy(frame.carrier), torch.tensor(frame.cell)
+        kinds, cell = torch.from_numpy(frame.slots), torch.tensor(frame.cell)
         output = network.forward(r, edges, kinds, cell)
         layers = [torch.cat([one.node_features, one.message_invariants.flatten(1)], dim=1) for one in output.layers]
         vectors, (centre, neighbour) = edge_vectors(r, edges, cell), edge_indices(edges, r.device)
@@ -112,13 +112,13 @@ def test_gradient_equals_double_backward(rng, dtype, h, tolerance):
 def test_threads_share_out_whole_samples_and_change_nothing(rng):
     # two species at most: a part with fewer than the batch could take the other way through the first layer
     frames = [random_frame(rng, 2) for _ in range(5)]
-    frames = [dataclasses.replace(frame, carrier=np.arange(len(frame.carrier)) % 2) for frame in frames]
+    frames = [dataclasses.replace(frame, slots=np.arange(len(frame.slots)) % 2) for frame in frames]
     batch = batch_of(frames, rng)
     parts = share_out(batch, 3)
     assert 1 < len(parts) <= 3
     np.testing.assert_array_equal(np.concatenate([part.sample for part in parts]), batch.sample)
     np.testing.assert_array_equal(np.concatenate([part.edges.vectors for part in parts]), batch.edges.vectors)
-    assert all(part.edges.neighbour.max() < len(part.carrier) for part in parts)
+    assert all(part.edges.neighbour.max() < len(part.slots) for part in parts)
     gradients = []
     for count in (1, 3):
         model = trainable(torch.float64)

@@ -121,10 +121,10 @@ def test_three_layers_in_slabs(rng):
     # a head of its own: random numbers, the same for all cuts
     mixing = torch.from_numpy(rng.normal(size=(5 * 640, 4)))
 
-    def log_density(parts, _plain, one):
+    def log_density(parts, one):
         return torch.logsumexp(1e-3 * torch.cat([*parts, *parts[-1:][:one]], dim=1) @ mixing, 1)
 
-    used = dataclasses.replace(network, readout=SimpleNamespace(log_density=log_density))
+    used = dataclasses.replace(network, head=SimpleNamespace(log_density=log_density))
     frame = crystal(rng, (2, 2, 8), n_species=2)
     whole = log_density_gradient(*frame.sorted(), used, memory="1G")
     cut_up = log_density_gradient(*frame.sorted(), dataclasses.replace(used, block_size=50), memory=1)
@@ -136,13 +136,13 @@ def test_rotation_translation_permutation_and_far_off(rng):
     frame = random_frame(rng, 3)
     plain, plain_score = logits_of(frame), log_density_gradient(*frame.sorted(), evaluator())
     turn = Rotation.random(rng=rng).as_matrix()
-    order = rng.permutation(len(frame.carrier))
+    order = rng.permutation(len(frame.slots))
     shift = rng.choice([-1e5, 1e5], 3)
     moved = dataclasses.replace(
         frame,
         positions=(frame.positions @ turn.T + shift)[order],
         cell=frame.cell @ turn.T,
-        carrier=frame.carrier[order],
+        slots=frame.slots[order],
     )
     np.testing.assert_allclose(logits_of(moved), plain[order], atol=5e-4)
     turned = log_density_gradient(*moved.sorted(), evaluator()).gradient @ turn
@@ -158,7 +158,7 @@ def test_seventy_thousand_atoms_equal_their_unit(rng):
         unit,
         positions=(corners @ unit.cell + unit.positions).reshape(-1, 3),
         cell=unit.cell * repeat[:, None],
-        carrier=np.tile(unit.carrier, len(corners)),
+        slots=np.tile(unit.slots, len(corners)),
     )
     assert len(large.positions) > 70_000
     found = logits_of(large, memory="60M").reshape(len(corners), len(unit.positions), -1)
@@ -167,7 +167,7 @@ def test_seventy_thousand_atoms_equal_their_unit(rng):
 
 @pytest.mark.parametrize("shrink", [1, 3])
 def test_every_element_of_a_large_table(rng, shrink):
-    """Elements as carriers, 89 of them with gaps as in MACE-MP-0, a random network."""
+    """Elements as slots, 89 of them with gaps as in MACE-MP-0, a random network."""
     from mace_oracle import small_mace
 
     from ovito_mace_phase.model.reference.mace.convert import convert_module
@@ -179,12 +179,12 @@ def test_every_element_of_a_large_table(rng, shrink):
     n_atoms = 89 // shrink
     cell = np.diag(rng.uniform(7, 9, 3)) + rng.uniform(-2, 2, (3, 3))
     positions = rng.uniform(0, 1, (n_atoms, 3)) @ cell
-    carrier = rng.permutation(89)[:n_atoms]
+    slots = rng.permutation(89)[:n_atoms]
     edges = neighbour_list(positions, cell, np.ones(3, bool), config.r_max)
     output = ReferenceNetwork(tensors, config).forward(
-        torch.tensor(positions), edges, torch.tensor(carrier), torch.tensor(cell)
+        torch.tensor(positions), edges, torch.tensor(slots), torch.tensor(cell)
     )
-    found = features_of(used, edges, carrier)
+    found = features_of(used, edges, slots)
     width = used.n_values
     for t, layer in enumerate(output.layers):
         wanted = torch.cat([layer.node_features, layer.message_invariants.flatten(1)], dim=1).numpy()
@@ -197,10 +197,10 @@ def test_features_of_some_atoms(rng):
     frame = random_frame(rng, 2)
     edges = neighbour_list(frame.positions, frame.cell, frame.pbc, 6.0)
     network = make_evaluator(*shipped()[:2], None)
-    whole = features_of(network, edges, frame.carrier)
-    some = rng.permutation(len(frame.carrier))[:7]
-    np.testing.assert_allclose(features_of(network, edges, frame.carrier, some), whole[some], atol=1e-5)
-    single = features_of(network, edges, np.zeros_like(frame.carrier))
+    whole = features_of(network, edges, frame.slots)
+    some = rng.permutation(len(frame.slots))[:7]
+    np.testing.assert_allclose(features_of(network, edges, frame.slots, some), whole[some], atol=1e-5)
+    single = features_of(network, edges, np.zeros_like(frame.slots))
     assert single.shape == whole.shape
     np.testing.assert_array_equal(single[:, -640:], single[:, -1280:-640])
 
@@ -210,12 +210,12 @@ def test_isolated_atoms_and_no_atoms(rng):
         random_frame(rng),
         positions=np.array([[0.0, 0, 0], [50, 0, 0]]),
         pbc=np.zeros(3, bool),
-        carrier=np.array([0, 1]),
+        slots=np.array([0, 1]),
     )
     found = log_density_gradient(*far.sorted(), evaluator())
     assert np.isfinite(found.log_density).all()
     assert not found.gradient.any()
-    none = dataclasses.replace(far, positions=np.zeros((0, 3)), carrier=np.zeros(0, dtype=np.int64))
+    none = dataclasses.replace(far, positions=np.zeros((0, 3)), slots=np.zeros(0, dtype=np.int64))
     assert logits_of(none).shape == (0, 532)
     assert log_density_gradient(*none.sorted(), evaluator()).gradient.shape == (0, 3)
 

@@ -126,15 +126,15 @@ def test_contract(ops, dtype, rng):
         cubic=coefficients(len(triples)),
     )
     message = torch.from_numpy(rng.normal(size=(4, 11, CHANNELS))).to(dtype).requires_grad_()
-    carrier = torch.from_numpy(rng.integers(0, 3, 11))
+    slots = torch.from_numpy(rng.integers(0, 3, 11))
     a = message.double()
-    wanted = polynomial.linear.double()[carrier, 0] * a[0]
+    wanted = polynomial.linear.double()[slots, 0] * a[0]
     for m, (i, j) in enumerate(pairs):
-        wanted = wanted + polynomial.quadratic.double()[carrier, m] * a[i] * a[j]
+        wanted = wanted + polynomial.quadratic.double()[slots, m] * a[i] * a[j]
     for m, (i, j, k) in enumerate(triples):
-        wanted = wanted + polynomial.cubic.double()[carrier, m] * a[i] * a[j] * a[k]
+        wanted = wanted + polynomial.cubic.double()[slots, m] * a[i] * a[j] * a[k]
     inputs = [message, polynomial.linear, polynomial.quadratic, polynomial.cubic]
-    compare(ops.contract(message, carrier, polynomial), wanted, inputs, dtype, rng)
+    compare(ops.contract(message, slots, polynomial), wanted, inputs, dtype, rng)
 
 
 @cases

@@ -64,7 +64,7 @@ def _crystal(
     model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator
 ) -> dict:
     sample_settings = SampleSettings.held_out(sigma, sigma)
-    sample = draw(structure, sample_settings, model.evaluator.n_carriers, rng)
+    sample = draw(structure, sample_settings, model.evaluator.n_slots, rng)
     phase = model.phases[structure.phase]
     done, before, after = labelled_twice(model, sample.frame, steps)
     same_group = [other.id for other in model.phases if other.group == phase.group]

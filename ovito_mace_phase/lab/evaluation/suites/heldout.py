@@ -53,7 +53,7 @@ def _fresh(model: PhaseModel, settings: SuiteSettings) -> dict[str, Any]:
         key, samples = model.phases[column].key, defaultdict(list)
         for _ in range(_SAMPLES):
             structure = structures[column][int(rng.integers(len(structures[column])))]
-            frame = draw(structure, sample_settings, model.evaluator.n_carriers, rng).frame
+            frame = draw(structure, sample_settings, model.evaluator.n_slots, rng).frame
             for prior, answer in predict_all_priors(frame, model).items():
                 samples[prior].append((np.mean(answer.keys == key), np.isin(answer.keys, group_of(key)).mean()))
                 atoms[prior].append((answer, key))

@@ -31,7 +31,7 @@ from ovito_mace_phase.runtime.errors import InputError
 SIGMA = 0.05
 _MOST = 160  # prototypes
 _DOUBT = 0.5
-_N_CARRIERS = 6  # the sample is built for any: labels do not depend on how many there are
+_N_SLOTS = 6  # the sample is built for any: labels do not depend on how many there are
 
 
 def run(model: PhaseModel, settings: SuiteSettings) -> Report:
@@ -70,7 +70,7 @@ def _pick(group: list[CrystalStructure], rng: np.random.Generator) -> CrystalStr
 
 def _row(structure: CrystalStructure, model: PhaseModel, rng: np.random.Generator) -> dict:
     sample_settings = SampleSettings.held_out(SIGMA, SIGMA)
-    frame = draw(structure, sample_settings, _N_CARRIERS, rng).frame
+    frame = draw(structure, sample_settings, _N_SLOTS, rng).frame
     result = classify_frame(frame, model, Settings())
     keys = {phase.id: phase.key for phase in model.phases}
     crystal = result.phase != 0

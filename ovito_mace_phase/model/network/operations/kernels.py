@@ -150,17 +150,17 @@ def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
 
 @lru_cache(maxsize=8)
 def contract(n_channels: int) -> Callable[..., None]:
-    """Return `contract(message, carrier, linear, pairs, quadratic, triples, cubic, out)`.
+    """Return `contract(message, slots, linear, pairs, quadratic, triples, cubic, out)`.
 
     Coefficients are `linear` (Z, 1, C), `quadratic` (Z, M2, C) and `cubic` (Z, M3, C).
     """
 
     @kernel(**COMPILED)
-    def run(message, carrier, linear, pairs, quadratic, triples, cubic, out):
+    def run(message, slots, linear, pairs, quadratic, triples, cubic, out):
         n_lm = message.shape[0]
         total, a = np.empty(n_channels, dtype=out.dtype), np.empty(n_lm * n_channels, dtype=out.dtype)
         for centre in range(out.shape[0]):
-            z = carrier[centre]
+            z = slots[centre]
             for lm in range(n_lm):
                 part = message[lm, centre]
                 for c in range(n_channels):

@@ -211,16 +211,16 @@ def species_sums(n_functions: int) -> Callable[..., None]:
 
 @lru_cache(maxsize=8)
 def contract(n_channels: int) -> Callable[..., None]:
-    """Return `contract(message, carrier, linear, pairs, quadratic, triples, cubic, g, d_message)`."""
+    """Return `contract(message, slots, linear, pairs, quadratic, triples, cubic, g, d_message)`."""
 
     @kernel(**COMPILED)
-    def run(message, carrier, linear, pairs, quadratic, triples, cubic, g, d_message):
+    def run(message, slots, linear, pairs, quadratic, triples, cubic, g, d_message):
         n_lm = message.shape[0]
         kind = g.dtype
         a, d = np.empty(n_lm * n_channels, dtype=kind), np.empty(n_lm * n_channels, dtype=kind)
         scaled = np.empty(n_channels, dtype=kind)
         for centre in range(g.shape[0]):
-            z = carrier[centre]
+            z = slots[centre]
             mine = g[centre]
             for lm in range(n_lm):
                 part = message[lm, centre]
@@ -262,11 +262,11 @@ def contract(n_channels: int) -> Callable[..., None]:
 
 
 @kernel(**COMPILED)
-def contract_coefficients(message, carrier, pairs, triples, g, d_linear, d_quadratic, d_cubic):
+def contract_coefficients(message, slots, pairs, triples, g, d_linear, d_quadratic, d_cubic):
     """Add dL/d coefficients, arrays shaped like the coefficients."""
     n_centres, n_channels = g.shape
     for centre in range(n_centres):
-        z = carrier[centre]
+        z = slots[centre]
         mine = g[centre]
         target, u = d_linear[z, 0], message[0, centre]
         for c in range(n_channels):

@@ -31,10 +31,10 @@ class NumbaOperations:
         """See `protocol.Operations`."""
         return _SpeciesSums.apply(graph.vectors, graph.offsets, species, n_species, spline, n_lm)
 
-    def contract(self, message: Tensor, carrier: Tensor, polynomial: Polynomial) -> Tensor:
+    def contract(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> Tensor:
         """See `protocol.Operations`."""
         p = polynomial
-        return _Contract.apply(message, p.linear, p.quadratic, p.cubic, carrier, p.pairs, p.triples)
+        return _Contract.apply(message, p.linear, p.quadratic, p.cubic, slots, p.pairs, p.triples)
 
     def invariants(self, message: Tensor) -> Tensor:
         """See `protocol.Operations`."""
@@ -127,21 +127,21 @@ class _Contract(torch.autograd.Function):
         linear: Tensor,
         quadratic: Tensor,
         cubic: Tensor,
-        carrier: Tensor,
+        slots: Tensor,
         pairs: Tensor,
         triples: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(message, linear, quadratic, cubic, carrier, pairs, triples)
+        ctx.save_for_backward(message, linear, quadratic, cubic, slots, pairs, triples)
         out = message.new_empty(message.shape[1:])
-        a, z, k1, p, k2, t, k3 = _arrays(message, carrier, linear, pairs, quadratic, triples, cubic)
+        a, z, k1, p, k2, t, k3 = _arrays(message, slots, linear, pairs, quadratic, triples, cubic)
         kernels.contract(out.shape[1])(a, z, k1, p, k2, t, k3, out.numpy())
         return out
 
     @staticmethod
     @_first_order
     def backward(ctx: Any, g: Tensor):
-        message, linear, quadratic, cubic, carrier, pairs, triples = ctx.saved_tensors
-        a, z, k1, p, k2, t, k3, g_array = _arrays(message, carrier, linear, pairs, quadratic, triples, cubic, g)
+        message, linear, quadratic, cubic, slots, pairs, triples = ctx.saved_tensors
+        a, z, k1, p, k2, t, k3, g_array = _arrays(message, slots, linear, pairs, quadratic, triples, cubic, g)
         d_message = None
         if ctx.needs_input_grad[0]:
             d_message = torch.empty_like(message, memory_format=torch.contiguous_format)

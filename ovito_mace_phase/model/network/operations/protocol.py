@@ -59,7 +59,7 @@ class BlockGraph:
 
 @dataclass(frozen=True, kw_only=True)
 class Polynomial:
-    """Contraction of one layer: index tuples of the monomials, and coefficients (n_carriers, n_monomials, C)."""
+    """Contraction of one layer: index tuples of the monomials, and coefficients (n_slots, n_monomials, C)."""
 
     pairs: Tensor
     triples: Tensor
@@ -77,7 +77,7 @@ class Operations(Protocol):
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
         """Return sums of phi_q Y_lm over the neighbours of each species, (n_lm, n_centres, n_species q)."""
 
-    def contract(self, message: Tensor, carrier: Tensor, polynomial: Polynomial) -> Tensor:
+    def contract(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> Tensor:
         """Return the products of messages, (n_centres, C)."""
 
     def invariants(self, message: Tensor) -> Tensor:

@@ -42,12 +42,12 @@ class TorchOperations:
         ]
         return torch.cat(parts, dim=2).transpose(0, 1).contiguous()
 
-    def contract(self, message: Tensor, carrier: Tensor, polynomial: Polynomial) -> Tensor:
+    def contract(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> Tensor:
         """See `protocol.Operations`."""
         p = polynomial
         total = torch.zeros_like(message[0])
-        for z in torch.unique(carrier).tolist():
-            mine = torch.nonzero(carrier == z).squeeze(1)
+        for z in torch.unique(slots).tolist():
+            mine = torch.nonzero(slots == z).squeeze(1)
             a = message[:, mine]
             value = a[0] * p.linear[z, 0]
             for index, weight in ((p.pairs, p.quadratic[z]), (p.triples, p.cubic[z])):

@@ -80,7 +80,7 @@ def _empty(config: NetworkConfig, reduced: bool) -> Any:
             MLP_irreps=o3.Irreps("16x0e"),
             atomic_energies=np.zeros(len(config.elements)),
             avg_num_neighbors=config.avg_num_neighbors,
-            # carriers are no elements, and repeated ones must differ
+            # slots are no elements, and repeated ones must differ
             atomic_numbers=list(range(1, len(config.elements) + 1)),
             correlation=config.correlation,
             gate=torch.nn.functional.silu,
