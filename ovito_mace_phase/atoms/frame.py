@@ -110,9 +110,9 @@ def _species_codes(species: Sequence[Any] | npt.ArrayLike | None, n_atoms: int) 
         return np.zeros(n_atoms, dtype=np.int64), ("all atoms",)
     values = np.asarray(species)
     if values.shape != (n_atoms,):
-        raise InputError(f"species must have the shape ({n_atoms},), one value per atom, not {values.shape}")
+        raise InputError(f"types must have the shape ({n_atoms},), one value per atom, not {values.shape}")
     if values.dtype.kind == "f" and not np.array_equal(values, np.round(values)):
-        raise InputError("species must be integers or strings; fractional numbers were given")
+        raise InputError("types must be integers or strings; fractional numbers were given")
     if n_atoms == 0:
         return np.zeros(0, dtype=np.int64), ()
     names, codes = np.unique(values.astype(str) if values.dtype.kind in "OU" else values, return_inverse=True)

@@ -142,9 +142,9 @@ def _new_names(types: Any, species: Any, threshold: float, old: dict[str, Any]) 
         types, species = species, None
         _renamed("species", "types")
     for name, value in old.items():
-        if name == "species_spec":
+        if name == "species_spec" and species is None:
             species = value
-        elif name == "threshold":
+        elif name == "threshold" and threshold == 0.0:
             threshold = value
         else:
             raise TypeError(f"classify() got an unexpected keyword argument {name!r}")

@@ -100,6 +100,8 @@ class Settings:
     keep_logits: bool | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("length_scale", float), ("confidence_threshold", float), ("denoise_steps", int)):
+            object.__setattr__(self, name, _number(name, getattr(self, name), kind))
         if self.length_scale is not None and not 0.0 < self.length_scale < inf:
             raise InputError(
                 "length_scale must be a positive number (the cube root of the volume per atom), not "
@@ -164,7 +166,7 @@ def from_parameters(parameters: Mapping[str, Any], table: PhaseTable) -> Setting
     if values.get("length_scale") in ("auto", ""):
         values["length_scale"] = None
     phases, operators = values.get("phases"), values.get("order_parameters", "auto")
-    values["phases"] = parse_phases(_text(phases), table)
+    values["phases"] = parse_phases(_text(phases) if phases else "", table)
     values["order_parameters"] = None if operators is None else parse_order_parameters(_text(operators), table)
     return Settings(**values)
 
@@ -179,6 +181,20 @@ def to_parameters(settings: Settings) -> dict[str, Any]:
         "order_parameters": "auto" if operators is None else ", ".join(operators) or "none",
         "model": settings.model or "",
     }
+
+
+def _number(name: str, value: Any, kind: type[float] | type[int]) -> float | int | None:
+    """Return a value as a plain number; InputError for one that is none."""
+    if value is None and name == "length_scale":
+        return None
+    try:
+        number = kind(value)
+        if isinstance(value, bool) or (kind is int and float(value) != number):
+            raise ValueError
+    except (TypeError, ValueError):
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name} must be {what}, not {value!r}") from None
+    return number
 
 
 def _text(keys: str | Sequence[str] | None) -> str:

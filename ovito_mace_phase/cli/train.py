@@ -128,7 +128,8 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
     from ovito_mace_phase.lab.training.pipeline import PipelineSettings
 
     default = PipelineSettings()
-    stages = tuple(name.strip() for name in (given["stages"] or "").split(",") if name.strip())
+    chosen = given["stages"] or ("head" if given["former_start"] else "")  # with the old option it trained a head alone
+    stages = tuple(name.strip() for name in chosen.split(",") if name.strip())
     head = replace(
         default.head,
         n_parts=_first(given["head_parts"], given["former_head_parts"], default.head.n_parts),

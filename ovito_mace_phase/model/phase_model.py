@@ -253,10 +253,18 @@ class PhaseModel:
         )
         return LogDensity(log_density=found.log_density, gradient=found.gradient * here.factor)
 
-    def score(self, frame: Frame, *, length_scale: float | None = None) -> LogDensity:
-        """Old name of `log_density_gradient`."""
+    def score(
+        self, frame: Frame, *, length_scale: float | None = None, memory: int | str | None = None, **watch: Any
+    ) -> LogDensity:
+        """Old name of `log_density_gradient`; `watch` are the callables of a `Watch`."""
         warnings.warn("PhaseModel.score is now log_density_gradient", FutureWarning, stacklevel=2)
-        return self.log_density_gradient(frame, length_scale=length_scale)
+        return self.log_density_gradient(frame, length_scale=length_scale, memory=memory, watch=Watch(**watch))
+
+    @property
+    def score_errors(self) -> npt.NDArray[np.float64]:
+        """Old name of `step_errors`."""
+        warnings.warn("PhaseModel.score_errors is now step_errors", FutureWarning, stacklevel=2)
+        return self.step_errors
 
     def _warm_up(self, slots: npt.NDArray[np.int64], *, gradient: bool, watch: Watch) -> None:
         """Compile what is needed, once; above two species the same kernels serve any number."""

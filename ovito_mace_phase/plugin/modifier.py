@@ -140,6 +140,8 @@ class MacePhaseModifier(ModifierInterface):
         known = parameter_names()
         for old, new in _OLD_NAMES.items():
             if old in parameters:
+                if new in parameters:
+                    raise TypeError(f"MacePhaseModifier: {old!r} is the old name of {new!r}; give one of them")
                 _renamed(old, new)
                 parameters[new] = parameters.pop(old)
         parameters = {

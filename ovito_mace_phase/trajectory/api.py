@@ -232,15 +232,20 @@ class TrajectoryRun:
         from ovito_mace_phase.model.network.model_file import model_paths
 
         task = self._task
-        given = vars(task.settings) | {"model": str(model_path(task.settings.model))}
+        left_out = (
+            "model",
+            "device",
+            "memory",
+            "only_selected",
+        )  # told by the files of the model, by select, or no matter
         return {
             "version": task.version,
             "input": checksum(input_files(task.file)),
-            "model files": checksum(path for path in model_paths(given["model"]) if path.exists()),
+            "model": checksum(path for path in model_paths(model_path(task.settings.model)) if path.exists()),
             "frames": self._selection,
             "select": task.select,
             "format": task.file_format,
-            **{name: value for name, value in given.items() if name not in ("device", "memory", "only_selected")},
+            **{name: value for name, value in vars(task.settings).items() if name not in left_out},
         }
 
     def _write_labelled(self, frames: Sequence[int]) -> Path | None:

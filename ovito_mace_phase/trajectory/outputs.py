@@ -155,7 +155,8 @@ class _Outputs:
         """Return what the report says of the run."""
         options = self._options
         given = {"frames": options.frames, "select": options.select, **to_parameters(options.settings)}
-        del given["only_selected"], given["color_by_type"], given["structure_settings"]
+        for name in ("only_selected", "color_by_type", "structure_settings", "compatibility", "further_phases"):
+            del given[name]
         return {name: str(value) for name, value in given.items() if value not in ("", None)}
 
     def _file(self, name: str) -> Any:

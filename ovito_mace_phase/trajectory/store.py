@@ -141,6 +141,7 @@ class WorkFolder:
             before = {}
         names = dict.fromkeys([*self._settings, *before])
         changed = [name for name in names if before.get(name) != self._settings.get(name)]
+        changed = ["version"] if "version" in changed else changed  # the names of settings may be others there
         return [
             f"{_NAMES[name]} has changed since"
             if name in _NAMES

@@ -31,7 +31,7 @@ def test_all_backends(tmp_path, capsys):
     assert kinds == {"engine", "score", "training", "mace", "mace-forces", "ptm", "cna"}
     assert len(found["rows"]) == len(kinds)
     for row in found["rows"]:
-        assert row["n_atoms"] >= 260
+        assert row["n_atoms"] >= (250 if row["backend"] == "training" else 260)  # whole samples of 252
         assert row["atoms_per_second"] == pytest.approx(row["n_atoms"] / min(row["seconds"]), rel=1e-3)
         if row["backend"] == "engine":
             assert row["error_logits"] < 1e-3
