@@ -1,0 +1,283 @@
+"""A frame on a device against the same frame on the CPU: neighbours, lengths, logits, labels, score, denoising.
+
+Under Triton's interpreter on frames of a few atoms, a line of a kernel taking a tenth of a millisecond; with a CUDA
+device on larger ones too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from device_tools import DEVICE, HAS_CUDA, device_model, needs_cuda, needs_triton
+from ovito_mace_phase.benchmark import thermal_frame
+from ovito_mace_phase.cell_grid import make_grid
+from ovito_mace_phase.denoising import denoise
+from ovito_mace_phase.errors import CancelledError
+from ovito_mace_phase.frame import make_frame
+from ovito_mace_phase.network.operations import operations
+from ovito_mace_phase.network.torch_operations import TorchOperations
+from ovito_mace_phase.prior import frame_prior, prior_of
+from ovito_mace_phase.scores import stride_of
+
+from ovito_mace_phase.classification import classify
+from ovito_mace_phase.model import PhaseModel
+
+LOGITS, SCORE, DENSITY = 1e-3, 5e-5, 2e-5  # logits run from -50 to 35; score relative to the largest
+SKEW = np.array([[9.0, 0.0, 0.0], [3.0, 8.0, 0.0], [-2.0, 4.0, 11.0]])
+
+
+@lru_cache
+def models():
+    cpu = PhaseModel.load(device="cpu")
+    return cpu, device_model(cpu)
+
+
+def loose(rng, shape, n_species, cell, pbc):
+    """Atoms of several species on a lattice, shaken hard; all species occur."""
+    corners = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    fractional = (corners + 0.5 + 0.4 * (rng.random(corners.shape) - 0.5)) / np.array(shape)
+    return make_frame(fractional @ cell, rng.permutation(len(corners)) % n_species, cell, pbc)
+
+
+def listed(centre, end, vectors):
+    """Edges in an order that does not depend on how they were found."""
+    rows = np.column_stack([centre, end, vectors])
+    return rows[np.lexsort(np.round(rows, 6).T[::-1])]
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("edge", "pbc"),
+    [(5.0, (True, True, False)), (9.0, (False, False, False)), (13.0, (True, False, True))],
+    ids=["small cell", "open", "large"],
+)
+def test_neighbours(edge, pbc, rng):
+    """The edges of `cell_grid`, in cells smaller and larger than the cutoff, skewed, and from any atom on."""
+    from ovito_mace_phase.engine.device.cells import device_grid, sums_of
+
+    n_atoms, cutoff = 300 if HAS_CUDA else 4, 4.0
+    cell, pbc = edge * (np.eye(3) + rng.uniform(-0.25, 0.25, (3, 3))), np.array(pbc)
+    positions = rng.uniform(-0.5, 1.5, (n_atoms, 3)) @ cell
+    grid = device_grid(torch.from_numpy(positions).to(DEVICE), cell, pbc, cutoff)
+    first = int(rng.integers(0, n_atoms))
+    offsets = sums_of(torch.roll(grid.counts(), -first))
+    edges = grid.edges(first, offsets, int(offsets[-1]), torch.float64)
+    order = grid.order.cpu().numpy()
+    centre = np.repeat(np.roll(order, -first), np.diff(offsets.cpu().numpy()))
+    found = listed(centre, order[edges.index.cpu().numpy()], edges.vectors.cpu().numpy())
+    exact = make_grid(positions, cell, pbc, cutoff)
+    offsets, index, vectors = exact.pairs(0, n_atoms)
+    wanted = listed(np.repeat(exact.order, np.diff(offsets)), exact.order[index], vectors)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max(initial=0.0) < 1e-9
+
+
+def fake_grid(rng, n_layers, periodic, counts=None):
+    """Layers of a few atoms, for `Cut` alone."""
+    sizes = rng.integers(0, 5, n_layers)
+    start = torch.from_numpy(np.concatenate([[0], np.cumsum(sizes)])).int()
+    numbers = torch.from_numpy(rng.integers(0, 9, int(sizes.sum()))).int() if counts is None else counts
+    return types.SimpleNamespace(
+        counts=lambda: numbers,
+        start=start,
+        shape=np.array([n_layers, 1, 1]),
+        reach=np.array([1, 1, 1]),
+        periodic=np.array([periodic, True, True]),
+    )
+
+
+@needs_triton
+@pytest.mark.parametrize("periodic", [True, False])
+def test_slabs_cover_a_frame(periodic, rng):
+    """Every atom is in one slab, and within the spans of a slab are all layers that it needs."""
+    from ovito_mace_phase.engine.device.slabs import Cut
+
+    n_layers = int(rng.integers(1, 30))
+    grid, n_network = fake_grid(rng, n_layers, periodic), int(rng.integers(2, 4))
+    counts = grid.counts()
+    layer = np.repeat(np.arange(n_layers), np.diff(grid.start.numpy()))
+    cut = Cut(grid, n_network, per_atom=10, per_edge=1, budget=int(rng.integers(1, 600)))
+    seen = np.zeros(len(counts), dtype=int)
+    for slab in cut.slabs:
+        inner = np.arange(slab.inner.first, slab.inner.first + slab.inner.count)
+        seen[inner] += 1
+        for t, span in enumerate(slab.spans):
+            atoms = np.arange(span.first, span.first + span.count) % max(1, span.ring)
+            assert len(set(atoms)) == len(atoms)
+            far = np.abs(layer[:, None] - layer[inner][None])
+            far = np.minimum(far, n_layers - far) if periodic else far
+            needed = np.flatnonzero((far <= n_network - 1 - t).any(axis=1)) if len(inner) else []
+            assert set(needed) <= set(atoms)
+            assert torch.equal(span.of(counts), counts[torch.from_numpy(atoms)])
+        assert slab.n_edges == int(slab.spans[0].of(counts).sum())
+    assert (seen == 1).all()
+
+
+@needs_triton
+def test_more_edges_than_32_bits(rng):
+    """Their number is counted in 64 bits."""
+    from ovito_mace_phase.engine.device.slabs import Cut
+
+    grid = fake_grid(rng, 6, True)
+    grid.start = torch.arange(0, 28, 4).int()
+    numbers = torch.full((24,), 2**28, dtype=torch.int32)
+    grid.counts = lambda: numbers
+    assert Cut(grid, 2, per_atom=1, per_edge=1, budget=2**60).slabs[0].n_edges == 24 * 2**28
+
+
+@needs_triton
+def test_cancel(rng):
+    """Between blocks, before anything is evaluated."""
+    _, model = models()
+    frame = loose(rng, (1, 1, 2), 1, np.diag([8.0, 8.0, 9.0]), False)
+    units = dataclasses.replace(models()[0].units(frame), factor=0.2)
+    with pytest.raises(CancelledError):
+        model.scores(frame, units=units, cancelled=lambda: True)
+
+
+def test_slower_path_is_said(monkeypatch, caplog):
+    """Where triton does not run CUDA is served by plain torch, with a warning."""
+    package = operations.__module__.rpartition(".")[0]
+    monkeypatch.setitem(sys.modules, f"{package}.triton_operations", None)
+    assert isinstance(operations("cuda"), TorchOperations)
+    assert "plain torch" in caplog.text
+
+
+@needs_triton
+@pytest.mark.slow
+def test_same_as_cpu(monkeypatch, rng):
+    """Lengths, carriers, logits, labels under all priors, scores that are kept, logP and score; in blocks and slabs."""
+    from ovito_mace_phase.engine.device import run
+
+    cpu, device = models()
+    monkeypatch.setattr(run, "FORWARD_BLOCK", 5)
+    monkeypatch.setattr(run, "SCORE_BLOCK", 5)
+    frame = loose(rng, (7, 1, 1), 2, np.diag([16.0, 2.7, 2.7]), [True, False, False])
+    check(cpu, device, frame, memory="1k", factor=30.0 / 16.0)  # four layers of cells
+
+
+def check(cpu, device, frame, memory=None, factor=None):
+    units, found = cpu.units(frame), device.units(frame)
+    assert abs(found.factor / units.factor - 1.0) < 1e-12
+    assert np.array_equal(found.carrier, units.carrier)
+    units = units if factor is None else dataclasses.replace(units, factor=factor)
+    a, b = cpu.scores(frame, units=units), device.scores(frame, units=units, memory=memory)
+    assert np.abs(a.logits - b.logits).max() < LOGITS
+    assert np.abs(a.summary.best - b.summary.best).max() < LOGITS
+    assert np.abs(a.summary.log_density - b.summary.log_density).max() < DENSITY
+    assert np.abs(a.column("FCC") - b.column("FCC")).max() < LOGITS
+    prior = prior_of(b, 1.3)
+    assert np.abs(prior - frame_prior(b.logits[:: stride_of(len(frame))], 1.3)).max() < 1e-5
+    sets = [scores.labels(cpu.calibration, prior, 0.3, 0) for scores in (a, b)]
+    sets += [scores.local_labels(cpu.calibration, 0.3, 0) for scores in (a, b)]
+    for one, two in (sets[:2], sets[2:]):
+        assert np.array_equal(one[0], two[0])
+        assert np.abs(one[1] - two[1]).max() < 1e-4
+        assert np.abs(one[2] - two[2]).max() < 2 * LOGITS
+    some = list(range(0, len(cpu.phases), 2))
+    c, d = (model.scores(frame, units=units, full=False, considered=some, keys=("BCC",)) for model in (cpu, device))
+    assert np.abs(c.best - d.best).max() < LOGITS
+    assert np.abs(c.sampled - d.sampled).max() < LOGITS
+    assert np.abs(c.column("BCC") - d.column("BCC")).max() < LOGITS
+    assert d.nbytes == c.nbytes
+    s, g = cpu.score(frame, units=units), device.score(frame, units=units, memory=memory)
+    assert np.abs(s.log_density - g.log_density).max() < DENSITY
+    assert np.abs(s.gradient - g.gradient).max() < SCORE * max(1e-3, np.abs(s.gradient).max())
+
+
+@needs_triton
+@pytest.mark.slow
+def test_denoising_as_cpu(rng):
+    """One step, some atoms held."""
+    cpu, device = models()
+    frame = loose(rng, (2, 1, 2), 2, np.diag([5.0, 2.6, 5.5]), [True, False, False])
+    free = np.arange(len(frame)) != 1
+    a, b = (denoise(frame, model, steps=1, movable=free) for model in (cpu, device))
+    assert np.abs(a.displacement).max() > 1e-3
+    assert np.abs(a.displacement - b.displacement).max() < 1e-5
+    assert np.array_equal(b.displacement[1], np.zeros(3))
+
+
+class TestCuda:
+    """The frames of docs/tools/gpu_check.py and more, on a real device."""
+
+    pytestmark = needs_cuda
+
+    @pytest.mark.parametrize("name", ["cu", "nacl", "ice"])
+    def test_crystals(self, name):
+        check(*models(), thermal_frame(name, 1500))
+
+    @pytest.mark.parametrize(
+        ("shape", "n_species", "pbc"),
+        [((4, 4, 4), 3, True), ((4, 4, 4), 2, False), ((5, 5, 5), 6, [True, False, True]), ((1, 1, 1), 1, True)],
+    )
+    def test_disorder(self, shape, n_species, pbc, rng):
+        check(*models(), loose(rng, shape, n_species, SKEW * max(shape) / 4, pbc))
+
+    def test_gas(self, rng):
+        """Few neighbours, and atoms without any."""
+        frame = loose(rng, (3, 4, 3), 1, np.diag([20.0, 27.0, 60.0]), [True, True, False])
+        check(*models(), make_frame(frame.positions * [1, 1, 3], None, np.diag([20.0, 27.0, 180.0]), frame.pbc))
+
+    def test_blocks_and_slabs(self, monkeypatch, rng):
+        from ovito_mace_phase.engine.device import run
+
+        frame, (_, model) = thermal_frame("nacl", 9000), models()
+        whole, score = model.scores(frame), model.score(frame)
+        monkeypatch.setattr(run, "FORWARD_BLOCK", int(rng.integers(100, 3000)))
+        monkeypatch.setattr(run, "SCORE_BLOCK", int(rng.integers(100, 3000)))
+        assert np.abs(model.scores(frame, memory="20M").logits - whole.logits).max() < LOGITS
+        again = model.score(frame, memory="100M")
+        assert np.abs(again.gradient - score.gradient).max() < SCORE * np.abs(score.gradient).max()
+
+    def test_denoising(self):
+        frame = thermal_frame("cu", 1500)
+        given = frame.positions, frame.species, frame.cell, frame.pbc
+        a, b = (classify(*given, model=model, denoise_steps=8) for model in models())
+        assert np.array_equal(a.phase, b.phase)
+        assert np.abs(a.denoised.frame.positions - b.denoised.frame.positions).max() < 1e-5
+
+    def test_out_of_memory(self, monkeypatch):
+        from ovito_mace_phase.engine.device.sweep import DeviceSweep
+
+        frame, (_, model) = thermal_frame("cu", 3000), models()
+        wanted, sizes, run = model.logits(frame), [], DeviceSweep.run
+
+        def full_at_first(self, consume):
+            sizes.append(self.evaluator.block_size)
+            if len(sizes) < 3:
+                raise torch.OutOfMemoryError("simulated")
+            run(self, consume)
+
+        monkeypatch.setattr(DeviceSweep, "run", full_at_first)
+        assert np.abs(model.logits(frame) - wanted).max() < LOGITS
+        assert sizes[0] == 2 * sizes[1] == 4 * sizes[2]
+
+    def test_training_gradients(self, rng):
+        from engine_tools import crystal, shipped
+        from ovito_mace_phase.engine.training import TrainableModel, training_step
+        from ovito_mace_phase.head import PhaseHead
+        from ovito_mace_phase.threads import BlockPool
+        from test_training_step import batch_of
+
+        batch = batch_of([crystal(rng, 2, n_species) for n_species in (1, 2)], rng)
+        found = []
+        for device in ("cpu", "cuda"):
+            tensors, config, head = shipped()
+            own = PhaseHead(head.config)
+            own.load_state_dict(head.state_dict())
+            model = TrainableModel(tensors, config, own.eval().requires_grad_(True), device, torch.float64)
+            with BlockPool(1) as pool:
+                loss = training_step(model, batch, noise_scale=0.15, pool=pool)
+            found.append((loss, {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}))
+        (one, a), (two, b) = found
+        assert abs(one.score_loss / two.score_loss - 1) < 1e-9
+        assert a.keys() == b.keys()
+        for name, gradient in a.items():
+            assert (gradient - b[name]).abs().max() <= 1e-6 * gradient.abs().max().clamp_min(1e-12), name
