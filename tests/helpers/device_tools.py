@@ -8,7 +8,8 @@ from functools import lru_cache
 
 import pytest
 import torch
-from ovito_mace_phase.network.operations import Operations
+
+from ovito_mace_phase.model.network.operations.protocol import Operations
 
 HAS_CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if HAS_CUDA else "cpu"
@@ -48,7 +49,7 @@ def triton_operations() -> Operations | None:
     """The operations for tensors on the CPU, None where they cannot run."""
     if missing():
         return None
-    from ovito_mace_phase.network.triton_operations import TritonOperations
+    from ovito_mace_phase.model.network.operations.triton_operations import TritonOperations
 
     return _OnCuda(TritonOperations()) if HAS_CUDA else TritonOperations()
 
@@ -77,13 +78,12 @@ def _there(value):
 
 def device_model(model):
     """The same model with its frames run by the device engine, on `DEVICE`."""
-    from ovito_mace_phase.engine.device.run import DeviceEngine
-    from ovito_mace_phase.network.triton_operations import TritonOperations
-
-    from ovito_mace_phase.model import PhaseModel
+    from ovito_mace_phase.model.engine.device.run import DeviceEngine
+    from ovito_mace_phase.model.network.operations.triton_operations import TritonOperations
+    from ovito_mace_phase.model.phase_model import PhaseModel
 
     if HAS_CUDA:
         return PhaseModel.load(device="cuda")
     other = PhaseModel(dataclasses.replace(model.evaluator, operations=TritonOperations()), model.phases, model.card)
-    other.on_device = DeviceEngine(other.evaluator)
+    other.on_device = DeviceEngine(other.evaluator, other._alone())
     return other

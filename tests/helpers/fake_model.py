@@ -75,6 +75,9 @@ class FakeModel:
             time.sleep(self.seconds / 20)
         keep(np.arange(len(frame)), self.logits(frame.frame))
 
+    def logit_summary(self, *_: object, **__: object) -> None:
+        """As `PhaseModel.logit_summary` on the CPU."""
+
     def logits(self, frame: Frame) -> npt.NDArray[np.float32]:
         """Return the logits of a frame, (n_atoms, n_phases)."""
         keys = [phase.key for phase in self.phases]

@@ -47,6 +47,11 @@ class Springs:
         watch.progress and watch.progress(1.0)
         keep(np.arange(len(frame)), np.tile(np.float32([0.0, 9.0]), (len(frame), 1)))
 
+    def logit_summary(self, *_, **__):
+        """Not on a GPU."""
+
+    ascent = logit_summary
+
     def log_density_gradient(self, frame, *, memory=None, watch=None):
         self.calls += 1
         off = frame.frame.positions - self.sites

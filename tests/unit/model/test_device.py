@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,7 @@ from ovito_mace_phase.errors import CancelledError
 from ovito_mace_phase.frame import make_frame
 from ovito_mace_phase.network.operations import operations
 from ovito_mace_phase.network.torch_operations import TorchOperations
-from ovito_mace_phase.prior import frame_prior, prior_of
+from ovito_mace_phase.prior import frame_prior
 from ovito_mace_phase.scores import stride_of
 
 from ovito_mace_phase.classification import classify
@@ -59,7 +60,7 @@ def listed(centre, end, vectors):
 )
 def test_neighbours(edge, pbc, rng):
     """The edges of `cell_grid`, in cells smaller and larger than the cutoff, skewed, and from any atom on."""
-    from ovito_mace_phase.engine.device.cells import device_grid, sums_of
+    from ovito_mace_phase.model.engine.device.cells import device_grid, sums_of
 
     n_atoms, cutoff = 300 if HAS_CUDA else 4, 4.0
     cell, pbc = edge * (np.eye(3) + rng.uniform(-0.25, 0.25, (3, 3))), np.array(pbc)
@@ -96,7 +97,7 @@ def fake_grid(rng, n_layers, periodic, counts=None):
 @pytest.mark.parametrize("periodic", [True, False])
 def test_slabs_cover_a_frame(periodic, rng):
     """Every atom is in one slab, and within the spans of a slab are all layers that it needs."""
-    from ovito_mace_phase.engine.device.slabs import Cut
+    from ovito_mace_phase.model.engine.device.slabs import Cut
 
     n_layers = int(rng.integers(1, 30))
     grid, n_network = fake_grid(rng, n_layers, periodic), int(rng.integers(2, 4))
@@ -122,7 +123,7 @@ def test_slabs_cover_a_frame(periodic, rng):
 @needs_triton
 def test_more_edges_than_32_bits(rng):
     """Their number is counted in 64 bits."""
-    from ovito_mace_phase.engine.device.slabs import Cut
+    from ovito_mace_phase.model.engine.device.slabs import Cut
 
     grid = fake_grid(rng, 6, True)
     grid.start = torch.arange(0, 28, 4).int()
@@ -136,9 +137,9 @@ def test_cancel(rng):
     """Between blocks, before anything is evaluated."""
     _, model = models()
     frame = loose(rng, (1, 1, 2), 1, np.diag([8.0, 8.0, 9.0]), False)
-    units = dataclasses.replace(models()[0].units(frame), factor=0.2)
+    here = dataclasses.replace(models()[0].network_frame(frame), factor=0.2)
     with pytest.raises(CancelledError):
-        model.scores(frame, units=units, cancelled=lambda: True)
+        model.logits(here, watch=Watch(cancelled=lambda: True))
 
 
 def test_slower_path_is_said(monkeypatch, caplog):
@@ -153,42 +154,55 @@ def test_slower_path_is_said(monkeypatch, caplog):
 @pytest.mark.slow
 def test_same_as_cpu(monkeypatch, rng):
     """Lengths, carriers, logits, labels under all priors, scores that are kept, logP and score; in blocks and slabs."""
-    from ovito_mace_phase.engine.device import run
+    from ovito_mace_phase.model.engine.device import run
 
     cpu, device = models()
     monkeypatch.setattr(run, "FORWARD_BLOCK", 5)
-    monkeypatch.setattr(run, "SCORE_BLOCK", 5)
+    monkeypatch.setattr(run, "GRADIENT_BLOCK", 5)
     frame = loose(rng, (7, 1, 1), 2, np.diag([16.0, 2.7, 2.7]), [True, False, False])
     check(cpu, device, frame, memory="1k", factor=30.0 / 16.0)  # four layers of cells
 
 
 def check(cpu, device, frame, memory=None, factor=None):
-    units, found = cpu.units(frame), device.units(frame)
-    assert abs(found.factor / units.factor - 1.0) < 1e-12
-    assert np.array_equal(found.carrier, units.carrier)
-    units = units if factor is None else dataclasses.replace(units, factor=factor)
-    a, b = cpu.scores(frame, units=units), device.scores(frame, units=units, memory=memory)
+    here, there = cpu.network_frame(frame), device.network_frame(frame)
+    assert abs(there.factor / here.factor - 1.0) < 1e-12
+    assert np.array_equal(here.slots, there.slots)
+    if factor is not None:
+        here, there = (dataclasses.replace(one, factor=factor, _bonds=[]) for one in (here, there))
+    a = keep_logits(here, cpu, full=True)
+    b = keep_logits(there, device, full=True, memory=memory)
+    assert tensor_of(b.all_logits) is not None
+    prior = prior_of_frame(b, 1.3)
+    same_labels(*(label_weighted(kept, cpu.calibration, prior, 0.3) for kept in (a, b)))
+    same_labels(*(label_atoms(kept, cpu.calibration, prior="local", threshold=0.3) for kept in (a, b)))
+    assert tensor_of(b.all_logits) is not None  # none of this needs them on the host
     assert np.abs(a.logits - b.logits).max() < LOGITS
-    assert np.abs(a.summary.best - b.summary.best).max() < LOGITS
-    assert np.abs(a.summary.log_density - b.summary.log_density).max() < DENSITY
-    assert np.abs(a.column("FCC") - b.column("FCC")).max() < LOGITS
-    prior = prior_of(b, 1.3)
     assert np.abs(prior - frame_prior(b.logits[:: stride_of(len(frame))], 1.3)).max() < 1e-5
-    sets = [scores.labels(cpu.calibration, prior, 0.3, 0) for scores in (a, b)]
-    sets += [scores.local_labels(cpu.calibration, 0.3, 0) for scores in (a, b)]
-    for one, two in (sets[:2], sets[2:]):
-        assert np.array_equal(one[0], two[0])
-        assert np.abs(one[1] - two[1]).max() < 1e-4
-        assert np.abs(one[2] - two[2]).max() < 2 * LOGITS
+    assert np.abs(a.best - b.best).max() < LOGITS
+    assert np.abs(a.log_density - b.log_density).max() < DENSITY
+    assert np.abs(a.column("FCC") - b.column("FCC")).max() < LOGITS
+    for one, two in zip(vars(here.bonds()).values(), vars(there.bonds()).values(), strict=True):
+        assert len(one) == len(two)
     some = list(range(0, len(cpu.phases), 2))
-    c, d = (model.scores(frame, units=units, full=False, considered=some, keys=("BCC",)) for model in (cpu, device))
+    same_labels(*(label_atoms(kept.restricted(some, cpu.calibration.temperature), cpu.calibration) for kept in (a, b)))
+    c, d = (
+        keep_logits(one, m, full=False, considered=some, keys=("BCC",)) for one, m in ((here, cpu), (there, device))
+    )
+    assert np.abs(prior_of_frame(c, 1.3) - prior_of_frame(d, 1.3)).max() < 1e-4
     assert np.abs(c.best - d.best).max() < LOGITS
-    assert np.abs(c.sampled - d.sampled).max() < LOGITS
+    assert np.abs(c.sample() - d.sample()).max() < LOGITS
     assert np.abs(c.column("BCC") - d.column("BCC")).max() < LOGITS
     assert d.nbytes == c.nbytes
-    s, g = cpu.score(frame, units=units), device.score(frame, units=units, memory=memory)
+    assert np.abs(device.logits(there, memory=memory) - b.logits).max() < LOGITS
+    s, g = cpu.log_density_gradient(here), device.log_density_gradient(there, memory=memory)
     assert np.abs(s.log_density - g.log_density).max() < DENSITY
     assert np.abs(s.gradient - g.gradient).max() < SCORE * max(1e-3, np.abs(s.gradient).max())
+
+
+def same_labels(one, two):
+    assert np.array_equal(one.column, two.column)
+    assert np.abs(one.confidence - two.confidence).max() < 1e-4
+    assert np.abs(one.margin - two.margin).max() < 2 * LOGITS
 
 
 @needs_triton
@@ -226,14 +240,14 @@ class TestCuda:
         check(*models(), make_frame(frame.positions * [1, 1, 3], None, np.diag([20.0, 27.0, 180.0]), frame.pbc))
 
     def test_blocks_and_slabs(self, monkeypatch, rng):
-        from ovito_mace_phase.engine.device import run
+        from ovito_mace_phase.model.engine.device import run
 
         frame, (_, model) = thermal_frame("nacl", 9000), models()
-        whole, score = model.scores(frame), model.score(frame)
+        whole, score = model.logits(frame), model.log_density_gradient(frame)
         monkeypatch.setattr(run, "FORWARD_BLOCK", int(rng.integers(100, 3000)))
-        monkeypatch.setattr(run, "SCORE_BLOCK", int(rng.integers(100, 3000)))
-        assert np.abs(model.scores(frame, memory="20M").logits - whole.logits).max() < LOGITS
-        again = model.score(frame, memory="100M")
+        monkeypatch.setattr(run, "GRADIENT_BLOCK", int(rng.integers(100, 3000)))
+        assert np.abs(model.logits(frame, memory="20M") - whole).max() < LOGITS
+        again = model.log_density_gradient(frame, memory="100M")
         assert np.abs(again.gradient - score.gradient).max() < SCORE * np.abs(score.gradient).max()
 
     def test_denoising(self):
@@ -243,8 +257,16 @@ class TestCuda:
         assert np.array_equal(a.phase, b.phase)
         assert np.abs(a.denoised.frame.positions - b.denoised.frame.positions).max() < 1e-5
 
+    def test_two_threads(self):
+        """Frames side by side give what they give one after the other."""
+        frames, (_, model) = [thermal_frame(name, 1500) for name in ("cu", "nacl")], models()
+        wanted = [model.logits(frame) for frame in frames]
+        with ThreadPoolExecutor(2) as pool:
+            for one, two in zip(pool.map(model.logits, frames), wanted, strict=True):
+                assert np.abs(one - two).max() < LOGITS
+
     def test_out_of_memory(self, monkeypatch):
-        from ovito_mace_phase.engine.device.sweep import DeviceSweep
+        from ovito_mace_phase.model.engine.device.sweep import DeviceSweep
 
         frame, (_, model) = thermal_frame("cu", 3000), models()
         wanted, sizes, run = model.logits(frame), [], DeviceSweep.run
@@ -258,26 +280,3 @@ class TestCuda:
         monkeypatch.setattr(DeviceSweep, "run", full_at_first)
         assert np.abs(model.logits(frame) - wanted).max() < LOGITS
         assert sizes[0] == 2 * sizes[1] == 4 * sizes[2]
-
-    def test_training_gradients(self, rng):
-        from engine_tools import crystal, shipped
-        from ovito_mace_phase.engine.training import TrainableModel, training_step
-        from ovito_mace_phase.head import PhaseHead
-        from ovito_mace_phase.threads import BlockPool
-        from test_training_step import batch_of
-
-        batch = batch_of([crystal(rng, 2, n_species) for n_species in (1, 2)], rng)
-        found = []
-        for device in ("cpu", "cuda"):
-            tensors, config, head = shipped()
-            own = PhaseHead(head.config)
-            own.load_state_dict(head.state_dict())
-            model = TrainableModel(tensors, config, own.eval().requires_grad_(True), device, torch.float64)
-            with BlockPool(1) as pool:
-                loss = training_step(model, batch, noise_scale=0.15, pool=pool)
-            found.append((loss, {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}))
-        (one, a), (two, b) = found
-        assert abs(one.score_loss / two.score_loss - 1) < 1e-9
-        assert a.keys() == b.keys()
-        for name, gradient in a.items():
-            assert (gradient - b[name]).abs().max() <= 1e-6 * gradient.abs().max().clamp_min(1e-12), name
