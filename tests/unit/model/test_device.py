@@ -16,18 +16,22 @@ import numpy as np
 import pytest
 import torch
 from device_tools import DEVICE, HAS_CUDA, device_model, needs_cuda, needs_triton
-from ovito_mace_phase.benchmark import thermal_frame
-from ovito_mace_phase.cell_grid import make_grid
-from ovito_mace_phase.denoising import denoise
-from ovito_mace_phase.errors import CancelledError
-from ovito_mace_phase.frame import make_frame
-from ovito_mace_phase.network.operations import operations
-from ovito_mace_phase.network.torch_operations import TorchOperations
-from ovito_mace_phase.prior import frame_prior
-from ovito_mace_phase.scores import stride_of
 
-from ovito_mace_phase.classification import classify
-from ovito_mace_phase.model import PhaseModel
+from ovito_mace_phase.atoms.cell_grid import make_grid
+from ovito_mace_phase.atoms.frame import make_frame
+from ovito_mace_phase.classification.classify import classify
+from ovito_mace_phase.classification.denoise import denoise
+from ovito_mace_phase.classification.readout.frame_prior import frame_prior
+from ovito_mace_phase.classification.readout.keep import keep_logits
+from ovito_mace_phase.classification.readout.kept_logits import stride_of
+from ovito_mace_phase.classification.readout.labels import label_atoms, label_weighted, prior_of_frame
+from ovito_mace_phase.lab.benchmark.measure import thermal_frame
+from ovito_mace_phase.model.network.operations.choose import operations
+from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.runtime.errors import CancelledError
+from ovito_mace_phase.runtime.held_array import tensor_of
+from ovito_mace_phase.runtime.watch import Watch
 
 LOGITS, SCORE, DENSITY = 1e-3, 5e-5, 2e-5  # logits run from -50 to 35; score relative to the largest
 SKEW = np.array([[9.0, 0.0, 0.0], [3.0, 8.0, 0.0], [-2.0, 4.0, 11.0]])
