@@ -130,6 +130,21 @@ def test_every_form_of_import_is_seen(tmp_path):
     assert circles(import_graph(tmp_path)) == [["a", "c"]]
 
 
+def test_triton_is_imported_late(graph):
+    """By files that nothing imports at once but each other, so that a CPU never needs it."""
+    users = {name for name, used in foreign_imports(PACKAGE).items() if "triton" in used}
+    assert users
+    code = f"""
+import sys, ovito_mace_phase.model.phase_model as m
+m.PhaseModel.load(device="cpu")
+import ovito_mace_phase.classification.classify
+users = {users!r}
+print([name for name in sys.modules if name == "triton" or name.removeprefix("ovito_mace_phase.") in users])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "statement", ["import ovito_mace_phase", "import ovito_mace_phase.phases", "import ovito_mace_phase.cli"]
 )

@@ -99,24 +99,28 @@ class DeviceSweep:
         """
         with torch.inference_mode():
             for slab in self.cut.slabs:
-                edges = self.cut.edges_of(slab, self.evaluator.dtype)
-                values, sent = self._layers(slab, edges)
-                inner = slab.inner
-                for a, b in self._blocks(inner):
-                    block, first = self._block(slab, edges, a, b), inner.first + a
-                    last = self._later(self.n_layers - 1, slab, block, values, sent, a, b)
-                    averaged = launch_means(
-                        block,
-                        values[0],
-                        self.r_max,
-                        self.n_means,
-                        species=self.frame.slots,
-                        first_own=first,
-                        rows=slab.spans[0].rows,
-                    )
-                    held = [values[t][self._own(slab, t, a, b)] for t in range(self.n_layers - 1)]
-                    consume(first, first + b - a, [*held, last, *averaged.unbind(1)])
-                    self._report(b - a)
+                self._slab(slab, consume)
+
+    def _slab(self, slab: Slab, consume: Consume) -> None:
+        """Evaluate a slab; what it holds is free again when this returns."""
+        edges = self.cut.edges_of(slab, self.evaluator.dtype)
+        values, sent = self._layers(slab, edges)
+        inner = slab.inner
+        for a, b in self._blocks(inner):
+            block, first = self._block(slab, edges, a, b), inner.first + a
+            last = self._later(self.n_layers - 1, slab, block, values, sent, a, b)
+            averaged = launch_means(
+                block,
+                values[0],
+                self.r_max,
+                self.n_means,
+                species=self.frame.slots,
+                first_own=first,
+                rows=slab.spans[0].rows,
+            )
+            held = [values[t][self._own(slab, t, a, b)] for t in range(self.n_layers - 1)]
+            consume(first, first + b - a, [*held, last, *averaged.unbind(1)])
+            self._report(b - a)
 
     def _held(self, itemsize: int) -> tuple[int, int]:
         """Return the bytes held for each atom of a slab, and for each edge."""
