@@ -16,18 +16,21 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from ovito_mace_phase.benchmark import thermal_frame
-from ovito_mace_phase.frame import Frame, make_frame
-from ovito_mace_phase.head import HeadConfig, PhaseHead
-from ovito_mace_phase.network.weights import SHIPPED, NetworkConfig, load_model
 
 from ovito_mace_phase import classify, set_threads
-from ovito_mace_phase.model import PhaseModel
+from ovito_mace_phase.atoms.frame import Frame, make_frame
+from ovito_mace_phase.classification.readout.keep import keep_logits
+from ovito_mace_phase.lab.benchmark.measure import thermal_frame
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
+from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.model.registry import model_path
 
 STARTED = time.perf_counter()
 PARTS: list[Callable[[], Any]] = []
@@ -113,14 +116,13 @@ def same_as_cpu() -> dict[str, Any]:
     """Return the largest differences of logits, logP and score; share of the labels that differ."""
     found = {}
     for name, frame in check_frames().items():
-        a, b = CPU.scores(frame), GPU.scores(frame)
-        s, g = CPU.score(frame), GPU.score(frame)
-        one, two = (x.local_labels(CPU.calibration, 0.0, 0) for x in (a, b))
+        one, two = (classify(*inputs(frame), model=model) for model in (CPU, GPU))
+        s, g = CPU.log_density_gradient(frame), GPU.log_density_gradient(frame)
         found[name] = {
             "n": len(frame),
-            "logits": float(np.abs(a.logits - b.logits).max()),  # type: ignore[attr-defined]
-            "labels": float((one[0] != two[0]).mean()),
-            "confidence": float(np.abs(one[1] - two[1]).max()),
+            "logits": float(np.abs(one.logits - two.logits).max()),
+            "labels": float((one.phase != two.phase).mean()),
+            "confidence": float(np.abs(one.confidence - two.confidence).max()),
             "score": float(np.abs(s.gradient - g.gradient).max() / max(1e-9, np.abs(s.gradient).max())),
             "log_density": float(np.abs(s.log_density - g.log_density).max()),
         }
@@ -130,18 +132,19 @@ def same_as_cpu() -> dict[str, Any]:
 @part
 def blocks_and_slabs() -> dict[str, Any]:
     """Compare answers from small blocks and thin slabs."""
-    from ovito_mace_phase.engine.device import run
+    from ovito_mace_phase.model.engine.device import run
 
     frame = thermal_frame("nacl", 20000)
-    a, s = GPU.scores(frame), GPU.score(frame)
-    before = run.FORWARD_BLOCK, run.SCORE_BLOCK
-    run.FORWARD_BLOCK = run.SCORE_BLOCK = 1000
+    a, s = GPU.logits(frame), GPU.log_density_gradient(frame)
+    before = run.FORWARD_BLOCK, run.GRADIENT_BLOCK
+    run.FORWARD_BLOCK = run.GRADIENT_BLOCK = 1000
     try:
-        b, g = GPU.scores(frame, memory="20M"), GPU.score(frame, memory="100M")
+        b = GPU.logits(frame, memory="20M")
+        g = GPU.log_density_gradient(frame, memory="100M")
     finally:
-        run.FORWARD_BLOCK, run.SCORE_BLOCK = before
+        run.FORWARD_BLOCK, run.GRADIENT_BLOCK = before
     return {
-        "logits": float(np.abs(a.logits - b.logits).max()),  # type: ignore[attr-defined]
+        "logits": float(np.abs(a - b).max()),
         "score": float(np.abs(s.gradient - g.gradient).max() / np.abs(s.gradient).max()),
     }
 
@@ -172,9 +175,9 @@ def speed() -> dict[str, Any]:
                 "classify, best logits kept": rate(
                     len(frame), lambda f=frame: classify(*inputs(f), model=GPU, keep_logits=False)
                 ),
-                "score": rate(len(frame), lambda f=frame: GPU.score(f)),
+                "score": rate(len(frame), lambda f=frame: GPU.log_density_gradient(f)),
                 "classify_GB": peak(lambda f=frame: classify(*inputs(f), model=GPU)),
-                "score_GB": peak(lambda f=frame: GPU.score(f)),
+                "score_GB": peak(lambda f=frame: GPU.log_density_gradient(f)),
             }
     return found
 
@@ -198,7 +201,7 @@ def large() -> dict[str, Any]:
         found[str(len(frame))] = {
             "rate": rate(len(frame), task, 1),
             "GB": memory,
-            "GB of score": peak(lambda f=frame: GPU.score(f)),
+            "GB of score": peak(lambda f=frame: GPU.log_density_gradient(f)),
         }
     return found
 
@@ -206,11 +209,11 @@ def large() -> dict[str, Any]:
 @part
 def training() -> dict[str, Any]:
     """Time a training step on samples of 256 atoms side by side, two shapes of the network."""
-    from ovito_mace_phase.engine.training import Batch, TrainableModel, training_step
-    from ovito_mace_phase.neighbours import neighbour_list, side_by_side
-    from ovito_mace_phase.threads import BlockPool
+    from ovito_mace_phase.atoms.neighbour_list import neighbour_list, side_by_side
+    from ovito_mace_phase.lab.training.step import Batch, TrainableModel, training_step
+    from ovito_mace_phase.runtime.threads import BlockPool
 
-    tensors, card = load_model(SHIPPED)
+    tensors, card = load_model(model_path(None))
     config = NetworkConfig.from_card(card)
     head = PhaseHead.from_tensors(tensors, card)
     shapes = {"shipped": (tensors, config, head), "64 channels, l_max 2, 5 A": narrow(tensors, config, 64, 2, 5.0)}
@@ -222,7 +225,7 @@ def training() -> dict[str, Any]:
         n_atoms = count * len(sample)
         batch = Batch(
             edges=side_by_side([edges] * count),
-            carrier=np.arange(n_atoms) % 2,
+            slots=np.arange(n_atoms) % 2,
             label=np.ones(n_atoms, dtype=np.int64),
             displacement=np.random.default_rng(0).normal(0.0, 0.1, (n_atoms, 3)),
             sample=np.repeat(np.arange(count), len(sample)),
@@ -261,13 +264,15 @@ def narrow(
 @part
 def mace_torch() -> dict[str, Any]:
     """Time stock mace-torch with the same weights on the card, forward, and energy with forces; ours beside it."""
-    from ovito_mace_phase.mace_backend import MaceBackend
+    from ovito_mace_phase.model.reference.mace.stock_mace import MaceBackend
 
-    tensors, card = load_model(SHIPPED)
+    tensors, card = load_model(model_path(None))
     config = NetworkConfig.from_card(card)
     frame = thermal_frame("cu", 16384 if len(LARGE) else 2000)
     oracle = MaceBackend(tensors, config, PhaseHead.from_tensors(tensors, card), torch.float32)
-    given = {name: tensor.cuda() for name, tensor in oracle.inputs(CPU.prepare(frame)[0]).items()}
+    here = CPU.network_frame(frame)
+    grid = here.grid()
+    given = {name: tensor.cuda() for name, tensor in oracle.inputs(grid, here.slots[grid.order]).items()}
     model = oracle.model.cuda()
 
     def forward() -> None:
@@ -275,13 +280,13 @@ def mace_torch() -> dict[str, Any]:
             model(given, compute_force=False)
 
     n_atoms = len(frame)
-    units = GPU.units(frame)
+    best = partial(keep_logits, model=GPU, full=False)
     return {
         "n": n_atoms,
         "mace forward": rate(n_atoms, forward),
         "mace energy and forces": rate(n_atoms, lambda: model(given, compute_force=True)),
-        "ours, neighbours and readout within": rate(n_atoms, lambda: GPU.scores(frame, units=units, full=False)),
-        "ours, score": rate(n_atoms, lambda: GPU.score(frame, units=units)),
+        "ours, neighbours and readout within": rate(n_atoms, lambda: best(here)),
+        "ours, score": rate(n_atoms, lambda: GPU.log_density_gradient(here)),
         "ours, classify": rate(n_atoms, lambda: classify(*inputs(frame), model=GPU)),
     }
 
@@ -300,8 +305,8 @@ def kernels() -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     frame = thermal_frame("cu", SIZES[-1])
-    units, found = GPU.units(frame), {}
-    tasks = {"forward": lambda: GPU.scores(frame, units=units), "score": lambda: GPU.score(frame, units=units)}
+    here, found = GPU.network_frame(frame), {}
+    tasks = {"forward": lambda: keep_logits(here, GPU, full=True), "score": lambda: GPU.log_density_gradient(here)}
     for name, task in tasks.items():
         task()
         with profile(activities=[ProfilerActivity.CUDA]) as record:

@@ -18,7 +18,7 @@ BROUGHT = {"PySide6": ("ovito", "pyside6")}
 """Left to another package: OVITO works with one version of Qt only, and OVITO Pro has it built in."""
 LEFT_OUT = {"lint", "dumps", "gpu-test"}
 NOT_THERE = {"triton"}
-"""Comes with torch for CUDA: imported by modules that are asked for where there is a GPU, and by tests that skip without."""
+"""Comes with torch for CUDA: imported by modules that only a GPU needs, and by tests that skip without it."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
