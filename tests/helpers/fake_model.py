@@ -36,7 +36,7 @@ class FakeModel:
 
     def __init__(self, seconds: float = 0.0, stray: int | None = None) -> None:
         self.phases = tuple(phase_table())
-        self.name = "fake"
+        self.name, self.device = "fake", "cpu"
         self.card = {"name": self.name}
         self.calibration = Calibration()
         self.seconds, self.stray = seconds, stray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
@@ -38,10 +39,11 @@ def keep_logits(
     )
     found = model.logit_summary(frame, request, memory=memory, watch=watch)
     if found is not None:
-        return _kept(frame, tuple(phases[k] for k in columns), () if full else keys, request, found)
+        kept = _kept(frame, tuple(phases[k] for k in columns), () if full else keys, request, found)
+        return dataclasses.replace(kept, device=model.device)
     keeper = LogitKeeper(frame, phases, temperature, full=full, considered=considered, keys=keys)
     model.stream_logits(frame, keeper.add, memory=memory, watch=watch)
-    return keeper.result()
+    return dataclasses.replace(keeper.result(), device=model.device)
 
 
 def _kept(

@@ -61,6 +61,8 @@ class KeptLogits:
         Of all phases of the model.
     chosen : (n_phases,) int64 or None
         Columns of `all_logits` that `phases` are; None: all.
+    device : str
+        What they were evaluated on, see `PhaseModel.device`.
     found : dict
         What was worked out from these logits, kept for the next change of a setting.
     """
@@ -75,6 +77,7 @@ class KeptLogits:
     columns: Mapping[str, Float32] = field(default_factory=dict)
     all_logits: Float32 | HeldArray | None = None
     chosen: IntArray | None = None
+    device: str = "cpu"
     found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:

@@ -36,7 +36,7 @@ class Springs:
 
     def __init__(self, sites, stiffness, noise_scale=0.2, step_errors=(0.0, 0.0)):
         self.sites, self.stiffness, self.noise_scale, self.calls = sites, stiffness, noise_scale, 0
-        self.step_errors, self.calibration = np.array(step_errors), Calibration()
+        self.step_errors, self.calibration, self.device = np.array(step_errors), Calibration(), "cpu"
         self.phases = tuple(phase_table())[:2]
 
     def network_frame(self, frame, length_scale=None, cancelled=None):
