@@ -73,7 +73,12 @@ class PhaseModel:
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, *, device: Device = "auto", backend: Backend = "engine"
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: Device = "auto",
+        backend: Backend = "engine",
+        path: str | Path | None = None,
     ) -> PhaseModel:
         """Read a model.
 
@@ -93,6 +98,9 @@ class PhaseModel:
         InputError
             When CUDA is asked for and not there.
         """
+        if path is not None:
+            warnings.warn("PhaseModel.load(): the parameter 'path' is now 'model'", FutureWarning, stacklevel=2)
+            model = path
         from .engine.evaluator import make_evaluator
         from .network.head import PhaseHead
         from .network.model_file import NetworkConfig, load_model

@@ -16,7 +16,7 @@ from ovito_mace_phase.phases.own import table_with
 from ovito_mace_phase.runtime.errors import MissingPackageError, ModelFileError
 
 from .network.model_file import model_paths, read_card
-from .registry import SHIPPED, model_path
+from .registry import MODELS, SHIPPED, model_path
 
 if TYPE_CHECKING:
     from .phase_model import Backend, Device, PhaseModel
@@ -140,5 +140,5 @@ def file_times(path: Path) -> tuple[int, ...]:
     except OSError as error:
         raise ModelFileError(
             f"cannot read the model file {error.filename} ({error.strerror}): a model is a pair of files, "
-            "NAME.safetensors and NAME.json; leave the model empty for the shipped one"
+            f"NAME.safetensors and NAME.json; leave the model empty for the shipped one ({', '.join(MODELS)})"
         ) from None

@@ -48,7 +48,7 @@ class LogDensity:
     log_density : (n_atoms,) float64
         logsumexp_c l[a, c]; their sum is logP.
     gradient : (n_atoms, 3) float64
-        d logP / d r, per network unit of length.
+        d logP / d r, per unit of length of the frame that was given.
     """
 
     log_density: FloatArray

@@ -8,9 +8,11 @@ import inspect
 import numpy as np
 import pytest
 
-from ovito_mace_phase import MacePhaseModifier, classify
+from ovito_mace_phase import MacePhaseModifier, PhaseModel, classify
+from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.classification.settings import PARAMETERS, Settings, from_parameters, to_parameters
 from ovito_mace_phase.cli.classify import classify_command
+from ovito_mace_phase.model.registry import SHIPPED
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.plugin.modifier import parameter_names
 from ovito_mace_phase.runtime.errors import InputError
@@ -105,5 +107,9 @@ def test_old_names_still_work_and_name_the_new_ones():
     assert all(f"{name!r} is now" in text for name in ("species", "species_spec", "threshold"))
     with pytest.warns(FutureWarning, match="'model_file' is now 'model'"):
         assert MacePhaseModifier(model_file="a").model == "a"
+    with pytest.warns(FutureWarning, match="'path' is now 'model'"):
+        model = PhaseModel.load(path=SHIPPED, device="cpu")
+    with pytest.warns(FutureWarning, match="score is now log_density_gradient"):
+        assert len(model.score(make_frame(positions, None, cell, True)).log_density) == 27
     with pytest.raises(TypeError, match="thershold"):
         classify(positions, None, cell, True, thershold=0.9)
