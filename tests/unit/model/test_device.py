@@ -7,6 +7,7 @@ device on larger ones too.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from ovito_mace_phase.model.network.operations.choose import operations
 from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import CancelledError
-from ovito_mace_phase.runtime.held_array import tensor_of
+from ovito_mace_phase.runtime.held_array import HeldArray, tensor_of
 from ovito_mace_phase.runtime.watch import Watch
 
 LOGITS, SCORE, DENSITY = 1e-3, 5e-5, 2e-5  # logits run from -50 to 35; score relative to the largest
@@ -220,6 +221,35 @@ def test_denoising_as_cpu(rng):
     assert np.abs(a.displacement).max() > 1e-3
     assert np.abs(a.displacement - b.displacement).max() < 1e-5
     assert np.array_equal(b.displacement[1], np.zeros(3))
+
+
+@needs_triton
+@pytest.mark.slow
+def test_a_fall_is_seen_beforehand(rng):
+    """By logP alone, without its gradient; positions as given, or moved."""
+    _, device = models()
+    frame = loose(rng, (2, 1, 1), 1, np.diag([5.0, 2.6, 5.5]), False)
+    here, n_atoms = device.network_frame(frame), len(frame)
+    free = np.ones(n_atoms, dtype=bool)
+    ascent = device.ascent(here, longest=0.4, nearby=4.5, error=np.zeros(n_atoms), free=free)
+    place = ascent.moved(ascent.start, 0.1, torch.from_numpy(rng.normal(size=(n_atoms, 3))).to(DEVICE))
+    height, _ = ascent.evaluate(place, Watch())
+    assert ascent.falls(place, height + 1e-3, Watch())
+    assert not ascent.falls(place, height - 1e-3, Watch())
+
+
+def test_an_array_on_a_device_reads_like_one_on_the_host(rng):
+    array = rng.normal(size=(7, 5)).astype(np.float32)
+    held = HeldArray(torch.from_numpy(array.copy()).to(DEVICE))
+    for key in (slice(None, None, 3), (slice(None), 2), (slice(None), np.int64(3)), (slice(None), np.array([4, 0, 1]))):
+        assert np.array_equal(held[key], array[key])
+    assert (len(held), held.shape, held.nbytes) == (7, (7, 5), array.nbytes)
+    assert tensor_of(held) is not None
+    assert np.array_equal(np.asarray(held), array)
+    assert tensor_of(held) is None
+    assert np.array_equal(held[1:3], array[1:3])
+    assert np.array_equal(pickle.loads(pickle.dumps(held)), array)
+    assert tensor_of(array) is tensor_of(None) is None
 
 
 class TestCuda:
