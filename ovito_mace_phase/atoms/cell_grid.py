@@ -124,7 +124,7 @@ def make_grid(positions: FloatArray, cell: FloatArray, pbc: npt.NDArray[np.bool_
     heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
     axes = np.argsort(-heights, kind="stable")
     box, pbc, heights = np.ascontiguousarray(box[axes]), pbc[axes], heights[axes]
-    shape = _cells(heights, cutoff, len(positions))
+    shape = cells_along(heights, cutoff, len(positions))
     reach = np.ceil(cutoff * shape / heights).astype(np.int64)
     fractional = inside @ np.linalg.inv(box)
     cells = np.clip((fractional * shape).astype(np.int64), 0, shape - 1)
@@ -145,7 +145,7 @@ def make_grid(positions: FloatArray, cell: FloatArray, pbc: npt.NDArray[np.bool_
     )
 
 
-def _cells(heights: FloatArray, cutoff: float, n_atoms: int) -> IntArray:
+def cells_along(heights: FloatArray, cutoff: float, n_atoms: int) -> IntArray:
     """Cells along each direction: no smaller than the cutoff, and not many more than atoms (gas in a large box)."""
     most = min(_MOST_CELLS, 8 * n_atoms + 64)
     wanted = np.maximum(1.0, np.floor(heights / (cutoff * _MARGIN)))

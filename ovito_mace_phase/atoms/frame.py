@@ -18,6 +18,7 @@ from ovito_mace_phase.runtime.errors import InputError
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 _FARTHEST = 1e12  # length units
+_FEW_CODES = 10_000  # largest minus smallest integer species
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,8 @@ def make_frame(
         xyz = xyz.reshape(0, 3)
     if xyz.ndim != 2 or xyz.shape[1] != 3:
         raise InputError(f"positions must have the shape (n_atoms, 3), not {xyz.shape}")
-    bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
-    if len(bad):
+    if not np.isfinite(xyz).all():
+        bad = np.flatnonzero(~np.isfinite(xyz).all(axis=1))
         raise InputError(
             f"{len(bad)} of {len(xyz)} positions are NaN or infinite, the first is atom index {bad[0]} with "
             f"{xyz[bad[0]].tolist()}; remove these atoms or repair the file"
@@ -115,6 +116,14 @@ def _species_codes(species: Sequence[Any] | npt.ArrayLike | None, n_atoms: int) 
         raise InputError("types must be integers or strings; fractional numbers were given")
     if n_atoms == 0:
         return np.zeros(0, dtype=np.int64), ()
+    if values.dtype.kind in "iu":
+        least, most = int(values.min()), int(values.max())
+        if most - least < _FEW_CODES and least > -(2**62) and most < 2**62:  # without sorting
+            shifted = values.astype(np.int64) - least
+            present = np.flatnonzero(np.bincount(shifted))
+            lookup = np.zeros(most - least + 1, dtype=np.int64)
+            lookup[present] = np.arange(len(present))
+            return lookup[shifted], tuple(str(code + least) for code in present.tolist())
     names, codes = np.unique(values.astype(str) if values.dtype.kind in "OU" else values, return_inverse=True)
     return codes.astype(np.int64), tuple(str(name) for name in names)
 

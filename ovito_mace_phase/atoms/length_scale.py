@@ -12,6 +12,7 @@ a few odd atoms do not move it, and no full box is needed (slabs, clusters, wire
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,12 +21,42 @@ from ovito_mace_phase.runtime.threads import BlockPool
 
 from .cell_grid import make_grid, nearest_cubes
 from .frame import FloatArray, Frame
+from .species import mean_by_species
 
 TARGET_VOLUME = 13.0
 """Volume per atom in network units, A^3."""
 N_NEAREST = 14
-_OVERLAP = 0.08  # closer than this times the typical spacing is no atom pair of any solid or molecule
+OVERLAP = 0.08  # closer than this times the typical spacing is no atom pair of any solid or molecule
 _BLOCK = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spacing:
+    """What the frame as a whole needs of the spacing of its atoms.
+
+    Attributes
+    ----------
+    factor : float
+        See `length_factor`.
+    any_neighbours : bool
+        Whether any atom has a neighbour.
+    by_species : (n_species,) float64
+        Mean of `local_spacing` over the atoms of each species.
+    """
+
+    factor: float
+    any_neighbours: bool
+    by_species: FloatArray
+
+
+def measured(frame: Frame, cancelled: Callable[[], bool] | None = None) -> Spacing:
+    """Measure the spacing of the atoms of a frame; parameters and errors as in `local_spacing`."""
+    spacing = local_spacing(frame, cancelled)
+    return Spacing(
+        factor=length_factor(spacing),
+        any_neighbours=bool(np.isfinite(spacing).any()),
+        by_species=mean_by_species(frame, spacing),
+    )
 
 
 def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> FloatArray:
@@ -51,7 +82,7 @@ def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> 
     spacing = np.full(n_atoms, np.inf)
     if n_atoms == 0:
         return spacing
-    cutoff, limit = _first_cutoff(frame)
+    cutoff, limit = first_cutoff(frame)
     while True:
         grid = make_grid(frame.positions, frame.cell, frame.pbc, cutoff)
         total, count = np.zeros(n_atoms), np.zeros(n_atoms, dtype=np.int64)
@@ -99,9 +130,10 @@ def length_factor(spacing: FloatArray) -> float:
     return float((TARGET_VOLUME / np.exp(middle.mean())) ** (1.0 / 3.0))
 
 
-def _first_cutoff(frame: Frame) -> tuple[float, float]:
+def first_cutoff(frame: Frame) -> tuple[float, float]:
     """Radius that holds about twenty neighbours at the mean density of the frame, and the largest worth trying."""
-    extent = np.ptp(frame.positions, axis=0)
+    few = len(frame) <= 4 * N_NEAREST
+    extent = np.zeros(3) if frame.pbc.all() and not few else np.ptp(frame.positions, axis=0)
     lengths = np.where(frame.pbc, np.linalg.norm(frame.cell, axis=1), 0.0)
     if frame.pbc.all():
         volume = abs(np.linalg.det(frame.cell))
@@ -111,13 +143,13 @@ def _first_cutoff(frame: Frame) -> tuple[float, float]:
         )
     cutoff = (20.0 / (4.0 / 3.0 * np.pi) * volume / len(frame)) ** (1.0 / 3.0)
     diagonal = float(np.linalg.norm(extent))
-    limit = max(4.0 * cutoff, 1.01 * diagonal if len(frame) <= 4 * N_NEAREST else 0.0)
+    limit = max(4.0 * cutoff, 1.01 * diagonal if few else 0.0)
     return cutoff, limit
 
 
 def _check_overlap(shortest: FloatArray, typical: float, partner: np.ndarray, order: np.ndarray) -> None:
     closest = int(np.argmin(shortest))
-    if shortest[closest] < _OVERLAP * typical:
+    if shortest[closest] < OVERLAP * typical:
         one, other = sorted((int(order[closest]), int(order[partner[closest]])))
         raise InputError(
             f"atoms with index {one} and {other} (of {len(order)}) lie "

@@ -18,8 +18,8 @@ from ovito_mace_phase.runtime.errors import CancelledError, InputError
 from .bonds import BOND, Bonds, find_bonds
 from .cell_grid import CellGrid, make_grid
 from .frame import FloatArray, Frame, IntArray
-from .length_scale import TARGET_VOLUME, length_factor, local_spacing
-from .species import assign_slots
+from .length_scale import TARGET_VOLUME, Spacing, measured
+from .species import ordered_slots
 
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
 
@@ -69,6 +69,10 @@ class NetworkFrame:
             self._bonds.append(find_bonds(self.grid(BOND * TARGET_VOLUME ** (1.0 / 3.0)), cancelled))
         return self._bonds[0]
 
+    def give_bonds(self, bonds: Bonds) -> None:
+        """Hand over the bonds where they were found on the way."""
+        self._bonds[:] = [bonds]
+
     def moved(self, positions: FloatArray) -> NetworkFrame:
         """Return the same atoms at other positions (n_atoms, 3), in the unit of the file."""
         frame = dataclasses.replace(self.frame, positions=positions)
@@ -81,6 +85,7 @@ def network_frame(
     r_max: float,
     n_slots: int,
     length_scale: float | None = None,
+    measure: Callable[[Frame, Callable[[], bool] | None], Spacing] = measured,
     cancelled: Callable[[], bool] | None = None,
 ) -> NetworkFrame:
     """Normalise lengths and assign the species to slots.
@@ -95,6 +100,8 @@ def network_frame(
         Species that the network can tell apart.
     length_scale : float, optional
         Cube root of the volume per atom, in the file's unit; None estimates it from the local density.
+    measure : callable
+        What measures the spacing of the atoms; a GPU has its own.
     cancelled : callable, optional
         Asked between blocks of atoms; True stops with `CancelledError`.
 
@@ -107,10 +114,10 @@ def network_frame(
         raise InputError(
             f"length_scale must be a positive number (the cube root of the volume per atom), not {length_scale}"
         )
-    spacing = local_spacing(frame, cancelled)
-    natural = length_factor(spacing)
+    spacing = measure(frame, cancelled)
+    natural = spacing.factor
     factor = natural if length_scale is None else TARGET_VOLUME ** (1.0 / 3.0) / length_scale
-    if np.isfinite(spacing).any() and factor * _MOST_CROWDED < natural:
+    if spacing.any_neighbours and factor * _MOST_CROWDED < natural:
         about = TARGET_VOLUME ** (1.0 / 3.0) / natural
         raise InputError(
             f"length_scale = {length_scale:g} is far too long: the cube root of the volume per atom is about "
@@ -118,4 +125,6 @@ def network_frame(
         )
     if cancelled is not None and cancelled():
         raise CancelledError("stopped by the caller")
-    return NetworkFrame(frame=frame, factor=factor, slots=assign_slots(frame, n_slots, spacing), r_max=r_max)
+    return NetworkFrame(
+        frame=frame, factor=factor, slots=ordered_slots(frame, n_slots, spacing.by_species), r_max=r_max
+    )

@@ -77,6 +77,17 @@ def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float
     InputError
         When there are more species than slots.
     """
+    return ordered_slots(frame, n_slots, mean_by_species(frame, cubed_spacing))
+
+
+def mean_by_species(frame: Frame, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the mean of `values` (n_atoms,) over the atoms of each species, (n_species,); 0 where there are none."""
+    count = np.bincount(frame.species, minlength=frame.n_species)
+    return np.bincount(frame.species, weights=values, minlength=frame.n_species) / np.maximum(count, 1)
+
+
+def ordered_slots(frame: Frame, n_slots: int, mean: npt.NDArray[np.float64]) -> IntArray:
+    """Do what `assign_slots` does, for the `mean` (n_species,) of the spacing over the atoms of each species."""
     count = np.bincount(frame.species, minlength=frame.n_species)
     present = np.flatnonzero(count)
     if len(present) > n_slots:
@@ -85,7 +96,6 @@ def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float
             f"the frame has {len(present)} species ({names}) but the network tells {n_slots} apart; merge alike "
             'types with the parameter `species` (for example "1,2 3" makes 1 and 2 alike, "ignore" all)'
         )
-    mean = np.bincount(frame.species, weights=cubed_spacing, minlength=frame.n_species) / np.maximum(count, 1)
     order = sorted(present, key=lambda code: (-count[code], round(float(mean[code]), 6), code))
     slot = np.zeros(frame.n_species, dtype=np.int64)
     slot[order] = np.arange(len(order))

@@ -11,7 +11,9 @@ it by itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +25,11 @@ from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
-from .readout.kept_logits import KeptLogits, LogitKeeper
+from .readout.keep import keep_logits
+from .readout.kept_logits import KeptLogits
 from .readout.labels import label_weighted, prior_of_frame
 from .settings import MOST_STEPS
-from .step_damping import step_gain
+from .step_damping import NEARBY, step_gain
 
 DEFAULT_STEPS = 8
 TOLERANCE = 0.003
@@ -128,7 +131,8 @@ def denoise(
     if movable is not None and movable.shape != (len(frame),):
         raise InputError(f"movable must have the shape ({len(frame)},), one bool per atom, not {movable.shape}")
     watch = watch or Watch()
-    scale, errors = model.noise_scale, model.step_errors
+    model.noise_scale  # noqa: B018 - raises for a model that has none, before any work
+    errors = model.step_errors
     start = frame if isinstance(frame, NetworkFrame) else model.network_frame(frame, length_scale, watch.cancelled)
     if not len(start):
         return Denoised(network_frame=start, displacement=np.zeros((0, 3)), steps=(), converged=True)
@@ -139,53 +143,124 @@ def denoise(
     total = steps + 1 + labelling
     error = np.zeros(len(start))
     if errors.any():
-        kept = kept or _kept(start, model, memory, watch.part(0.0, 1.0 / total))
+        part = watch.part(0.0, 1.0 / total)
+        kept = kept or keep_logits(start, model, full=False, memory=memory, watch=part)
         prior = prior_of_frame(kept, model.calibration.temperature)
         error = errors[label_weighted(kept, Calibration(), prior).column]
 
-    def evaluate(place: NetworkFrame, done: int) -> tuple[float, FloatArray]:
-        part = watch.part((done + labelling) / total, (done + labelling + 1) / total)
-        found = model.log_density_gradient(place, memory=memory, watch=part)
-        move = found.gradient * (scale / place.factor) ** 2
-        length = np.linalg.norm(move, axis=1, keepdims=True)
-        move *= np.minimum(1.0, _LONGEST / place.factor / np.maximum(length, 1e-300))
-        move *= step_gain(place.frame, move, error, place.factor, free, watch.cancelled)[:, None]
-        move[~free] = 0.0
-        if free.all():
-            move -= move.mean(axis=0)
-        return float(found.log_density.sum()), move
-
-    here = start
-    height, move = evaluate(here, 0)
-    table = [Step(number=0, size=0.0, rms=0.0, log_density=height / len(start))]
-    converged = False
-    for number in range(1, steps + 1):
-        rms = float(np.sqrt((move**2).sum(axis=1).mean()))
-        if rms * start.factor < tolerance:
-            converged = True
-            break
-        size = 1.0
-        for _ in range(_HALVINGS):
-            there = here.moved(here.frame.positions + size * move)
-            new_height, new_move = evaluate(there, number)
-            if new_height >= height - _ROUNDING * abs(height):
-                break
-            size *= 0.5
-        else:
-            converged = True
-            break
-        here, height, move = there, new_height, new_move
-        table.append(Step(number=number, size=size, rms=size * rms, log_density=height / len(start)))
+    ascent: Ascent | None = model.ascent(start, longest=_LONGEST, nearby=NEARBY, error=error, free=free, memory=memory)
+    ascent = ascent or _HostAscent(start, model, error, free, memory)
+    table, positions, converged = _climb(
+        ascent,
+        len(start),
+        steps=steps,
+        tolerance=tolerance / start.factor,
+        watches=[watch.part((k + labelling) / total, (k + labelling + 1) / total) for k in range(steps + 1)],
+    )
     return Denoised(
-        network_frame=here,
-        displacement=here.frame.positions - start.frame.positions,
+        network_frame=start.moved(positions),
+        displacement=positions - start.frame.positions,
         steps=tuple(table),
         converged=converged,
     )
 
 
-def _kept(frame: NetworkFrame, model: PhaseModel, memory: int | str | None, watch: Watch) -> KeptLogits:
-    """Evaluate the logits of a frame and keep the best of each atom."""
-    keeper = LogitKeeper(frame, model.phases, model.calibration.temperature, full=False)
-    model.stream_logits(frame, keeper.add, memory=memory, watch=watch)
-    return keeper.result()
+def _climb(
+    ascent: Ascent[Places], n_atoms: int, *, steps: int, tolerance: float, watches: Sequence[Watch]
+) -> tuple[list[Step], FloatArray, bool]:
+    """Make the steps; return their table, the final positions, and whether the atoms came to rest."""
+    here = ascent.start
+    height, move = ascent.evaluate(here, watches[0])
+    table = [Step(number=0, size=0.0, rms=0.0, log_density=height / n_atoms)]
+    converged = halved = False
+    for number in range(1, steps + 1):
+        rms = ascent.rms(move)
+        if rms < tolerance:
+            converged = True
+            break
+        size, least = 1.0, height - _ROUNDING * abs(height)
+        for trial in range(_HALVINGS):
+            there = ascent.moved(here, size, move)
+            if halved and trial == 0 and ascent.falls(there, least, watches[number]):
+                size *= 0.5
+                continue
+            new_height, new_move = ascent.evaluate(there, watches[number])
+            if new_height >= least:
+                break
+            size *= 0.5
+        else:
+            converged = True
+            break
+        halved = size < 1.0
+        here, height, move = there, new_height, new_move
+        table.append(Step(number=number, size=size, rms=size * rms, log_density=height / n_atoms))
+    return table, ascent.positions(here), converged
+
+
+Places = TypeVar("Places")
+"""Positions or moves of the atoms, (n_atoms, 3), in the unit of the file: arrays, or tensors on a GPU."""
+
+
+class Ascent(Protocol[Places]):
+    """A frame on its way up the log-density: on the host, or on a GPU (`PhaseModel.ascent`)."""
+
+    start: Places
+
+    def evaluate(self, place: Places, watch: Watch) -> tuple[float, Places]:
+        """Return logP at the positions `place`, and the proposed moves."""
+        ...
+
+    def falls(self, place: Places, least: float, watch: Watch) -> bool:
+        """Say whether logP is known to be less than `least` at `place`, if that costs little."""
+        ...
+
+    def rms(self, move: Places) -> float:
+        """Return the root mean square of the moves."""
+        ...
+
+    def moved(self, place: Places, size: float, move: Places) -> Places:
+        """Return positions after a step of `size` times the moves."""
+        ...
+
+    def positions(self, place: Places) -> FloatArray:
+        """Return positions on the host."""
+        ...
+
+
+class _HostAscent:
+    """See `Ascent`."""
+
+    def __init__(
+        self,
+        frame: NetworkFrame,
+        model: PhaseModel,
+        error: FloatArray,
+        free: npt.NDArray[np.bool_],
+        memory: int | str | None,
+    ) -> None:
+        self._frame, self._model, self._error, self._free, self._memory = frame, model, error, free, memory
+        self.start = frame.frame.positions
+
+    def evaluate(self, place: FloatArray, watch: Watch) -> tuple[float, FloatArray]:
+        frame, free = self._frame.moved(place), self._free
+        found = self._model.log_density_gradient(frame, memory=self._memory, watch=watch)
+        move = found.gradient * (self._model.noise_scale / frame.factor) ** 2
+        length = np.linalg.norm(move, axis=1, keepdims=True)
+        move *= np.minimum(1.0, _LONGEST / frame.factor / np.maximum(length, 1e-300))
+        move *= step_gain(frame.frame, move, self._error, frame.factor, free, watch.cancelled)[:, None]
+        move[~free] = 0.0
+        if free.all():
+            move -= move.mean(axis=0)
+        return float(found.log_density.sum()), move
+
+    def falls(self, place: FloatArray, least: float, watch: Watch) -> bool:
+        return False  # looking costs a third of an evaluation here too, but is seldom worth it
+
+    def rms(self, move: FloatArray) -> float:
+        return float(np.sqrt((move**2).sum(axis=1).mean()))
+
+    def moved(self, place: FloatArray, size: float, move: FloatArray) -> FloatArray:
+        return place + size * move
+
+    def positions(self, place: FloatArray) -> FloatArray:
+        return place

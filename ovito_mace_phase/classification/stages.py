@@ -20,7 +20,8 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .denoise import Denoised, denoise
-from .readout.kept_logits import FULL_BYTES, KeptLogits, LogitKeeper
+from .readout.keep import keep_logits
+from .readout.kept_logits import FULL_BYTES, KeptLogits
 from .readout.labels import OTHER_ID, label_atoms
 from .result import PhaseResult
 from .settings import Settings
@@ -41,16 +42,15 @@ def logits_of(frame: NetworkFrame, model: PhaseModel, settings: Settings, watch:
     for key in settings.order_parameters or ():
         if key not in known:
             raise InputError(f"order_parameters: the model was not trained on the phase {key!r}")
-    keeper = LogitKeeper(
+    return keep_logits(
         frame,
-        model.phases,
-        model.calibration.temperature,
+        model,
         full=keeps_all_logits(settings, len(frame), len(model.phases)),
         considered=considered_columns(model.phases, settings.phases),
         keys=settings.order_parameters or (),
+        memory=settings.memory,
+        watch=watch,
     )
-    model.stream_logits(frame, keeper.add, memory=settings.memory, watch=watch)
-    return keeper.result()
 
 
 def denoised(

@@ -54,7 +54,7 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where engine and score run.",
+    help="Where all but ptm and cna run.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File for all numbers.")
@@ -84,7 +84,7 @@ def bench_command(
     set_threads(threads)
     bench = _Bench(model, device)
     about = machine(("ovito-mace-phase", "torch", "mace-torch", "numba", "numpy", "ovito"))
-    about |= {"threads": str(n_threads()), "device": str(bench.model.evaluator.device), "model": bench.model.name}
+    about |= {"threads": str(n_threads()), "device": bench.model.device, "model": bench.model.name}
     click.echo("\n".join(f"{key:16s} {value}" for key, value in about.items()))
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -180,10 +180,12 @@ class _Bench:
             sample=np.repeat(np.arange(count), len(sample)),
         )
         head = PhaseHead.from_tensors(self.tensors, self.card).requires_grad_(True)
-        model = TrainableModel(self.tensors, self.config, head)
+        device = self.model.evaluator.device
+        model = TrainableModel(self.tensors, self.config, head, device)
+        n_threads = None if device.type == "cpu" else 1
 
         def step() -> None:
-            with BlockPool() as pool:
+            with BlockPool(n_threads) as pool:
                 training_step(model, batch, noise_scale=0.15, pool=pool)
 
         return step
@@ -199,7 +201,8 @@ class _Bench:
         if self._oracle is None:
             head = PhaseHead.from_tensors(self.tensors, self.card)
             self._oracle = MaceBackend(self.tensors, self.config, head, torch.float32)
-        return self._oracle.model, self._oracle.inputs(grid, here.slots[grid.order])
+        device, inputs = self.model.evaluator.device, self._oracle.inputs(grid, here.slots[grid.order])
+        return self._oracle.model.to(device), {name: tensor.to(device) for name, tensor in inputs.items()}
 
     def _mace(self, frame: Frame) -> Callable[[], Any]:
         import torch
@@ -208,13 +211,13 @@ class _Bench:
 
         def forward() -> Any:
             with torch.no_grad():
-                return network(inputs, compute_force=False)
+                return _finished(network(inputs, compute_force=False))
 
         return forward
 
     def _mace_forces(self, frame: Frame) -> Callable[[], Any]:
         network, inputs = self._mace_inputs(frame)
-        return lambda: network(inputs, compute_force=True)
+        return lambda: _finished(network(inputs, compute_force=True))
 
     def _ptm(self, frame: Frame) -> Callable[[], Any]:
         from ovito.modifiers import PolyhedralTemplateMatchingModifier
@@ -225,6 +228,15 @@ class _Bench:
         from ovito.modifiers import CommonNeighborAnalysisModifier
 
         return _ovito_task(frame, CommonNeighborAnalysisModifier)
+
+
+def _finished(result: Any) -> Any:
+    """Return a result once a GPU has it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result
 
 
 def _sample_size() -> int:

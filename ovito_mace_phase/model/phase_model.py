@@ -9,7 +9,8 @@ An atom without neighbours within r_max has no environment to classify: its logi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.atoms.length_scale import measured
 from ovito_mace_phase.atoms.network_frame import NetworkFrame, network_frame
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
@@ -24,9 +26,12 @@ from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.watch import Watch
 
 from .calibration import Calibration
+from .engine.device.summary import LogitRequest, LogitSummary
 from .registry import model_path
 
 if TYPE_CHECKING:
+    from .engine.device.ascent import DeviceAscent
+    from .engine.device.run import DeviceEngine
     from .engine.evaluator import Evaluator
     from .engine.gradient import LogDensity
     from .reference.mace.stock_mace import MaceBackend
@@ -49,6 +54,8 @@ class PhaseModel:
     calibration : Calibration
     evaluator : Evaluator
         The network on its device.
+    on_device : DeviceEngine or None
+        What runs frames on a GPU; None on the CPU, with mace-torch, and where a GPU runs plain torch.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class PhaseModel:
         self.evaluator, self.phases, self.card = evaluator, phases, card
         self.calibration = Calibration.from_card(card)
         self._oracle = oracle
+        self.on_device = None if oracle is not None else _device_engine(evaluator, self._alone())
         self._warm: set[tuple[int, bool]] = set()
 
     @classmethod
@@ -122,6 +130,14 @@ class PhaseModel:
         return str(self.card.get("name", "unnamed"))
 
     @property
+    def device(self) -> str:
+        """What frames run on: 'cpu', 'cuda', or 'cuda, plain torch' where triton does not run and it is slower."""
+        if self._oracle is not None:
+            return "cpu, mace-torch"
+        where = str(self.evaluator.device)
+        return where if self.evaluator.device.type == "cpu" or self.on_device is not None else f"{where}, plain torch"
+
+    @property
     def noise_scale(self) -> float:
         """The scale s of the density, network units: a step r + s^2 score removes the noise (`denoise`).
 
@@ -163,12 +179,13 @@ class PhaseModel:
         self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
     ) -> NetworkFrame:
         """Normalise a frame for this network; see `atoms.network_frame`."""
-        config = self.evaluator.weights.config
+        config, device = self.evaluator.weights.config, self.on_device
         return network_frame(
             frame,
             r_max=config.r_max,
             n_slots=len(config.elements),
             length_scale=length_scale,
+            measure=measured if device is None else lambda here, _: device.spacing(here),
             cancelled=cancelled,
         )
 
@@ -195,9 +212,13 @@ class PhaseModel:
         from .engine.forward import forward
 
         watch = watch or Watch()
+        if self.on_device is not None:
+            with self._compiling(frame, gradient=False, watch=watch):
+                self.on_device.stream_logits(frame, keep, memory, watch)
+            return
         grid = frame.grid()
         slots = frame.slots[grid.order]
-        alone = np.array([0.0 if phase.key == "OTHER" else _ALONE for phase in self.phases], dtype=np.float32)
+        alone = self._alone()
 
         def consume(first: int, last: int, logits: Float32, n_neighbours: npt.NDArray[np.int64]) -> None:
             logits[n_neighbours == 0] = alone
@@ -209,6 +230,56 @@ class PhaseModel:
             return
         self._warm_up(slots, gradient=False, watch=watch)
         forward(grid, slots, self.evaluator, consume, memory=memory, progress=watch.progress, cancelled=watch.cancelled)
+
+    def logit_summary(
+        self,
+        frame: NetworkFrame,
+        request: LogitRequest,
+        *,
+        memory: int | str | None = None,
+        watch: Watch | None = None,
+    ) -> LogitSummary | None:
+        """Evaluate a frame and keep what is asked for, all of it on a GPU; None where frames do not run there.
+
+        Parameters
+        ----------
+        frame : NetworkFrame
+        request : LogitRequest
+        memory, watch
+            As in `stream_logits`.
+        """
+        if self.on_device is None:
+            return None
+        watch = watch or Watch()
+        with self._compiling(frame, gradient=False, watch=watch):
+            return self.on_device.summary(frame, request, memory, watch)
+
+    def ascent(
+        self,
+        frame: NetworkFrame,
+        *,
+        longest: float,
+        nearby: float,
+        error: npt.NDArray[np.float64],
+        free: npt.NDArray[np.bool_],
+        memory: int | str | None = None,
+    ) -> DeviceAscent | None:
+        """Return what climbs the log-density on a GPU, None where frames do not run there.
+
+        Parameters
+        ----------
+        frame : NetworkFrame
+        longest, nearby, error, free
+            See `engine.device.ascent.StepRule`.
+        memory : int or str, optional
+            As in `stream_logits`.
+        """
+        if self.on_device is None:
+            return None
+        from .engine.device.ascent import DeviceAscent, StepRule
+
+        rule = StepRule(scale=self.noise_scale, longest=longest, nearby=nearby, error=error, free=free)
+        return DeviceAscent(self.on_device, frame, rule, memory)
 
     def logits(
         self,
@@ -245,6 +316,10 @@ class PhaseModel:
 
         watch = watch or Watch()
         here = frame if isinstance(frame, NetworkFrame) else self.network_frame(frame, length_scale, watch.cancelled)
+        if self.on_device is not None:
+            with self._compiling(here, gradient=True, watch=watch):
+                found = self.on_device.log_density_gradient(here, memory, watch)
+            return LogDensity(log_density=found.log_density, gradient=found.gradient * here.factor)
         grid = here.grid()
         slots = here.slots[grid.order]
         self._warm_up(slots, gradient=True, watch=watch)
@@ -266,6 +341,23 @@ class PhaseModel:
         warnings.warn("PhaseModel.score_errors is now step_errors", FutureWarning, stacklevel=2)
         return self.step_errors
 
+    def _alone(self) -> Float32:
+        """Return the logits of an atom without neighbours, (n_phases,)."""
+        return np.array([0.0 if phase.key == "OTHER" else _ALONE for phase in self.phases], dtype=np.float32)
+
+    @contextmanager
+    def _compiling(self, frame: NetworkFrame, *, gradient: bool, watch: Watch) -> Iterator[None]:
+        """Announce that the first frame of its kind on a GPU has kernels compiled."""
+        from .engine.warm_up import announced
+
+        need = (min(int(np.count_nonzero(np.bincount(frame.slots))), 3), gradient)
+        if need in self._warm:
+            yield
+            return
+        with announced(watch.status):
+            yield
+        self._warm.add(need)
+
     def _warm_up(self, slots: npt.NDArray[np.int64], *, gradient: bool, watch: Watch) -> None:
         """Compile what is needed, once; above two species the same kernels serve any number."""
         from .engine.warm_up import warm_up
@@ -279,6 +371,19 @@ class PhaseModel:
 
         if n_species and need not in self._warm:
             wait_for(("kernels", id(self), need), work, watch.cancelled)
+
+
+def _device_engine(evaluator: Evaluator, alone: Float32) -> DeviceEngine | None:
+    """Return what runs frames on a GPU, where the operations are kernels for it."""
+    if evaluator.device.type == "cpu":
+        return None
+    from .network.operations.torch_operations import TorchOperations
+
+    if isinstance(evaluator.operations, TorchOperations):
+        return None
+    from .engine.device.run import DeviceEngine
+
+    return DeviceEngine(evaluator, alone)
 
 
 def _phases(card: dict[str, Any]) -> tuple[Phase, ...]:

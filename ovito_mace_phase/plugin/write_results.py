@@ -110,8 +110,9 @@ def write_denoised(
 def write_settings(
     data: DataCollection, result: PhaseResult, shown: Mapping[str, str | float | int], warnings: Sequence[str]
 ) -> None:
-    """Write the name of the model, the settings as the panel shows them and the warnings as global attributes."""
+    """Write name of the model, what it ran on, settings as the panel shows them, and warnings as global attributes."""
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
+    data.attributes[f"{PREFIX}.device"] = result.kept.device
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)

@@ -35,7 +35,7 @@ def set_memory(amount: int | str | None) -> None:
     _chosen[:] = [] if amount is None else [parse_bytes(amount)]
 
 
-def memory_budget(device: torch.device | str, chosen: int | str | None = None) -> int:
+def memory_budget(device: torch.device | str, chosen: int | str | None = None, most: int | None = None) -> int:
     """Return the bytes that features may take.
 
     Parameters
@@ -45,6 +45,8 @@ def memory_budget(device: torch.device | str, chosen: int | str | None = None) -
     chosen : int or str, optional
         Bytes, or a text such as "500M" or "2G"; default `set_memory`, else the variable OVITO_MACE_PHASE_MEMORY, else
         a quarter of what is free, on a CPU at most 1 GiB.
+    most : int, optional
+        Bytes; the default on a GPU is no more.
 
     Raises
     ------
@@ -61,7 +63,8 @@ def memory_budget(device: torch.device | str, chosen: int | str | None = None) -
     import torch
 
     if torch.device(device).type == "cuda":
-        return int(DEFAULT_SHARE * torch.cuda.mem_get_info(device)[0])
+        share = int(DEFAULT_SHARE * torch.cuda.mem_get_info(device)[0])
+        return share if most is None else min(share, most)
     return min(MOST_BY_DEFAULT, int(DEFAULT_SHARE * free_memory()))
 
 

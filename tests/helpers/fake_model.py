@@ -36,7 +36,7 @@ class FakeModel:
 
     def __init__(self, seconds: float = 0.0, stray: int | None = None) -> None:
         self.phases = tuple(phase_table())
-        self.name = "fake"
+        self.name, self.device = "fake", "cpu"
         self.card = {"name": self.name}
         self.calibration = Calibration()
         self.seconds, self.stray = seconds, stray
@@ -74,6 +74,9 @@ class FakeModel:
                 watch.progress((step + 1) / 20)
             time.sleep(self.seconds / 20)
         keep(np.arange(len(frame)), self.logits(frame.frame))
+
+    def logit_summary(self, *_: object, **__: object) -> None:
+        """As `PhaseModel.logit_summary` on the CPU."""
 
     def logits(self, frame: Frame) -> npt.NDArray[np.float32]:
         """Return the logits of a frame, (n_atoms, n_phases)."""

@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = (NAME, "tests", "docs", "sample_dumps")
 BROUGHT = {"PySide6": ("ovito", "pyside6")}
 """Left to another package: OVITO works with one version of Qt only, and OVITO Pro has it built in."""
-LEFT_OUT = {"lint", "dumps"}
+LEFT_OUT = {"lint", "dumps", "gpu-test"}
+NOT_THERE = {"triton"}
+"""Comes with torch for CUDA: imported by modules that only a GPU needs, and by tests that skip without it."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -36,7 +38,7 @@ DISTRIBUTIONS = packages_distributions()
 
 def undeclared(imported, declared):
     """Those of the imported top-level names that none of the declared distributions holds."""
-    foreign = imported - set(sys.stdlib_module_names) - {NAME, "*"} - set(BROUGHT)
+    foreign = imported - set(sys.stdlib_module_names) - {NAME, "*"} - set(BROUGHT) - NOT_THERE
     return {name for name in foreign if not {plain(dist) for dist in DISTRIBUTIONS.get(name, [name])} & declared}
 
 
@@ -97,5 +99,5 @@ def test_the_oldest_versions_are_the_lower_bounds():
 
 def test_the_versions_of_the_tests_are_pinned():
     pinned = names_of((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1:])
-    extras = set().union(*(names for name, names in EXTRAS.items() if name != "dumps"))
+    extras = set().union(*(names for name, names in EXTRAS.items() if name not in ("dumps", "gpu-test")))
     assert (CORE | extras) - {plain(NAME)} <= pinned

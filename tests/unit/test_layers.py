@@ -32,8 +32,9 @@ ARROWS: dict[str, set[str]] = {
     "lab": {"atoms", "phases", "runtime"},
     "classification": {"classification.readout", "model", "atoms", "phases", "runtime"},
     "classification.readout": {"model", "atoms", "phases", "runtime"},
-    "model": {*NETWORK, "atoms", "phases", "runtime"},
+    "model": {*NETWORK, "model.engine.device", "atoms", "phases", "runtime"},
     "model.engine": {"model.network", "atoms", "runtime"},
+    "model.engine.device": {"model.engine", "model.network", "atoms", "runtime"},
     "model.reference": {"model.network", "atoms", "runtime"},
     "model.network": {"runtime"},
     "atoms": {"runtime"},
@@ -127,6 +128,21 @@ def test_every_form_of_import_is_seen(tmp_path):
     (tmp_path / "c.py").write_text("from . import a\n")
     (tmp_path / "a.py").write_text("if TYPE_CHECKING:\n    from .c import z\n")
     assert circles(import_graph(tmp_path)) == [["a", "c"]]
+
+
+def test_triton_is_imported_late(graph):
+    """By files that nothing imports at once but each other, so that a CPU never needs it."""
+    users = {name for name, used in foreign_imports(PACKAGE).items() if "triton" in used}
+    assert users
+    code = f"""
+import sys, ovito_mace_phase.model.phase_model as m
+m.PhaseModel.load(device="cpu")
+import ovito_mace_phase.classification.classify
+users = {users!r}
+print([name for name in sys.modules if name == "triton" or name.removeprefix("ovito_mace_phase.") in users])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

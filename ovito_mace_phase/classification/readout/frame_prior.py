@@ -20,9 +20,9 @@ from .posterior import posterior
 
 N_STEPS = 30
 """At most."""
-_SETTLED = 1e-6  # sum of the changes of the weights in a step
+SETTLED = 1e-6  # sum of the changes of the weights in a step
 _ROWS = 4096
-_FLOOR = 1e-6  # atoms; no phase is ruled out
+FLOOR = 1e-6  # atoms; no phase is ruled out
 
 
 def frame_prior(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
@@ -35,7 +35,7 @@ def frame_prior(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDAr
     for _ in range(N_STEPS):
         known = weights.astype(np.float32)
         sums = over_rows(lambda k, _: posterior_sums(parts[k], known), len(parts), 1)  # noqa: B023 - used up at once
-        before, weights = weights, (np.sum(sums, axis=0) * weights + _FLOOR) / (len(logits) + _FLOOR * n_phases)
-        if np.abs(weights - before).sum() < _SETTLED:
+        before, weights = weights, (np.sum(sums, axis=0) * weights + FLOOR) / (len(logits) + FLOOR * n_phases)
+        if np.abs(weights - before).sum() < SETTLED:
             break
     return weights

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.held_array import HeldArray
 from ovito_mace_phase.runtime.threads import over_rows
 
 from .kernels import best_columns, log_sums
@@ -53,12 +54,15 @@ class KeptLogits:
     log_density, log_norm : (n_atoms,) float32
         logsumexp of l, and of l / T, over `phases`.
     sampled : (n_sampled, n_phases) float32
+        On a GPU until it is asked for, where the frame ran there, and so are `all_logits`.
     columns : mapping
         Key -> logits of a phase, (n_atoms,); empty where all logits are kept.
     all_logits : (n_atoms, n_all) float32 or None
         Of all phases of the model.
     chosen : (n_phases,) int64 or None
         Columns of `all_logits` that `phases` are; None: all.
+    device : str
+        What they were evaluated on, see `PhaseModel.device`.
     found : dict
         What was worked out from these logits, kept for the next change of a setting.
     """
@@ -69,10 +73,11 @@ class KeptLogits:
     best: Float32
     log_density: Float32
     log_norm: Float32
-    sampled: Float32
+    sampled: Float32 | HeldArray
     columns: Mapping[str, Float32] = field(default_factory=dict)
-    all_logits: Float32 | None = None
+    all_logits: Float32 | HeldArray | None = None
     chosen: IntArray | None = None
+    device: str = "cpu"
     found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -94,12 +99,12 @@ class KeptLogits:
                 f"the logits of this frame ({size:.1f} GB) were not kept: ask for single phases with "
                 "order_parameters=[...], or for all with keep_logits=True"
             )
-        return self.all_logits if self.chosen is None else self.all_logits[:, self.chosen]
+        return np.asarray(self.all_logits) if self.chosen is None else self.all_logits[:, self.chosen]
 
     def sample(self) -> Float32:
         """Return logits of atoms taken at equal strides, at most SAMPLE of them, (n_sampled, n_phases)."""
         if self.all_logits is None:
-            return self.sampled
+            return np.asarray(self.sampled)
         rows = self.all_logits[:: stride_of(len(self))]
         return rows if self.chosen is None else np.take(rows, self.chosen, axis=1)
 
@@ -133,7 +138,7 @@ class KeptLogits:
             )
         if self.found.get("choice") != (wanted, temperature):
             self.found["choice"] = (wanted, temperature)
-            self.found["restricted"] = _restricted(self, self.all_logits, np.asarray(wanted), temperature)
+            self.found["restricted"] = _restricted(self, np.asarray(self.all_logits), np.asarray(wanted), temperature)
         return self.found["restricted"]
 
 

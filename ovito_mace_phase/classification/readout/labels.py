@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.held_array import tensor_of
 from ovito_mace_phase.runtime.threads import over_rows
 
 from .frame_prior import frame_prior
-from .kept_logits import KeptLogits, take_columns
+from .kept_logits import KeptLogits, stride_of, take_columns
 from .kernels import log_sums, weighted_best
 from .local_prior import N_RIVALS, local_labels
 
@@ -83,10 +84,17 @@ def label_atoms(
 
 def label_weighted(kept: KeptLogits, calibration: Calibration, weights: Float64, threshold: float = 0.0) -> Labels:
     """Label every atom with phase weights (n_phases,); exact where all logits are kept."""
-    if kept.all_logits is not None:
-        return label(
-            kept.all_logits, calibration, weights, threshold, other_column(kept), kept.log_density, kept.chosen
+    held = tensor_of(kept.all_logits)
+    if held is not None and kept.chosen is None and len(held):
+        from .on_device import weighted_best_on_device
+
+        column, sure = weighted_best_on_device(held, calibration.temperature, _logs(weights))
+        return _apply_rejection(
+            column, sure, _margin(kept), kept.log_density, calibration, threshold, other_column(kept)
         )
+    if kept.all_logits is not None:
+        logits = np.asarray(kept.all_logits)
+        return label(logits, calibration, weights, threshold, other_column(kept), kept.log_density, kept.chosen)
     with np.errstate(divide="ignore"):
         weighted = (
             kept.best / np.float32(calibration.temperature) + np.log(weights).astype(np.float32)[kept.best_columns]
@@ -99,7 +107,14 @@ def prior_of_frame(kept: KeptLogits, temperature: float) -> Float64:
     """Return the phase weights (n_phases,) estimated from the frame, computed once."""
     key = ("frame prior", temperature)
     if key not in kept.found:
-        kept.found[key] = frame_prior(kept.sample(), temperature)
+        held = tensor_of(kept.sampled if kept.all_logits is None else kept.all_logits)
+        if held is not None and kept.chosen is None:
+            from .on_device import frame_prior_on_device
+
+            stride = 1 if kept.all_logits is None else stride_of(len(kept))
+            kept.found[key] = frame_prior_on_device(held[::stride], temperature)
+        else:
+            kept.found[key] = frame_prior(kept.sample(), temperature)
     return kept.found[key]
 
 
@@ -141,8 +156,7 @@ def label(
     summed = calibration.has_density_thresholds and log_density is None
     density = np.empty(n_atoms, dtype=np.float32) if log_density is None else log_density
     given = np.ones(n_phases) if weights is None else weights
-    with np.errstate(divide="ignore"):
-        log_weights = np.maximum(np.log(given), _LEAST).astype(np.float32)
+    log_weights = _logs(given)
     inverse = np.float32(1.0 / calibration.temperature)
 
     def work(a: int, b: int) -> None:
@@ -155,6 +169,18 @@ def label(
     if n_phases < 2:
         margin[:] = np.inf
     return _apply_rejection(column, sure, margin, density, calibration, threshold, other)
+
+
+def _logs(weights: Float64) -> Float32:
+    """Return the logarithms of weights, finite for those of zero too."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(weights), _LEAST).astype(np.float32)
+
+
+def _margin(kept: KeptLogits) -> Float32:
+    """Return the best minus the second-best logit of every atom."""
+    best = kept.best
+    return best[:, 0] - best[:, 1] if best.shape[1] > 1 else np.full(len(best), np.inf, dtype=np.float32)
 
 
 def _best_of(weighted: Float32, norm: Float32) -> tuple[IntArray, Float32]:
@@ -176,8 +202,7 @@ def _local(kept: KeptLogits, temperature: float) -> tuple[IntArray, Float32]:
 def _accepted(kept: KeptLogits, place: IntArray, sure: Float32, calibration: Calibration, threshold: float) -> Labels:
     """Return labels from the place of each among the best logits of the atom, and its probability."""
     column = kept.best_columns[np.arange(len(place)), place].astype(np.int64)
-    margin = kept.best[:, 0] - kept.best[:, 1] if kept.best.shape[1] > 1 else np.full_like(sure, np.inf)
-    return _apply_rejection(column, sure, margin, kept.log_density, calibration, threshold, other_column(kept))
+    return _apply_rejection(column, sure, _margin(kept), kept.log_density, calibration, threshold, other_column(kept))
 
 
 def _apply_rejection(

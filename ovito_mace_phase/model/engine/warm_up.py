@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +33,19 @@ def warm_up(
     gradient : bool
         Whether the gradient will be asked for.
     status : callable, optional
-        Gets a message when this takes longer than a second; it is logged too.
+        See `announced`.
     """
+    with announced(status):
+        grid, slots = _small_frame(evaluator, n_species)
+        if gradient:
+            log_density_gradient(grid, slots, evaluator)
+        else:
+            forward(grid, slots, evaluator, lambda *_: None)
+
+
+@contextmanager
+def announced(status: Callable[[str], None] | None) -> Iterator[None]:
+    """Give `status` a message when what is done within takes longer than a second; it is logged too."""
 
     def announce() -> None:
         log.info(MESSAGE)
@@ -44,11 +56,7 @@ def warm_up(
     timer.daemon = True
     timer.start()
     try:
-        grid, slots = _small_frame(evaluator, n_species)
-        if gradient:
-            log_density_gradient(grid, slots, evaluator)
-        else:
-            forward(grid, slots, evaluator, lambda *_: None)
+        yield
     finally:
         timer.cancel()
 

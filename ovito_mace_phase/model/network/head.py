@@ -186,12 +186,46 @@ def with_class_row(
     }
 
 
+Entry = tuple[Tensor, Tensor, Tensor]
+"""Mean, weight and bias of a first layer, `(g(f) - mean) weight + bias`."""
+
+
 class Head(Protocol):
     """What the engine knows of a head; `parts` are blocks (n, width) of the features of some atoms.
 
     First those of each layer, then the means of the first over neighbours alike and over all, or over all in a frame of
     one species.
     """
+
+    @property
+    def floor(self) -> Tensor:
+        """The floor of g, (n_features,)."""
+        ...
+
+    @property
+    def n_plain(self) -> int:
+        """Columns of a block that are not powers."""
+        ...
+
+    def entry(self, one_species: bool) -> Entry:
+        """Return mean, weight and bias of the layer that reads g(f), of all branches."""
+        ...
+
+    def branches(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return z and E of what the layer of `entry` gives; None where there is no density branch."""
+        ...
+
+    def density_entry(self, one_species: bool) -> Entry:
+        """Return mean, weight and bias of the layer that reads g(f) for the density."""
+        ...
+
+    def density_of(self, hidden: Tensor) -> Tensor:
+        """Return logsumexp of the logits, (n,), of what the layer of `density_entry` gives."""
+        ...
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Return logits of what the layer of `entry` gives."""
+        ...
 
     def roots(self, parts: Sequence[Tensor]) -> Tensor:
         """Return g(f), (n, n_features or less)."""
@@ -241,6 +275,40 @@ class FoldedHead:
             for kinds, (mean, weight, bias) in self._entry.items()
         }
 
+    @property
+    def floor(self) -> Tensor:
+        """See `Head`."""
+        return self._floor
+
+    @property
+    def n_plain(self) -> int:
+        """See `Head`."""
+        return self._n_plain
+
+    def entry(self, one_species: bool) -> Entry:
+        """See `Head`."""
+        return self._entry[one_species]
+
+    def branches(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Head`."""
+        config = self._head.config
+        density = self._head.log_density(hidden[:, config.n_hidden :]) if config.n_density else None
+        return self._head.classes(hidden[:, : config.n_hidden]), density
+
+    def density_entry(self, one_species: bool) -> Entry:
+        """See `Head`; that of the density branch alone where there is one."""
+        return self._density[one_species] if self._head.config.n_density else self._entry[one_species]
+
+    def density_of(self, hidden: Tensor) -> Tensor:
+        """See `Head`."""
+        if not self._head.config.n_density:
+            return torch.logsumexp(self._head.finish(hidden), 1)
+        return self._head.log_density(hidden)
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """See `Head`."""
+        return self._head.finish(hidden)
+
     def roots(self, parts: Sequence[Tensor]) -> Tensor:
         """See `Head`; the last block may be missing."""
         return _roots(self._floor, parts, self._n_plain)
@@ -251,11 +319,9 @@ class FoldedHead:
 
     def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
         """See `Head`; without the logits where there is a density branch."""
-        if not self._head.config.n_density:
-            return torch.logsumexp(self.logits(parts, one_species), 1)
-        return self._head.log_density(self._first(parts, self._density[one_species]))
+        return self.density_of(self._first(parts, self.density_entry(one_species)))
 
-    def _first(self, parts: Sequence[Tensor], entry: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _first(self, parts: Sequence[Tensor], entry: Entry) -> Tensor:
         mean, weight, bias = entry
         if torch.is_grad_enabled() or mean.device.type != "cpu":
             return torch.addmm(bias, self.roots(parts) - mean, weight)

@@ -36,7 +36,7 @@ class Springs:
 
     def __init__(self, sites, stiffness, noise_scale=0.2, step_errors=(0.0, 0.0)):
         self.sites, self.stiffness, self.noise_scale, self.calls = sites, stiffness, noise_scale, 0
-        self.step_errors, self.calibration = np.array(step_errors), Calibration()
+        self.step_errors, self.calibration, self.device = np.array(step_errors), Calibration(), "cpu"
         self.phases = tuple(phase_table())[:2]
 
     def network_frame(self, frame, length_scale=None, cancelled=None):
@@ -46,6 +46,11 @@ class Springs:
         """Every atom is of phase 1."""
         watch.progress and watch.progress(1.0)
         keep(np.arange(len(frame)), np.tile(np.float32([0.0, 9.0]), (len(frame), 1)))
+
+    def logit_summary(self, *_, **__):
+        """Not on a GPU."""
+
+    ascent = logit_summary
 
     def log_density_gradient(self, frame, *, memory=None, watch=None):
         self.calls += 1

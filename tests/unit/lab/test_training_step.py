@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from device_tools import needs_cuda
 from engine_tools import crystal, random_frame, shipped
 from torch import nn
 
@@ -20,11 +21,11 @@ NOISE = 0.15
 LABEL_WEIGHT = 0.7
 
 
-def trainable(dtype):
+def trainable(dtype, device="cpu"):
     tensors, config, head = shipped()
     own = PhaseHead(head.config)
     own.load_state_dict(head.state_dict())
-    return TrainableModel(tensors, config, own.eval().requires_grad_(True), dtype=dtype)
+    return TrainableModel(tensors, config, own.eval().requires_grad_(True), device, dtype=dtype)
 
 
 def batch_of(frames, rng):
@@ -141,3 +142,21 @@ def test_a_small_step_lowers_the_loss_by_what_the_gradient_says(rng):
         after = training_step(model, batch, noise_scale=NOISE, h=1e-3, pool=pool)
     fall = before.score_loss + before.label_loss - after.score_loss - after.label_loss
     assert fall == pytest.approx(step * square, rel=0.1)
+
+
+class TestCuda:
+    pytestmark = needs_cuda
+
+    def test_gradients_as_on_the_cpu(self, rng):
+        batch = batch_of([crystal(rng, 2, n_species) for n_species in (1, 2)], rng)
+        found = []
+        for device in ("cpu", "cuda"):
+            model = trainable(torch.float64, device)
+            with BlockPool(1) as pool:
+                loss = training_step(model, batch, noise_scale=NOISE, pool=pool)
+            found.append((loss, {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}))
+        (one, a), (two, b) = found
+        assert abs(one.score_loss / two.score_loss - 1) < 1e-9
+        assert a.keys() == b.keys()
+        for name, gradient in a.items():
+            assert (gradient - b[name]).abs().max() <= 1e-6 * gradient.abs().max().clamp_min(1e-12), name

@@ -1,10 +1,11 @@
-"""Kernels and padded torch operations against sums written out, with gradients: values, precisions, crowding."""
+"""Kernels for CPU and GPU and padded torch operations against sums written out, with gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from device_tools import missing, triton_operations
 
 from ovito_mace_phase.model.network.harmonics import spherical_harmonics
 from ovito_mace_phase.model.network.operations.numba_operations import NumbaOperations
@@ -16,12 +17,24 @@ CHANNELS = 8
 COUNTS = (0, 1, 3, 5, 72, 300, 4)  # neighbours of the centres
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 IMPLEMENTATIONS = [NumbaOperations(), TorchOperations()]
-CASES = [(ops, dtype) for ops in IMPLEMENTATIONS for dtype in TOLERANCE]
+CASES = [
+    pytest.param(ops, dtype, id=f"{type(ops).__name__}-{str(dtype)[6:]}")
+    for ops in IMPLEMENTATIONS
+    for dtype in TOLERANCE
+]
+CASES += [
+    pytest.param(
+        triton_operations(),
+        dtype,
+        id=f"TritonOperations-{str(dtype)[6:]}",
+        marks=pytest.mark.skipif(bool(missing()), reason=missing() or "runs"),
+    )
+    for dtype in TOLERANCE
+]
 
 
 def cases(test):
-    names = [f"{type(ops).__name__}-{str(dtype)[6:]}" for ops, dtype in CASES]
-    return pytest.mark.parametrize(("ops", "dtype"), CASES, ids=names)(test)
+    return pytest.mark.parametrize(("ops", "dtype"), CASES)(test)
 
 
 def random_graph(rng, n_rows=20):
@@ -91,6 +104,13 @@ def test_convolve(ops, dtype, l_max, rng):
     message = functions[:, degree] * source.double()[graph.index][:, None] * harmonics[:, :, None]
     wanted = sum_over_neighbours(graph, message).transpose(0, 1)
     compare(found, wanted, [graph.vectors, source], dtype, rng)
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "runs")
+def test_convolve_with_few_sources(monkeypatch, rng):
+    """Rows of species, each with very many edges, are differentiated in pieces."""
+    monkeypatch.setattr("ovito_mace_phase.model.network.operations.triton_operations._MANY_EDGES", 1)
+    test_convolve(triton_operations(), torch.float64, 1, rng)
 
 
 @cases

@@ -53,7 +53,7 @@ def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
 
 
-def _first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
+def first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a backward pass that cannot be differentiated again; a graph through it would lack terms in silence."""
 
     @wraps(backward)
@@ -82,7 +82,7 @@ class _Convolve(torch.autograd.Function):
         return out
 
     @staticmethod
-    @_first_order
+    @first_order
     def backward(ctx: Any, g: Tensor):
         vectors, source, offsets, index = ctx.saved_tensors
         spline = ctx.spline
@@ -108,7 +108,7 @@ class _SpeciesSums(torch.autograd.Function):
         return out
 
     @staticmethod
-    @_first_order
+    @first_order
     def backward(ctx: Any, g: Tensor):
         vectors, offsets, species = ctx.saved_tensors
         spline = ctx.spline
@@ -138,7 +138,7 @@ class _Contract(torch.autograd.Function):
         return out
 
     @staticmethod
-    @_first_order
+    @first_order
     def backward(ctx: Any, g: Tensor):
         message, linear, quadratic, cubic, slots, pairs, triples = ctx.saved_tensors
         a, z, k1, p, k2, t, k3, g_array = _arrays(message, slots, linear, pairs, quadratic, triples, cubic, g)
@@ -163,7 +163,7 @@ class _Invariants(torch.autograd.Function):
         return out
 
     @staticmethod
-    @_first_order
+    @first_order
     def backward(ctx: Any, g: Tensor):
         (message,) = ctx.saved_tensors
         d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
@@ -193,7 +193,7 @@ class _Means(torch.autograd.Function):
         return out
 
     @staticmethod
-    @_first_order
+    @first_order
     def backward(ctx: Any, g: Tensor):
         vectors, values, offsets, index, own, species, mine, out = ctx.saved_tensors
         d_vectors, d_values = torch.empty_like(vectors), torch.zeros_like(values)

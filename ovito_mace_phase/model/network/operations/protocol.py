@@ -1,10 +1,11 @@
-"""The operations of a layer: one signature, two implementations, chosen by device.
+"""The operations of a layer: one signature, three implementations, chosen by device (`choose.py`).
 
     NumbaOperations   fused loops on the CPU (`numba_operations.py`)
+    TritonOperations  fused kernels on a CUDA device (`triton_operations.py`), where triton runs
     TorchOperations   padded batched products on any device (`torch_operations.py`)
 
 All take and give torch tensors, in float32 or float64, and carry gradients to vectors, features and coefficients (first
-order only). The readable meaning of each is in `kernels.py` and `reference.py`; tests compare all three.
+order only). The readable meaning of each is in `kernels.py` and `reference.py`; tests compare all of them.
 """
 
 from __future__ import annotations
