@@ -27,7 +27,7 @@ def rattled(atoms, rng, sigma=0.1):
     [
         ([[0, 0, np.nan]], [1], None, None, ["NaN", "index 0"]),
         ([[0, 0]], [1], None, None, ["(n_atoms, 3)"]),
-        ([[0, 0, 0]], [1, 2], None, None, ["species", "(1,)"]),
+        ([[0, 0, 0]], [1, 2], None, None, ["types", "(1,)"]),
         ([[0, 0, 0]], [1.5], None, None, ["fractional"]),
         ([[0, 0, 0]], [1], None, True, ["need a cell"]),
         ([[0, 0, 0]], [1], np.zeros((3, 3)), True, ["degenerate"]),
