@@ -1,7 +1,9 @@
-"""Extend a model by a phase, from one structure file: one more logit, the others unchanged.
+"""Extend a model by a phase, from one structure file: one more row of the head, the other rows unchanged.
 
-structure file -> record -> noisy samples of it, of all old phases, of background -> one row of the head (`added_row`)
--> fresh samples: accuracy of the new phase, and what the old ones lose to it (`added_report`) -> model file
+At the density of the surroundings as it was, the new phase takes its share p and the old logits move by log(1 - p).
+
+structure file -> record -> noisy samples of it, of all old phases, of background -> one row of the head (`confusable`)
+-> fresh samples: accuracy of the new phase, and what the old ones lose to it (`report`) -> model file
 """
 
 from __future__ import annotations
