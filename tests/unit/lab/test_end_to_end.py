@@ -215,7 +215,11 @@ def losses_of(run, steps):
 
 
 def test_stopped_and_resumed_is_the_same_as_one_run(tensors, head, source, tmp_path):
-    """Losses alike at every step; the weights of idle features follow rounding, in one run as in another."""
+    """The state is taken up exactly, and losses go on alike.
+
+    Later weights are not compared: those of an idle feature have no gradient but rounding, which Adam makes a full
+    step of, in one run as in another.
+    """
     settings = dataclasses.replace(SETTINGS, density_rate=1e-2, head_rate=1e-2)
     whole, half, rest = (EndToEnd(tensors, CONFIG, head, source, settings) for _ in range(3))
     expected = losses_of(whole, range(6))
@@ -223,9 +227,10 @@ def test_stopped_and_resumed_is_the_same_as_one_run(tensors, head, source, tmp_p
     half.save(tmp_path / "half")
     rest.resume(tmp_path / "half")
     assert rest.step == 3
+    for part in ("model", "average", "optimizer", "schedule"):
+        one, other = (getattr(run, part).state_dict() for run in (half, rest))
+        torch.testing.assert_close(other, one, rtol=0, atol=0, msg=lambda text, part=part: f"{part}: {text}")
     np.testing.assert_allclose(losses_of(rest, range(3, 6)), expected[3:], rtol=1e-3)
-    one, other = (run.model.head.density_last.weight.detach() for run in (whole, rest))
-    assert float((one - other).norm()) < 0.1 * float(one.norm())
 
 
 def test_a_run_out_of_time_leaves_a_checkpoint(run, tmp_path):
