@@ -1,6 +1,6 @@
 """Trajectory files: the entrance for many frames, from Python and the command line.
 
-file, settings -> `FrameTask` -> `trajectory.run` (workers, work folder) -> labelled trajectory, `TrajectoryResult`
+file, settings -> `FrameTask` -> `scheduler` (workers, work folder) -> labelled trajectory, `TrajectoryResult`
 
 This module is read by every worker before OVITO is, and so imports OVITO within functions.
 """

@@ -36,6 +36,20 @@ BLOCKS = [block for page in PAGES for block in python_blocks(page)]
 NOT_RUN = [block for block in BLOCKS if block.mark == "not run"]
 
 
+def test_modules_named_in_the_text_exist():
+    """A file in backticks, as `engine/sweep.py`, is one of the repository: names outlive a move otherwise."""
+    folders = ("ovito_mace_phase", "docs", "sample_dumps", "tests")
+    files = ["/" + path.relative_to(ROOT).as_posix() for name in folders for path in (ROOT / name).rglob("*.py")]
+    texts = [page for page in PAGES if page.name != "migrating.md"]
+    texts += [path for path in (ROOT / "ovito_mace_phase").rglob("*.py")]
+    named = [(text, word) for text in texts for word in re.findall(r"`([\w/]+\.py)`", text.read_text(encoding="utf-8"))]
+    assert len(named) > 50
+    gone = [
+        f"{text.relative_to(ROOT)}: {word}" for text, word in named if not any(f.endswith("/" + word) for f in files)
+    ]
+    assert not gone, gone
+
+
 def _pages():
     for page in PAGES:
         blocks = [block for block in python_blocks(page) if block.mark != "not run"]

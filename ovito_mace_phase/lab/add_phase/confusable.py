@@ -1,4 +1,4 @@
-"""The row of the head that a new phase adds (`new_row`), and the old phases that it is confusable with.
+"""The row of the head that a new phase adds (`logistic_row`), and the old phases that it is confusable with.
 
 These, which the model took the new phase for, are drawn more often; one that got the share p of the new atoms weighs p
 times as much as the new phase, so that a copy of an old phase cannot win by taking it over.
@@ -46,7 +46,7 @@ class AddSettings:
     old_share : float
         Weight of all old phases together, against 1 of the new one: more keeps more of the old phases.
     decay : float
-        See `new_row.fit_row`.
+        See `logistic_row.fit_row`.
     """
 
     per_phase: int = 2

@@ -3,7 +3,7 @@
     floor_c = the quantile of logsumexp_c l that the share `rejected` of the atoms of phase c fall below at sigma 0.15 A
 
 Some samples of each phase, slightly strained, more of the common ones; a quarter of those of fcc, bcc and hcp are
-random alloys. `whole.lowered` leaves a margin below.
+random alloys. `pipeline.lowered` leaves a margin below.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def density_floors(
     Parameters
     ----------
     evaluator, head, phases, structures, rng
-        See `distance_fit.fit_distances`.
+        See `distances.fit_distances`.
     per_phase, per_common : int
         Samples of each phase; of the common ones.
     rejected : float

@@ -3,7 +3,7 @@
     e^2 = mean over crystals of  mean_a |s^2 score_a|^2
 
 On crystals of the validation part, or, where it has none of a phase, of the training part. What denoising makes of it
-is in `step_gain.py`.
+is in `classification/step_damping.py`.
 """
 
 from __future__ import annotations

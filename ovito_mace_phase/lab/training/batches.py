@@ -1,4 +1,4 @@
-"""One training batch for `engine.training`; a share of its samples is first denoised by the current model.
+"""One training batch for `step`; a share of its samples is first denoised by the current model.
 
 A sample of amplitude sigma has the weight (s / max(sigma, sigma_0))^2 in the score loss, so that the relative
 error of its score counts.

@@ -29,7 +29,7 @@ def phase_weights(card: Mapping[str, Any], phases: Sequence[Phase], strength: fl
     Parameters
     ----------
     card : mapping
-        With `scores` as `scores.part_scores` makes them; without them all phases are drawn equally often.
+        With `scores` as `calibration.accuracy.part_scores` makes them; without them all phases are drawn equally often.
     phases : sequence of Phase
         Columns.
     strength : float

@@ -1,4 +1,4 @@
-"""Training of the whole network and its head: score matching and cross-entropy (`engine/training.py`), step by step.
+"""Training of the whole network and its head: score matching and cross-entropy (`step.py`), step by step.
 
     samples of a step -> some denoised by the model -> gradient -> clipped -> Adam -> moving average of the weights,
     which is what is kept

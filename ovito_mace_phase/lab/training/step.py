@@ -90,7 +90,7 @@ class TrainableModel(nn.Module):
     tensors, config
         Of a model file.
     head : PhaseHead
-        Reads all features (`engine.features`); trained along.
+        Reads all features (`lab.features`); trained along.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tiny_network import SIZES
 
 from ovito_mace_phase.model.network.model_file import (
     FORMAT_VERSION,
@@ -33,7 +34,6 @@ CONFIG = NetworkConfig(
     elements=(1, 29),
     radial_hidden=(8, 8),
 )
-SIZES = {"monomials 1": 1, "monomials 2": 16, "monomials 3": 77, "paths 1": 1, "paths 2": 4, "paths 3": 23}
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Suite `ices`: ice polymorphs and clathrate hydrates, molecule by molecule.
 
-The label of a molecule is that of its oxygen. Proton orders are those of the test part of training (`training.ices`);
+The label of a molecule is that of its oxygen. Proton orders are those of the test part of training (`lab.data.ices`);
 polymorphs that differ by proton order alone are one phase of the table, and equivalent phases count as one.
 """
 

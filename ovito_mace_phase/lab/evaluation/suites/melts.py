@@ -2,7 +2,7 @@
 
     called a crystal = atoms with a label other than Other and a confidence above 0.5 / atoms
 
-Whether a material was trained on is the split of training (`training.structures.part_of`) with the seed of the model.
+Whether a material was trained on is the split of training (`lab.data.structures.part_of`) with the seed of the model.
 """
 
 from __future__ import annotations

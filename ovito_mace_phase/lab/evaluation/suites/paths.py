@@ -1,4 +1,4 @@
-"""Suite `paths`: order parameters of both ends along transformation paths (`path_frames`), without noise.
+"""Suite `paths`: order parameters of both ends along transformation paths (`frames.paths`), without noise.
 
 OP_c(lambda) = mean over atoms of the logit of phase c
 crossings    = sign changes of OP_end - OP_start;   one is right

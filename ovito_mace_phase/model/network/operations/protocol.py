@@ -5,7 +5,7 @@
     TorchOperations   padded batched products on any device (`torch_operations.py`)
 
 All take and give torch tensors, in float32 or float64, and carry gradients to vectors, features and coefficients (first
-order only). The readable meaning of each is in `kernels.py` and `reference.py`; tests compare all of them.
+order only). The readable meaning of each is in `kernels.py` and `model/reference`; tests compare all of them.
 """
 
 from __future__ import annotations
