@@ -41,11 +41,13 @@ def test_modules_named_in_the_text_exist():
     folders = ("ovito_mace_phase", "docs", "sample_dumps", "tests")
     files = ["/" + path.relative_to(ROOT).as_posix() for name in folders for path in (ROOT / name).rglob("*.py")]
     texts = [page for page in PAGES if page.name != "migrating.md"]
-    texts += [path for path in (ROOT / "ovito_mace_phase").rglob("*.py")]
+    texts += (ROOT / "ovito_mace_phase").rglob("*.py")
     named = [(text, word) for text in texts for word in re.findall(r"`([\w/]+\.py)`", text.read_text(encoding="utf-8"))]
     assert len(named) > 50
     gone = [
-        f"{text.relative_to(ROOT)}: {word}" for text, word in named if not any(f.endswith("/" + word) for f in files)
+        f"{text.relative_to(ROOT)}: {word}"
+        for text, word in named
+        if not any(one.endswith("/" + word) for one in files)
     ]
     assert not gone, gone
 
