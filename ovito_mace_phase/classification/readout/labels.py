@@ -24,7 +24,8 @@ from ovito_mace_phase.runtime.threads import over_rows
 
 from .frame_prior import frame_prior
 from .kept_logits import KeptLogits, stride_of, take_columns
-from .kernels import log_sums, weighted_best
+from .kernels import weighted_best
+from .kernels_keep import log_sums
 from .local_prior import N_RIVALS, local_labels
 
 Float32 = npt.NDArray[np.float32]
@@ -163,7 +164,7 @@ def label(
         piece = logits[a:b] if chosen is None else take_columns(logits[a:b], chosen)
         weighted_best(piece, inverse, log_weights, column[a:b], sure[a:b], margin[a:b])
         if summed:
-            log_sums(piece, 1.0, density[a:b], norm[a:b])
+            log_sums(piece, np.float32(1.0), density[a:b], norm[a:b])
 
     over_rows(work, n_atoms, _ROWS)
     if n_phases < 2:
