@@ -28,7 +28,6 @@ from .neighbour_list import complete_cell, move_inside
 
 _STRIP = 4  # cells across a strip
 _MOST_CELLS = 1 << 24
-_CHUNK = 64  # candidates looked at together
 _MARGIN = 1.0 + 1e-9  # cells a little larger than the cutoff, against rounding of the coordinates
 
 FloatArray = npt.NDArray[np.float64]
@@ -179,90 +178,140 @@ def _wrap(place, count, periodic):
 
 
 @kernel(**COMPILED)
-def _find_pairs(  # noqa: C901, PLR0912, PLR0913, PLR0915 - compiled, see kernels*.py in pyproject.toml
+def _find_pairs(  # noqa: PLR0913 - compiled, see kernels*.py in pyproject.toml
     positions, box, shape, reach, periodic, start, cutoff, first, last, offsets, neighbour, vectors
 ):
-    """Write the edges; return how many there are, even when the arrays are too small for them."""
+    """Write the edges; return how many there are, even when the arrays are too small for them.
+
+    The atoms of a cell share their candidates: those of the cells within reach that lie within the cutoff of the box
+    around the cell's own atoms, gathered once, x, y and z apart, so that the distances to an atom are one vectorised
+    loop.
+    """
     square = cutoff * cutoff
     capacity = len(neighbour)
     found = 0
-    n_cells = len(start) - 1
-    # cell of the first atom, by bisection, then onwards with the atoms
-    low, high = 0, n_cells
-    while high - low > 1:
-        middle = (low + high) // 2
-        if start[middle] <= first:
-            low = middle
-        else:
-            high = middle
-    cell = low
     images = (2 * reach[0] + 1) * (2 * reach[1] + 1) * (2 * reach[2] + 1)
     begin, end = np.empty(images, dtype=np.int64), np.empty(images, dtype=np.int64)
     shift = np.empty((images, 3), dtype=np.float64)
-    is_home = np.empty(images, dtype=np.bool_)
-    distance, hit = np.empty(_CHUNK, dtype=np.float64), np.empty(_CHUNK + 1, dtype=np.int64)
-    n_images = 0
-    known = -1
-    layer_cells = shape[1] * shape[2]
-    for atom in range(first, last):
+    place = np.empty((3, 0), dtype=np.float64)
+    number, hit = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    distance = np.empty(0, dtype=np.float64)
+    cell = np.searchsorted(start, first, side="right") - 1
+    offsets[0] = 0
+    atom = first
+    while atom < last:
         while start[cell + 1] <= atom:
             cell += 1
-        if cell != known:
-            known = cell
-            i = cell // layer_cells
-            rest = cell - i * layer_cells
-            strip = rest // (_STRIP * shape[2])
-            rest -= strip * _STRIP * shape[2]
-            width = min(_STRIP, shape[1] - strip * _STRIP)
-            k = rest // width
-            j = strip * _STRIP + rest - k * width
-            n_images = 0
-            for di in range(-reach[0], reach[0] + 1):
-                ci, ti = _wrap(i + di, shape[0], periodic[0])
-                if ci < 0:
-                    continue
-                for dj in range(-reach[1], reach[1] + 1):
-                    cj, tj = _wrap(j + dj, shape[1], periodic[1])
-                    if cj < 0:
-                        continue
-                    for dk in range(-reach[2], reach[2] + 1):
-                        ck, tk = _wrap(k + dk, shape[2], periodic[2])
-                        if ck < 0:
-                            continue
-                        other = _rank_of(ci, cj, ck, shape)
-                        if start[other] == start[other + 1]:
-                            continue
-                        begin[n_images], end[n_images] = start[other], start[other + 1]
-                        for d in range(3):
-                            shift[n_images, d] = ti * box[0, d] + tj * box[1, d] + tk * box[2, d]
-                        is_home[n_images] = ti == 0 and tj == 0 and tk == 0
-                        n_images += 1
+        n_images, home = _images(cell, box, shape, reach, periodic, start, begin, end, shift)
+        total = 1
         for image in range(n_images):
-            x = positions[atom, 0] - shift[image, 0]
-            y = positions[atom, 1] - shift[image, 1]
-            z = positions[atom, 2] - shift[image, 2]
-            # distances first, then those within the cutoff without a branch, then their vectors
-            for done in range(begin[image], end[image], _CHUNK):
-                count = min(_CHUNK, end[image] - done)
-                for m in range(count):
-                    dx, dy, dz = positions[done + m, 0] - x, positions[done + m, 1] - y, positions[done + m, 2] - z
-                    distance[m] = dx * dx + dy * dy + dz * dz
-                if is_home[image] and done <= atom < done + count:
-                    distance[atom - done] = square
-                hits = 0
-                for m in range(count):
-                    hit[hits] = m
-                    hits += distance[m] < square
-                if found + hits <= capacity:
-                    for m in range(hits):
-                        other = done + hit[m]
-                        neighbour[found + m] = other
-                        vectors[found + m, 0] = positions[other, 0] - x
-                        vectors[found + m, 1] = positions[other, 1] - y
-                        vectors[found + m, 2] = positions[other, 2] - z
-                found += hits
-        offsets[atom - first + 1] = found
+            total += end[image] - begin[image]
+        if total > len(number):
+            place = np.empty((3, 2 * total), dtype=np.float64)
+            number, hit = np.empty(2 * total, dtype=np.int64), np.empty(2 * total, dtype=np.int64)
+            distance = np.empty(2 * total, dtype=np.float64)
+        n_near, own = _gather(
+            positions, start[cell], start[cell + 1], square, n_images, home, begin, end, shift, place, number
+        )
+        stop = min(last, start[cell + 1])
+        for centre in range(atom, stop):
+            x, y, z = positions[centre, 0], positions[centre, 1], positions[centre, 2]
+            for m in range(n_near):
+                dx, dy, dz = place[0, m] - x, place[1, m] - y, place[2, m] - z
+                distance[m] = dx * dx + dy * dy + dz * dz
+            distance[own + centre - start[cell]] = square
+            hits = 0
+            for m in range(n_near):
+                hit[hits] = m
+                hits += distance[m] < square
+            if found + hits <= capacity:
+                for h in range(hits):
+                    m = hit[h]
+                    neighbour[found + h] = number[m]
+                    vectors[found + h, 0] = place[0, m] - x
+                    vectors[found + h, 1] = place[1, m] - y
+                    vectors[found + h, 2] = place[2, m] - z
+            found += hits
+            offsets[centre - first + 1] = found
+        atom = stop
     return found
+
+
+@numba.njit(**COMPILED)
+def _images(cell, box, shape, reach, periodic, start, begin, end, shift):  # noqa: PLR0913
+    """Write the atoms of the cells within reach of a cell that are not empty, and how far they are shifted.
+
+    Returns
+    -------
+    n_images : int
+    home : int
+        Which of them is the cell itself.
+    """
+    layer_cells = shape[1] * shape[2]
+    i = cell // layer_cells
+    rest = cell - i * layer_cells
+    strip = rest // (_STRIP * shape[2])
+    rest -= strip * _STRIP * shape[2]
+    width = min(_STRIP, shape[1] - strip * _STRIP)
+    k = rest // width
+    j = strip * _STRIP + rest - k * width
+    n_images, home = 0, -1
+    for di in range(-reach[0], reach[0] + 1):
+        ci, ti = _wrap(i + di, shape[0], periodic[0])
+        if ci < 0:
+            continue
+        for dj in range(-reach[1], reach[1] + 1):
+            cj, tj = _wrap(j + dj, shape[1], periodic[1])
+            if cj < 0:
+                continue
+            for dk in range(-reach[2], reach[2] + 1):
+                ck, tk = _wrap(k + dk, shape[2], periodic[2])
+                if ck < 0:
+                    continue
+                other = _rank_of(ci, cj, ck, shape)
+                if start[other] == start[other + 1]:
+                    continue
+                begin[n_images], end[n_images] = start[other], start[other + 1]
+                for d in range(3):
+                    shift[n_images, d] = ti * box[0, d] + tj * box[1, d] + tk * box[2, d]
+                if ti == 0 and tj == 0 and tk == 0 and other == cell:
+                    home = n_images
+                n_images += 1
+    return n_images, home
+
+
+@numba.njit(**COMPILED)
+def _gather(positions, first, last, square, n_images, home, begin, end, shift, place, number):  # noqa: PLR0913
+    """Write places and numbers of the atoms of some images within the cutoff of the box around the atoms of a cell.
+
+    Returns
+    -------
+    n_near : int
+    own : int
+        Where the cell's own atoms begin among them; none of these is left out.
+    """
+    low, high = np.empty(3), np.empty(3)
+    for d in range(3):
+        low[d] = high[d] = positions[first, d]
+        for atom in range(first + 1, last):
+            low[d] = min(low[d], positions[atom, d])
+            high[d] = max(high[d], positions[atom, d])
+    n_near, own = 0, 0
+    x_low, y_low, z_low, x_high, y_high, z_high = low[0], low[1], low[2], high[0], high[1], high[2]
+    limit = square * _MARGIN
+    for image in range(n_images):
+        if image == home:
+            own = n_near
+        x_shift, y_shift, z_shift = shift[image, 0], shift[image, 1], shift[image, 2]
+        for other in range(begin[image], end[image]):
+            x, y, z = positions[other, 0] + x_shift, positions[other, 1] + y_shift, positions[other, 2] + z_shift
+            dx = max(x_low - x, x - x_high, 0.0)
+            dy = max(y_low - y, y - y_high, 0.0)
+            dz = max(z_low - z, z - z_high, 0.0)
+            place[0, n_near], place[1, n_near], place[2, n_near] = x, y, z
+            number[n_near] = other
+            n_near += dx * dx + dy * dy + dz * dz < limit
+    return n_near, own
 
 
 @kernel(**COMPILED)
