@@ -238,7 +238,7 @@ def _find_pairs(  # noqa: PLR0913 - compiled, see kernels*.py in pyproject.toml
 
 
 @numba.njit(**COMPILED)
-def _images(cell, box, shape, reach, periodic, start, begin, end, shift):  # noqa: PLR0913
+def _images(cell, box, shape, reach, periodic, start, begin, end, shift):
     """Write the atoms of the cells within reach of a cell that are not empty, and how far they are shifted.
 
     Returns
