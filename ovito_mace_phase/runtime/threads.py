@@ -205,7 +205,7 @@ def _dismiss_idle() -> None:
 
 def _after_fork() -> None:
     """Forget the threads of the parent process: the child has none of them, and perhaps a lock that nobody opens."""
-    global _idle_lock, _starting  # noqa: PLW0603 - a new process
+    global _idle_lock, _starting
     _idle_lock, _starting = threading.Lock(), threading.Lock()
     _idle.clear()
 

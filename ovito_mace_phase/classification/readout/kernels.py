@@ -2,10 +2,9 @@
 
     weighted_best   argmax_c, max_c of  p_c ~ exp(l_c / T + log w_c),  and best minus second-best l
     posterior_sums  sum_a p[a, c] / w_c  of likelihoods, what one step of expectation-maximisation needs
-    update_posteriors, agreement   a sweep over the neighbours and the confidence it ends with, see `local_prior`
 
 The inner loops of the first two run over the phases of one atom, and are vectorised. What is kept of a block of logits
-in the first place: `kernels_keep`.
+in the first place: `kernels_keep`; the neighbourhood prior: `kernels_local`.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -64,49 +63,3 @@ def posterior_sums(likelihood, weights):
                 sums[c] += part[c]
                 part[c] = 0
     return sums
-
-
-@kernel(**COMPILED)
-def update_posteriors(columns, own, present, offsets, neighbour, floor, first, last, following):
-    """Write `p[a, k] ~ p0[a, k] (w[a, k] + floor)` of the atoms from `first` on; w is the mean of p around them.
-
-    A phase with a thousandth of the best p0 is left out: all neighbours together weigh some 12 times the atom itself.
-    """
-    n_best = columns.shape[1]
-    for atom in range(first, last):
-        count = offsets[atom + 1] - offsets[atom] + 1
-        total = np.float32(0.0)
-        if n_best == 1 or own[atom, 1] < np.float32(1e-3) * own[atom, 0]:
-            following[atom, :] = np.float32(0.0)
-            following[atom, 0] = np.float32(1.0)
-            continue
-        for k in range(n_best):
-            if own[atom, k] < np.float32(1e-3) * own[atom, 0]:
-                following[atom, k] = np.float32(0.0)
-                continue
-            weight = present[atom, k]
-            for bond in range(offsets[atom], offsets[atom + 1]):
-                other = neighbour[bond]
-                for m in range(n_best):
-                    if columns[other, m] == columns[atom, k]:
-                        weight += present[other, m]
-                        break
-            found = own[atom, k] * (weight / count + floor)
-            following[atom, k] = found
-            total += found
-        for k in range(n_best):
-            following[atom, k] /= total
-
-
-@kernel(**COMPILED)
-def agreement(columns, own, place, offsets, neighbour, first, last, sure):
-    """Write the mean of p0 of the label over an atom and those of its neighbours that have the same label."""
-    for atom in range(first, last):
-        label = columns[atom, place[atom]]
-        total, count = own[atom, place[atom]], 1
-        for bond in range(offsets[atom], offsets[atom + 1]):
-            other = neighbour[bond]
-            if columns[other, place[other]] == label:
-                total += own[other, place[other]]
-                count += 1
-        sure[atom] = total / count
