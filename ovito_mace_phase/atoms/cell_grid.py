@@ -16,7 +16,6 @@ do not fit in memory, and five to ten times faster.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
@@ -24,9 +23,9 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .neighbour_list import complete_cell, move_inside
+from .cell_sort import STRIP, rank_of, sort_into_cells
+from .neighbour_list import complete_cell
 
-_STRIP = 4  # cells across a strip
 _MOST_CELLS = 1 << 24
 _MARGIN = 1.0 + 1e-9  # cells a little larger than the cutoff, against rounding of the coordinates
 
@@ -119,21 +118,15 @@ def make_grid(positions: FloatArray, cell: FloatArray, pbc: npt.NDArray[np.bool_
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.asarray(pbc, dtype=bool)
     box = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc, cutoff)
-    inside, _ = move_inside(positions, box, pbc)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
     axes = np.argsort(-heights, kind="stable")
     box, pbc, heights = np.ascontiguousarray(box[axes]), pbc[axes], heights[axes]
     shape = cells_along(heights, cutoff, len(positions))
     reach = np.ceil(cutoff * shape / heights).astype(np.int64)
-    fractional = inside @ np.linalg.inv(box)
-    cells = np.clip((fractional * shape).astype(np.int64), 0, shape - 1)
-    rank = _rank(cells[:, 0], cells[:, 1], cells[:, 2], shape)
-    start = np.zeros(int(shape.prod()) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rank, minlength=len(start) - 1), out=start[1:])
-    order = np.argsort(rank, kind="stable")
+    inside, order, start = sort_into_cells(positions, box, pbc, shape)
     return CellGrid(
         cutoff=float(cutoff),
-        positions=inside[order],
+        positions=inside,
         order=order,
         box=box,
         shape=shape,
@@ -153,19 +146,6 @@ def cells_along(heights: FloatArray, cutoff: float, n_atoms: int) -> IntArray:
         while wanted.prod() > most:  # directions already down to one cell
             wanted[np.argmax(wanted)] = max(1.0, wanted.max() // 2)
     return wanted.astype(np.int64)
-
-
-def _rank(i: Any, j: Any, k: Any, shape: IntArray) -> Any:
-    """Place of cell (i, j, k) in the order: layer i, strip of j, k along the strip, j across it."""
-    strip = j - j % _STRIP
-    width = np.minimum(_STRIP, shape[1] - strip)
-    return (i * shape[1] + strip) * shape[2] + k * width + j % _STRIP
-
-
-@numba.njit(**COMPILED, inline="always")
-def _rank_of(i, j, k, shape):
-    strip = j - j % _STRIP
-    return (i * shape[1] + strip) * shape[2] + k * min(_STRIP, shape[1] - strip) + j % _STRIP
 
 
 @numba.njit(**COMPILED, inline="always")
@@ -250,11 +230,11 @@ def _images(cell, box, shape, reach, periodic, start, begin, end, shift):
     layer_cells = shape[1] * shape[2]
     i = cell // layer_cells
     rest = cell - i * layer_cells
-    strip = rest // (_STRIP * shape[2])
-    rest -= strip * _STRIP * shape[2]
-    width = min(_STRIP, shape[1] - strip * _STRIP)
+    strip = rest // (STRIP * shape[2])
+    rest -= strip * STRIP * shape[2]
+    width = min(STRIP, shape[1] - strip * STRIP)
     k = rest // width
-    j = strip * _STRIP + rest - k * width
+    j = strip * STRIP + rest - k * width
     n_images, home = 0, -1
     for di in range(-reach[0], reach[0] + 1):
         ci, ti = _wrap(i + di, shape[0], periodic[0])
@@ -268,7 +248,7 @@ def _images(cell, box, shape, reach, periodic, start, begin, end, shift):
                 ck, tk = _wrap(k + dk, shape[2], periodic[2])
                 if ck < 0:
                     continue
-                other = _rank_of(ci, cj, ck, shape)
+                other = rank_of(ci, cj, ck, shape)
                 if start[other] == start[other + 1]:
                     continue
                 begin[n_images], end[n_images] = start[other], start[other + 1]
@@ -321,24 +301,60 @@ def nearest_cubes(offsets, neighbour, vectors, k, first, total, count, shortest,
     Writes the sum of the cubed distances to the k nearest neighbours, the number of neighbours, the least squared
     distance and the neighbour it belongs to.
     """
-    near = np.empty(k, dtype=np.float64)
+    squares = np.empty(64, dtype=np.float64)
     for centre in range(len(offsets) - 1):
-        held = 0
-        for edge in range(offsets[centre], offsets[centre + 1]):
-            square = vectors[edge, 0] ** 2 + vectors[edge, 1] ** 2 + vectors[edge, 2] ** 2
-            if square < shortest[first + centre]:
-                shortest[first + centre] = square
-                partner[first + centre] = neighbour[edge]
-            if held == k and square >= near[k - 1]:
-                continue
-            place = min(held, k - 1)
-            while place > 0 and near[place - 1] > square:
-                near[place] = near[place - 1]
-                place -= 1
-            near[place] = square
-            held = min(held + 1, k)
+        begin, held = offsets[centre], offsets[centre + 1] - offsets[centre]
+        count[first + centre] = held
+        if held > len(squares):
+            squares = np.empty(2 * held, dtype=np.float64)
+        least = np.inf
+        for m in range(held):
+            x, y, z = vectors[begin + m, 0], vectors[begin + m, 1], vectors[begin + m, 2]
+            squares[m] = x * x + y * y + z * z
+            least = min(least, squares[m])
+        if least < shortest[first + centre]:
+            nearest = 0
+            while squares[nearest] > least:
+                nearest += 1
+            shortest[first + centre], partner[first + centre] = least, neighbour[begin + nearest]
+        if held > 2 * k:
+            _split(squares, held, k)
+            held = k
+        while held > k:  # a few too many: the largest goes
+            most = squares[0]
+            for m in range(1, held):
+                most = max(most, squares[m])
+            held -= 1
+            last = squares[held]
+            for m in range(held):
+                if squares[m] == most:
+                    squares[m] = last
+                    break
         cubes = 0.0
         for m in range(held):
-            cubes += near[m] * np.sqrt(near[m])
+            cubes += squares[m] * np.sqrt(squares[m])
         total[first + centre] = cubes
-        count[first + centre] = offsets[centre + 1] - offsets[centre]
+
+
+@numba.njit(**COMPILED)
+def _split(values, n, k):
+    """Move the k smallest of the first n values to the front: quickselect, k < n."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            return
