@@ -10,18 +10,19 @@ from functools import lru_cache
 
 import numpy as np
 
-from ovito_mace_phase.atoms.bonds import Bonds
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.length_scale import local_spacing
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.classification.readout.frame_prior import frame_prior
-from ovito_mace_phase.classification.readout.labels import label
-from ovito_mace_phase.classification.readout.local_prior import local_labels
+from ovito_mace_phase.classification.readout.kept_logits import N_BEST, LogitKeeper
+from ovito_mace_phase.classification.readout.labels import label, label_atoms
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import FORWARD_SHARE, denoised, logits_of, result_of
 from ovito_mace_phase.model import store
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.registry import model_path
+from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.watch import Watch
 from ovito_mace_phase.runtime.worker import Cancelled, Progress, run_in_worker
@@ -71,7 +72,10 @@ def compile_kernels() -> None:
     """Compile or load what measures lengths and reads logits out; the model does so for the network."""
     frame = make_frame(np.indices((2, 2, 2)).reshape(3, -1).T, None, np.eye(3) * 2.0, True)
     local_spacing(frame)
-    logits = np.zeros((len(frame), 2), dtype=np.float32)
+    phases = tuple(phase_table())[: N_BEST + 1]  # more than are kept: their arrays are laid out as in any frame
+    logits = np.zeros((len(frame), len(phases)), dtype=np.float32)
     label(logits, Calibration(log_density=0.0), frame_prior(logits, 1.0), 0.0, None)
-    alone = Bonds(order=np.zeros(1, np.int32), offsets=np.zeros(2, np.int64), neighbour=np.zeros(0, np.int32))
-    local_labels(np.zeros((1, 2), dtype=np.int16), np.ones((1, 2), dtype=np.float32), alone)
+    slots = np.zeros(len(frame), dtype=np.int64)
+    keeper = LogitKeeper(NetworkFrame(frame=frame, factor=1.0, slots=slots, r_max=1.0), phases, 1.0, full=False)
+    keeper.add(np.arange(len(frame)), logits)
+    label_atoms(keeper.result(), Calibration())

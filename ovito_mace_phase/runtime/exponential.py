@@ -49,4 +49,4 @@ def power_of_two(y):
     series = series * f + _P2
     series = series * f + _P1
     series = series * f + _P0
-    return series * float_of_bits((k + np.int32(127)) << np.int32(23))
+    return series * float_of_bits((k + np.int32(127)) << np.int32(23))  # type: ignore[call-arg]

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import CancelledError, InputError
 
@@ -93,7 +93,7 @@ class BlockPool:
         self.count = n_threads() if count is None else count
         self._cancelled = cancelled
         self._workers: _Workers | None = None
-        self._open: set[Future[object]] = set()
+        self._open: set[Future[Any]] = set()
         self._stop = threading.Event()
 
     def __enter__(self) -> BlockPool:

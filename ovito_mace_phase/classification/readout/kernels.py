@@ -2,6 +2,7 @@
 
     weighted_best   argmax_c, max_c of  p_c ~ exp(l_c / T + log w_c),  and best minus second-best l
     posterior_sums  sum_a p[a, c] / w_c  of likelihoods, what one step of expectation-maximisation needs
+    look_up         column and margin of an atom whose place among its best phases is known
 
 The inner loops of the first two run over the phases of one atom, and are vectorised. What is kept of a block of logits
 in the first place: `kernels_keep`; the neighbourhood prior: `kernels_local`.
@@ -63,3 +64,12 @@ def posterior_sums(likelihood, weights):
                 sums[c] += part[c]
                 part[c] = 0
     return sums
+
+
+@kernel(**COMPILED)
+def look_up(best_columns, best, place, first, last, column, margin):
+    """Write the column at a place among the best of each atom, and best minus second-best logit where there are two."""
+    for atom in range(first, last):
+        column[atom] = best_columns[atom, place[atom]]
+        if best.shape[1] > 1:
+            margin[atom] = best[atom, 0] - best[atom, 1]

@@ -24,7 +24,7 @@ from ovito_mace_phase.runtime.threads import over_rows
 
 from .frame_prior import frame_prior
 from .kept_logits import KeptLogits, stride_of, take_columns
-from .kernels import weighted_best
+from .kernels import look_up, weighted_best
 from .kernels_keep import log_sums
 from .kernels_local import rival_posteriors
 from .local_prior import N_RIVALS, local_labels
@@ -79,8 +79,8 @@ def label_atoms(
     if prior == "local":
         return _accepted(kept, *_local(kept, calibration.temperature), calibration, threshold)
     if prior == "uniform":
-        weighted = kept.best / np.float32(calibration.temperature)
-        return _accepted(kept, *_best_of(weighted, kept.log_norm), calibration, threshold)
+        sure = _posteriors(kept, calibration.temperature, 1)[:, 0]  # of the best logit, which is the most likely phase
+        return _accepted(kept, np.zeros(len(kept), dtype=np.int64), sure, calibration, threshold)
     weights = prior_of_frame(kept, calibration.temperature) if prior == "frame" else _weights(kept, prior)
     return label_weighted(kept, calibration, weights, threshold)
 
@@ -192,21 +192,28 @@ def _best_of(weighted: Float32, norm: Float32) -> tuple[IntArray, Float32]:
     return place, np.exp(np.minimum(weighted[np.arange(len(place)), place] - norm, 0.0))
 
 
+def _posteriors(kept: KeptLogits, temperature: float, most: int) -> Float32:
+    """Return the probabilities of at most so many of the best phases of every atom."""
+    probability = np.empty((len(kept), min(most, kept.best.shape[1])), dtype=np.float32)
+    inverse = np.float32(1.0 / temperature)
+    over_rows(lambda a, b: rival_posteriors(kept.best, kept.log_norm, inverse, a, b, probability), len(kept), _PIECE)
+    return probability
+
+
 def _local(kept: KeptLogits, temperature: float) -> tuple[IntArray, Float32]:
     """Return the result of the neighbourhood prior, computed once."""
     key = ("local prior", temperature)
     if key not in kept.found:
-        cool = np.float32(1.0 / temperature)
-        probability = np.empty((len(kept), min(N_RIVALS, kept.best.shape[1])), dtype=np.float32)
-        over_rows(lambda a, b: rival_posteriors(kept.best, kept.log_norm, cool, a, b, probability), len(kept), _PIECE)
+        probability = _posteriors(kept, temperature, N_RIVALS)
         kept.found[key] = local_labels(kept.best_columns[:, :N_RIVALS], probability, kept.frame.bonds())
     return kept.found[key]
 
 
 def _accepted(kept: KeptLogits, place: IntArray, sure: Float32, calibration: Calibration, threshold: float) -> Labels:
     """Return labels from the place of each among the best logits of the atom, and its probability."""
-    column = kept.best_columns[np.arange(len(place)), place].astype(np.int64)
-    return _apply_rejection(column, sure, _margin(kept), kept.log_density, calibration, threshold, other_column(kept))
+    column, margin = np.empty(len(kept), dtype=np.int64), np.full(len(kept), np.inf, dtype=np.float32)
+    over_rows(lambda a, b: look_up(kept.best_columns, kept.best, place, a, b, column, margin), len(kept), _PIECE)
+    return _apply_rejection(column, sure, margin, kept.log_density, calibration, threshold, other_column(kept))
 
 
 def _apply_rejection(

@@ -82,7 +82,7 @@ def read_out(
 
 @triton.jit(do_not_specialize=["n_atoms"])
 def spread(columns, own, present, offsets, neighbour, following, n_atoms, N: tl.constexpr, ATOMS: tl.constexpr):
-    """Write `p[a, k] ~ p0[a, k] (w[a, k] + floor)`; see `kernels.update_posteriors`. `columns` (n_atoms, N) int32."""
+    """Write `p[a, k] ~ p0[a, k] (w[a, k] + floor)`; as `kernels_local` does. `columns` (n_atoms, N) int32."""
     atom = tl.program_id(0) * ATOMS + tl.arange(0, ATOMS)
     within = atom < n_atoms
     first = tl.load(offsets + atom, mask=within, other=0)
@@ -117,7 +117,7 @@ def spread(columns, own, present, offsets, neighbour, following, n_atoms, N: tl.
 def agreement(columns, own, present, offsets, neighbour, place, sure, n_atoms, N: tl.constexpr, ATOMS: tl.constexpr):
     """Write the place of the label and the mean of its p0 over the atom and the neighbours that have it too.
 
-    `columns` and `own` (n_atoms, N), `present` the last weights; see `kernels.agreement`.
+    `columns` and `own` (n_atoms, N), `present` the last weights; see `kernels_local.agreement`.
     """
     atom = tl.program_id(0) * ATOMS + tl.arange(0, ATOMS)
     within = atom < n_atoms
