@@ -1,0 +1,271 @@
+"""Sums of one centre that stay in vector registers: numba intrinsics for the kernels of the forward pass.
+
+    spline_sums    out[lm, c] = sum_e Y[lm, e] (sum_i h[i, e] t[k_e + i F, c]) s[r_e, c],   i = 0 .. 3
+    weighted_sums  out[c]     = sum_e w[e] s[r_e, c]
+    monomial_sums  out[c]     = sum_m k[m, c] prod over i in m of a[i, c]
+
+For a few vectors of channels at a time all edges, or monomials, are gone through, with one register for each sum; loops
+that numba compiles go through all channels for each edge, and load and store the sums every time. Lists of edges (k_e
+and r_e count numbers of flat arrays; h, w, Y one row each) are made by the caller. A register holds 16, 8 or 4 float32,
+whatever the machine has.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_FAST = ("fast",)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> tuple[int, int]:
+    """Return the bytes of a vector register and the number of registers."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16
+
+
+def _lanes(n_channels: int, itemsize: int) -> int:
+    """Return how many channels are in a vector: a power of two that divides their number."""
+    lanes = _machine()[0] // itemsize
+    while n_channels % lanes:
+        lanes //= 2
+    return lanes
+
+
+@lru_cache(maxsize=32)
+def spline_sums(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
+    """Return `spline_sums(table, width, knots, blend, source, rows, angles, start, stop, out, place, stride)`.
+
+    Parameters
+    ----------
+    n_channels, n_degrees : int
+        Channels c, of which the table has one set per degree l; with `gather=False` one set for all l, and no source.
+    gather : bool
+        Whether there is a factor s.
+
+    The function takes the `table`, F = `width`, `knots` (capacity,) int64, `blend` (4, capacity), `source`, `rows`
+    (capacity,) int64, `angles` (n_lm, capacity), first edge and end,
+    and writes to the flat `out` at `place + stride lm + c`.
+    """
+
+    @intrinsic
+    def run(typing, table, width, knots, blend, source, rows, angles, start, stop, out, place, stride):  # noqa: PLR0913
+        signature = types.void(table, width, knots, blend, source, rows, angles, start, stop, out, place, stride)
+
+        def generate(context, builder, signature, values):
+            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            table, width, knots, blend, source, rows, angles, start, stop, out, place, stride = data
+            capacity = _length(context, builder, signature.args[2], values[2])
+            emit = _Emitter(context, builder, signature.args[0].dtype, n_channels)
+            together = emit.together(2 if _machine()[1] > 16 else 1)
+            for degrees in _groups(n_degrees, together):
+                components = [lm for degree in degrees for lm in range(degree**2, (degree + 1) ** 2)]
+                with emit.vectors(together) as begin:
+                    sums = {lm: [emit.zero() for _ in range(together)] for lm in components}
+                    with emit.steps(start, stop, 1) as edge:
+                        first = builder.add(emit.item(knots, edge), begin)
+                        factor = (
+                            emit.some(source, builder.add(emit.item(rows, edge), begin), together) if gather else []
+                        )
+                        h = [emit.spread(blend, builder.add(edge, emit.times(capacity, k))) for k in range(4)]
+                        weights: list[Any] = []
+                        for degree in degrees:
+                            if gather or not weights:
+                                at = builder.add(first, emit.number(degree * n_channels if gather else 0))
+                                weights = [builder.fmul(h[0], v, flags=_FAST) for v in emit.some(table, at, together)]
+                                for k in range(1, 4):
+                                    at = builder.add(at, width)
+                                    knot = emit.some(table, at, together)
+                                    weights = [emit.add_product(w, h[k], v) for w, v in zip(weights, knot, strict=True)]
+                                if gather:
+                                    weights = [
+                                        builder.fmul(w, f, flags=_FAST) for w, f in zip(weights, factor, strict=True)
+                                    ]
+                            for lm in range(degree**2, (degree + 1) ** 2):
+                                y = emit.spread(angles, builder.add(edge, emit.times(capacity, lm)))
+                                for total, weight in zip(sums[lm], weights, strict=True):
+                                    builder.store(emit.add_product(builder.load(total), y, weight), total)
+                    for lm in components:
+                        at = builder.add(builder.add(place, begin), builder.mul(stride, emit.number(lm)))
+                        emit.write(sums[lm], out, at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return run
+
+
+def _groups(n_degrees: int, together: int) -> list[list[int]]:
+    """Return the degrees whose sums are held at once: as many as leave registers for the rest."""
+    most = (_machine()[1] - 6) // together
+    groups: list[list[int]] = [[]]
+    for degree in range(n_degrees):
+        if groups[-1] and sum(2 * one + 1 for one in groups[-1]) + 2 * degree + 1 > most:
+            groups.append([])
+        groups[-1].append(degree)
+    return groups
+
+
+@lru_cache(maxsize=32)
+def monomial_sums(n_channels: int) -> Any:
+    """Return `monomial_sums(a, linear, pairs, quadratic, triples, cubic, slot, out, place)`.
+
+    Takes the components `a` (n_lm C,) of one centre, index tuples (M, 2) and (M, 3) int64, coefficients (n_slots, M, C),
+    and writes to the flat `out` at `place + c`.
+    """
+
+    @intrinsic
+    def run(typing, a, linear, pairs, quadratic, triples, cubic, slot, out, place):  # noqa: PLR0913
+        signature = types.void(a, linear, pairs, quadratic, triples, cubic, slot, out, place)
+
+        def generate(context, builder, signature, values):
+            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            a, linear, pairs, quadratic, triples, cubic, slot, out, place = data
+            emit = _Emitter(context, builder, signature.args[0].dtype, n_channels)
+            together = emit.together(4)
+            with emit.vectors(together) as begin:
+                sums = [emit.zero() for _ in range(together)]
+                given = emit.some(linear, builder.add(emit.times(slot, n_channels), begin), together)
+                for total, factor, value in zip(sums, given, emit.some(a, begin, together), strict=True):
+                    builder.store(builder.fmul(factor, value, flags=_FAST), total)
+                for degree, index, coefficients, kind in (
+                    (2, pairs, quadratic, signature.args[2]),
+                    (3, triples, cubic, signature.args[4]),
+                ):
+                    length = _length(context, builder, kind, values[2 * degree - 2])
+                    row = builder.add(emit.times(builder.mul(slot, length), n_channels), begin)
+                    with emit.steps(emit.number(0), length, 1) as monomial:
+                        factors = emit.some(coefficients, builder.add(row, emit.times(monomial, n_channels)), together)
+                        for k in range(degree):
+                            lm = emit.item(index, builder.add(emit.times(monomial, degree), emit.number(k)))
+                            part = emit.some(a, builder.add(emit.times(lm, n_channels), begin), together)
+                            factors = [builder.fmul(f, v, flags=_FAST) for f, v in zip(factors, part, strict=True)]
+                        for total, factor in zip(sums, factors, strict=True):
+                            builder.store(builder.fadd(builder.load(total), factor, flags=_FAST), total)
+                emit.write(sums, out, builder.add(place, begin))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return run
+
+
+@lru_cache(maxsize=32)
+def weighted_sums(n_values: int) -> Any:
+    """Return `weighted_sums(source, rows, weights, count, out)`.
+
+    Takes `rows` int64 and `weights` (capacity,) of edges, and writes `out` (n_values,).
+    """
+
+    @intrinsic
+    def run(typing, source, rows, weights, count, out):
+        signature = types.void(source, rows, weights, count, out)
+
+        def generate(context, builder, signature, values):
+            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            source, rows, weights, count, out = data
+            emit = _Emitter(context, builder, signature.args[0].dtype, n_values)
+            together = emit.together(8)
+            with emit.vectors(together) as begin:
+                sums = [emit.zero() for _ in range(together)]
+                with emit.steps(emit.number(0), count, 1) as edge:
+                    row = emit.some(source, builder.add(emit.item(rows, edge), begin), together)
+                    weight = emit.spread(weights, edge)
+                    for total, value in zip(sums, row, strict=True):
+                        builder.store(emit.add_product(builder.load(total), weight, value), total)
+                emit.write(sums, out, begin)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return run
+
+
+def _data(context, builder, kind, value):
+    """Return the pointer to the numbers of an array, and a scalar as it is."""
+    return context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+
+
+def _length(context, builder, kind, value):
+    return builder.extract_value(context.make_array(kind)(context, builder, value).shape, 0)
+
+
+class _Emitter:
+    """Writes the instructions."""
+
+    def __init__(self, context, builder, kind, n_channels: int) -> None:
+        self._builder, self._n_channels = builder, n_channels
+        self._kind = context.get_data_type(kind)
+        self._size = kind.bitwidth // 8
+        self.lanes = _lanes(n_channels, self._size)
+        self._vector = ir.VectorType(self._kind, self.lanes)
+        self._index = context.get_value_type(types.intp)
+
+    def number(self, value: int):
+        return ir.Constant(self._index, value)
+
+    def times(self, value, factor: int):
+        return self._builder.mul(value, self.number(factor))
+
+    @contextmanager
+    def steps(self, start, stop, step: int):
+        """Loop; gives the running number."""
+        with cgutils.for_range_slice(self._builder, start, stop, self.number(step), intp=self._index) as (number, _):
+            yield number
+
+    def vectors(self, together: int):
+        """Loop over the channels, some vectors at a time; gives the first channel."""
+        return self.steps(self.number(0), self.number(self._n_channels), self.lanes * together)
+
+    def together(self, most: int) -> int:
+        """Return how many vectors at a time: at most so many, and a divisor of those there are."""
+        while (self._n_channels // self.lanes) % most:
+            most //= 2
+        return most
+
+    def zero(self):
+        """Return a place for a sum, emptied."""
+        place = cgutils.alloca_once(self._builder, self._vector)
+        self._builder.store(ir.Constant(self._vector, None), place)
+        return place
+
+    def item(self, array, place):
+        return self._builder.load(self._builder.gep(array, [place]))
+
+    def spread(self, array, place):
+        """Return a vector of one number."""
+        one = self._builder.insert_element(
+            ir.Constant(self._vector, ir.Undefined), self.item(array, place), ir.Constant(ir.IntType(32), 0)
+        )
+        pattern = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return self._builder.shuffle_vector(one, ir.Constant(self._vector, ir.Undefined), pattern)
+
+    def some(self, array, place, together: int):
+        """Return vectors that follow each other."""
+        found = [self._builder.load(self._pointer(array, place, k)) for k in range(together)]
+        for one in found:
+            one.align = self._size
+        return found
+
+    def write(self, sums, array, place):
+        for k, total in enumerate(sums):
+            self._builder.store(self._builder.load(total), self._pointer(array, place, k)).align = self._size
+
+    def add_product(self, total, left, right):
+        return self._builder.fadd(total, self._builder.fmul(left, right, flags=_FAST), flags=_FAST)
+
+    def _pointer(self, array, place, k: int):
+        at = self._builder.add(place, self.number(k * self.lanes))
+        return self._builder.bitcast(self._builder.gep(array, [at]), self._vector.as_pointer())
