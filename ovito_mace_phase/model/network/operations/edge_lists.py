@@ -127,3 +127,15 @@ def all_harmonics(geometry, count, out):
         out[13, e] = s42 * z * (four * y2 - x2 - z2)
         out[14, e] = half_s105 * y * (z2 - x2)
         out[15, e] = s70 * z * (z2 - three * x2)
+
+
+@numba.njit(**COMPILED)
+def spline_slopes_of_weights(position, count, n_knots, steep):
+    """Write the derivatives of the weights of `spline_weights` by the position, (4, capacity)."""
+    kind = steep.dtype.type
+    for e in range(count):
+        t = kind(position[e] - min(int(position[e]), n_knots - 2))
+        steep[0, e] = kind(6) * t * (t - kind(1))
+        steep[1, e] = (kind(3) * t - kind(1)) * (t - kind(1))
+        steep[2, e] = kind(6) * t * (kind(1) - t)
+        steep[3, e] = t * (kind(3) * t - kind(2))

@@ -143,7 +143,7 @@ class _SpeciesSums(torch.autograd.Function):
         spline = ctx.spline
         d_vectors = torch.empty_like(vectors)
         o, s, v, t, g_array = _arrays(offsets, species, vectors, spline.values, g)
-        run = kernels_backward.species_sums(spline.values.shape[2])
+        run = kernels_backward.species_sums(spline.values.shape[2], round(len(g) ** 0.5))
         run(o, s, v, t, *spline.grid, g_array, d_vectors.numpy())
         return d_vectors, None, None, None, None, None, None
 

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-_FAST = ("fast",)
+FAST = ("fast",)
 
 
 @lru_cache(maxsize=1)
@@ -65,12 +65,12 @@ def spline_sums(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
         signature = types.void(table, width, knots, blend, source, rows, angles, start, stop, out, place, stride)
 
         def generate(context, builder, signature, values):
-            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            data = [data_of(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
             table, width, knots, blend, source, rows, angles, start, stop, out, place, stride = data
-            capacity = _length(context, builder, signature.args[2], values[2])
-            emit = _Emitter(context, builder, signature.args[0].dtype, n_channels)
+            capacity = length_of(context, builder, signature.args[2], values[2])  # as of all lists
+            emit = Emitter(context, builder, signature.args[0].dtype, n_channels)
             together = emit.together(2 if _machine()[1] > 16 else 1)
-            for degrees in _groups(n_degrees, together):
+            for degrees in groups(n_degrees, together):
                 components = [lm for degree in degrees for lm in range(degree**2, (degree + 1) ** 2)]
                 with emit.vectors(together) as begin:
                     sums = {lm: [emit.zero() for _ in range(together)] for lm in components}
@@ -84,14 +84,14 @@ def spline_sums(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
                         for degree in degrees:
                             if gather or not weights:
                                 at = builder.add(first, emit.number(degree * n_channels if gather else 0))
-                                weights = [builder.fmul(h[0], v, flags=_FAST) for v in emit.some(table, at, together)]
+                                weights = [builder.fmul(h[0], v, flags=FAST) for v in emit.some(table, at, together)]
                                 for k in range(1, 4):
                                     at = builder.add(at, width)
                                     knot = emit.some(table, at, together)
                                     weights = [emit.add_product(w, h[k], v) for w, v in zip(weights, knot, strict=True)]
                                 if gather:
                                     weights = [
-                                        builder.fmul(w, f, flags=_FAST) for w, f in zip(weights, factor, strict=True)
+                                        builder.fmul(w, f, flags=FAST) for w, f in zip(weights, factor, strict=True)
                                     ]
                             for lm in range(degree**2, (degree + 1) ** 2):
                                 y = emit.spread(angles, builder.add(edge, emit.times(capacity, lm)))
@@ -107,7 +107,7 @@ def spline_sums(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
     return run
 
 
-def _groups(n_degrees: int, together: int) -> list[list[int]]:
+def groups(n_degrees: int, together: int) -> list[list[int]]:
     """Return the degrees whose sums are held at once: as many as leave registers for the rest."""
     most = (_machine()[1] - 6) // together
     groups: list[list[int]] = [[]]
@@ -131,29 +131,29 @@ def monomial_sums(n_channels: int) -> Any:
         signature = types.void(a, linear, pairs, quadratic, triples, cubic, slot, out, place)
 
         def generate(context, builder, signature, values):
-            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            data = [data_of(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
             a, linear, pairs, quadratic, triples, cubic, slot, out, place = data
-            emit = _Emitter(context, builder, signature.args[0].dtype, n_channels)
+            emit = Emitter(context, builder, signature.args[0].dtype, n_channels)
             together = emit.together(4)
             with emit.vectors(together) as begin:
                 sums = [emit.zero() for _ in range(together)]
                 given = emit.some(linear, builder.add(emit.times(slot, n_channels), begin), together)
                 for total, factor, value in zip(sums, given, emit.some(a, begin, together), strict=True):
-                    builder.store(builder.fmul(factor, value, flags=_FAST), total)
+                    builder.store(builder.fmul(factor, value, flags=FAST), total)
                 for degree, index, coefficients, kind in (
                     (2, pairs, quadratic, signature.args[2]),
                     (3, triples, cubic, signature.args[4]),
                 ):
-                    length = _length(context, builder, kind, values[2 * degree - 2])
+                    length = length_of(context, builder, kind, values[2 * degree - 2])
                     row = builder.add(emit.times(builder.mul(slot, length), n_channels), begin)
                     with emit.steps(emit.number(0), length, 1) as monomial:
                         factors = emit.some(coefficients, builder.add(row, emit.times(monomial, n_channels)), together)
                         for k in range(degree):
                             lm = emit.item(index, builder.add(emit.times(monomial, degree), emit.number(k)))
                             part = emit.some(a, builder.add(emit.times(lm, n_channels), begin), together)
-                            factors = [builder.fmul(f, v, flags=_FAST) for f, v in zip(factors, part, strict=True)]
+                            factors = [builder.fmul(f, v, flags=FAST) for f, v in zip(factors, part, strict=True)]
                         for total, factor in zip(sums, factors, strict=True):
-                            builder.store(builder.fadd(builder.load(total), factor, flags=_FAST), total)
+                            builder.store(builder.fadd(builder.load(total), factor, flags=FAST), total)
                 emit.write(sums, out, builder.add(place, begin))
             return context.get_dummy_value()
 
@@ -174,9 +174,9 @@ def weighted_sums(n_values: int) -> Any:
         signature = types.void(source, rows, weights, count, out)
 
         def generate(context, builder, signature, values):
-            data = [_data(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
+            data = [data_of(context, builder, kind, value) for kind, value in zip(signature.args, values, strict=True)]
             source, rows, weights, count, out = data
-            emit = _Emitter(context, builder, signature.args[0].dtype, n_values)
+            emit = Emitter(context, builder, signature.args[0].dtype, n_values)
             together = emit.together(8)
             with emit.vectors(together) as begin:
                 sums = [emit.zero() for _ in range(together)]
@@ -193,20 +193,21 @@ def weighted_sums(n_values: int) -> Any:
     return run
 
 
-def _data(context, builder, kind, value):
+def data_of(context, builder, kind, value):
     """Return the pointer to the numbers of an array, and a scalar as it is."""
     return context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
 
 
-def _length(context, builder, kind, value):
-    return builder.extract_value(context.make_array(kind)(context, builder, value).shape, 0)
+def length_of(context, builder, kind, value, axis: int = 0):
+    """Return the length of an array."""
+    return builder.extract_value(context.make_array(kind)(context, builder, value).shape, axis)
 
 
-class _Emitter:
+class Emitter:
     """Writes the instructions."""
 
     def __init__(self, context, builder, kind, n_channels: int) -> None:
-        self._builder, self._n_channels = builder, n_channels
+        self.builder, self._n_channels = builder, n_channels
         self._kind = context.get_data_type(kind)
         self._size = kind.bitwidth // 8
         self.lanes = _lanes(n_channels, self._size)
@@ -217,12 +218,12 @@ class _Emitter:
         return ir.Constant(self._index, value)
 
     def times(self, value, factor: int):
-        return self._builder.mul(value, self.number(factor))
+        return self.builder.mul(value, self.number(factor))
 
     @contextmanager
     def steps(self, start, stop, step: int):
         """Loop; gives the running number."""
-        with cgutils.for_range_slice(self._builder, start, stop, self.number(step), intp=self._index) as (number, _):
+        with cgutils.for_range_slice(self.builder, start, stop, self.number(step), intp=self._index) as (number, _):
             yield number
 
     def vectors(self, together: int):
@@ -237,35 +238,47 @@ class _Emitter:
 
     def zero(self):
         """Return a place for a sum, emptied."""
-        place = cgutils.alloca_once(self._builder, self._vector)
-        self._builder.store(ir.Constant(self._vector, None), place)
+        place = cgutils.alloca_once(self.builder, self._vector)
+        self.builder.store(ir.Constant(self._vector, None), place)
         return place
 
     def item(self, array, place):
-        return self._builder.load(self._builder.gep(array, [place]))
+        return self.builder.load(self.builder.gep(array, [place]))
 
     def spread(self, array, place):
         """Return a vector of one number."""
-        one = self._builder.insert_element(
+        one = self.builder.insert_element(
             ir.Constant(self._vector, ir.Undefined), self.item(array, place), ir.Constant(ir.IntType(32), 0)
         )
         pattern = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        return self._builder.shuffle_vector(one, ir.Constant(self._vector, ir.Undefined), pattern)
+        return self.builder.shuffle_vector(one, ir.Constant(self._vector, ir.Undefined), pattern)
 
     def some(self, array, place, together: int):
         """Return vectors that follow each other."""
-        found = [self._builder.load(self._pointer(array, place, k)) for k in range(together)]
+        found = [self.builder.load(self._pointer(array, place, k)) for k in range(together)]
         for one in found:
             one.align = self._size
         return found
 
     def write(self, sums, array, place):
         for k, total in enumerate(sums):
-            self._builder.store(self._builder.load(total), self._pointer(array, place, k)).align = self._size
+            self.builder.store(self.builder.load(total), self._pointer(array, place, k)).align = self._size
+
+    def write_vector(self, value, array, place):
+        """Write one vector."""
+        self.builder.store(value, self._pointer(array, place, 0)).align = self._size
+
+    def write_total(self, total, array, place):
+        """Write the sum over the numbers of a vector."""
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}{'f32' if self._size == 4 else 'f64'}"
+        kind = ir.FunctionType(self._kind, [self._kind, self._vector])
+        add_up = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        found = self.builder.call(add_up, [ir.Constant(self._kind, 0.0), self.builder.load(total)], fastmath=FAST)
+        self.builder.store(found, self.builder.gep(array, [place]))
 
     def add_product(self, total, left, right):
-        return self._builder.fadd(total, self._builder.fmul(left, right, flags=_FAST), flags=_FAST)
+        return self.builder.fadd(total, self.builder.fmul(left, right, flags=FAST), flags=FAST)
 
     def _pointer(self, array, place, k: int):
-        at = self._builder.add(place, self.number(k * self.lanes))
-        return self._builder.bitcast(self._builder.gep(array, [at]), self._vector.as_pointer())
+        at = self.builder.add(place, self.number(k * self.lanes))
+        return self.builder.bitcast(self.builder.gep(array, [at]), self._vector.as_pointer())
