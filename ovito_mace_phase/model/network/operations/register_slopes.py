@@ -15,12 +15,12 @@ from typing import Any
 from numba.core import types
 from numba.extending import intrinsic
 
-from .register_sums import FAST, Emitter, data_of, groups, length_of
+from .registers import FAST, Emitter, data_of, groups, length_of
 
 
 @lru_cache(maxsize=32)
 def spline_slopes(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
-    """Return `spline_slopes(table, width, knot, blend, steep, edge, source, row, angles, g, place, stride, d_source, out)`.
+    """Return a function of the arguments of `run` below.
 
     Parameters
     ----------
@@ -34,9 +34,7 @@ def spline_slopes(n_channels: int, n_degrees: int, *, gather: bool) -> Any:
     """
 
     @intrinsic
-    def run(  # noqa: PLR0913
-        typing, table, width, knot, blend, steep, edge, source, row, angles, g, place, stride, d_source, out
-    ):
+    def run(typing, table, width, knot, blend, steep, edge, source, row, angles, g, place, stride, d_source, out):
         given = (table, width, knot, blend, steep, edge, source, row, angles, g, place, stride, d_source, out)
         signature = types.void(*given)
 
