@@ -16,7 +16,6 @@ do not fit in memory, and five to ten times faster.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
@@ -24,11 +23,10 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .neighbour_list import complete_cell, move_inside
+from .cell_sort import STRIP, rank_of, sort_into_cells
+from .neighbour_list import complete_cell
 
-_STRIP = 4  # cells across a strip
 _MOST_CELLS = 1 << 24
-_CHUNK = 64  # candidates looked at together
 _MARGIN = 1.0 + 1e-9  # cells a little larger than the cutoff, against rounding of the coordinates
 
 FloatArray = npt.NDArray[np.float64]
@@ -120,21 +118,15 @@ def make_grid(positions: FloatArray, cell: FloatArray, pbc: npt.NDArray[np.bool_
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.asarray(pbc, dtype=bool)
     box = complete_cell(positions, np.asarray(cell, dtype=np.float64), pbc, cutoff)
-    inside, _ = move_inside(positions, box, pbc)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
     axes = np.argsort(-heights, kind="stable")
     box, pbc, heights = np.ascontiguousarray(box[axes]), pbc[axes], heights[axes]
     shape = cells_along(heights, cutoff, len(positions))
     reach = np.ceil(cutoff * shape / heights).astype(np.int64)
-    fractional = inside @ np.linalg.inv(box)
-    cells = np.clip((fractional * shape).astype(np.int64), 0, shape - 1)
-    rank = _rank(cells[:, 0], cells[:, 1], cells[:, 2], shape)
-    start = np.zeros(int(shape.prod()) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rank, minlength=len(start) - 1), out=start[1:])
-    order = np.argsort(rank, kind="stable")
+    inside, order, start = sort_into_cells(positions, box, pbc, shape)
     return CellGrid(
         cutoff=float(cutoff),
-        positions=inside[order],
+        positions=inside,
         order=order,
         box=box,
         shape=shape,
@@ -156,19 +148,6 @@ def cells_along(heights: FloatArray, cutoff: float, n_atoms: int) -> IntArray:
     return wanted.astype(np.int64)
 
 
-def _rank(i: Any, j: Any, k: Any, shape: IntArray) -> Any:
-    """Place of cell (i, j, k) in the order: layer i, strip of j, k along the strip, j across it."""
-    strip = j - j % _STRIP
-    width = np.minimum(_STRIP, shape[1] - strip)
-    return (i * shape[1] + strip) * shape[2] + k * width + j % _STRIP
-
-
-@numba.njit(**COMPILED, inline="always")
-def _rank_of(i, j, k, shape):
-    strip = j - j % _STRIP
-    return (i * shape[1] + strip) * shape[2] + k * min(_STRIP, shape[1] - strip) + j % _STRIP
-
-
 @numba.njit(**COMPILED, inline="always")
 def _wrap(place, count, periodic):
     """Cell number inside the box and lattice vectors passed; -1 for a cell that does not exist."""
@@ -179,90 +158,140 @@ def _wrap(place, count, periodic):
 
 
 @kernel(**COMPILED)
-def _find_pairs(  # noqa: C901, PLR0912, PLR0913, PLR0915 - compiled, see kernels*.py in pyproject.toml
+def _find_pairs(  # noqa: PLR0913 - compiled, see kernels*.py in pyproject.toml
     positions, box, shape, reach, periodic, start, cutoff, first, last, offsets, neighbour, vectors
 ):
-    """Write the edges; return how many there are, even when the arrays are too small for them."""
+    """Write the edges; return how many there are, even when the arrays are too small for them.
+
+    The atoms of a cell share their candidates: those of the cells within reach that lie within the cutoff of the box
+    around the cell's own atoms, gathered once, x, y and z apart, so that the distances to an atom are one vectorised
+    loop.
+    """
     square = cutoff * cutoff
     capacity = len(neighbour)
     found = 0
-    n_cells = len(start) - 1
-    # cell of the first atom, by bisection, then onwards with the atoms
-    low, high = 0, n_cells
-    while high - low > 1:
-        middle = (low + high) // 2
-        if start[middle] <= first:
-            low = middle
-        else:
-            high = middle
-    cell = low
     images = (2 * reach[0] + 1) * (2 * reach[1] + 1) * (2 * reach[2] + 1)
     begin, end = np.empty(images, dtype=np.int64), np.empty(images, dtype=np.int64)
     shift = np.empty((images, 3), dtype=np.float64)
-    is_home = np.empty(images, dtype=np.bool_)
-    distance, hit = np.empty(_CHUNK, dtype=np.float64), np.empty(_CHUNK + 1, dtype=np.int64)
-    n_images = 0
-    known = -1
-    layer_cells = shape[1] * shape[2]
-    for atom in range(first, last):
+    place = np.empty((3, 0), dtype=np.float64)
+    number, hit = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    distance = np.empty(0, dtype=np.float64)
+    cell = np.searchsorted(start, first, side="right") - 1
+    offsets[0] = 0
+    atom = first
+    while atom < last:
         while start[cell + 1] <= atom:
             cell += 1
-        if cell != known:
-            known = cell
-            i = cell // layer_cells
-            rest = cell - i * layer_cells
-            strip = rest // (_STRIP * shape[2])
-            rest -= strip * _STRIP * shape[2]
-            width = min(_STRIP, shape[1] - strip * _STRIP)
-            k = rest // width
-            j = strip * _STRIP + rest - k * width
-            n_images = 0
-            for di in range(-reach[0], reach[0] + 1):
-                ci, ti = _wrap(i + di, shape[0], periodic[0])
-                if ci < 0:
-                    continue
-                for dj in range(-reach[1], reach[1] + 1):
-                    cj, tj = _wrap(j + dj, shape[1], periodic[1])
-                    if cj < 0:
-                        continue
-                    for dk in range(-reach[2], reach[2] + 1):
-                        ck, tk = _wrap(k + dk, shape[2], periodic[2])
-                        if ck < 0:
-                            continue
-                        other = _rank_of(ci, cj, ck, shape)
-                        if start[other] == start[other + 1]:
-                            continue
-                        begin[n_images], end[n_images] = start[other], start[other + 1]
-                        for d in range(3):
-                            shift[n_images, d] = ti * box[0, d] + tj * box[1, d] + tk * box[2, d]
-                        is_home[n_images] = ti == 0 and tj == 0 and tk == 0
-                        n_images += 1
+        n_images, home = _images(cell, box, shape, reach, periodic, start, begin, end, shift)
+        total = 1
         for image in range(n_images):
-            x = positions[atom, 0] - shift[image, 0]
-            y = positions[atom, 1] - shift[image, 1]
-            z = positions[atom, 2] - shift[image, 2]
-            # distances first, then those within the cutoff without a branch, then their vectors
-            for done in range(begin[image], end[image], _CHUNK):
-                count = min(_CHUNK, end[image] - done)
-                for m in range(count):
-                    dx, dy, dz = positions[done + m, 0] - x, positions[done + m, 1] - y, positions[done + m, 2] - z
-                    distance[m] = dx * dx + dy * dy + dz * dz
-                if is_home[image] and done <= atom < done + count:
-                    distance[atom - done] = square
-                hits = 0
-                for m in range(count):
-                    hit[hits] = m
-                    hits += distance[m] < square
-                if found + hits <= capacity:
-                    for m in range(hits):
-                        other = done + hit[m]
-                        neighbour[found + m] = other
-                        vectors[found + m, 0] = positions[other, 0] - x
-                        vectors[found + m, 1] = positions[other, 1] - y
-                        vectors[found + m, 2] = positions[other, 2] - z
-                found += hits
-        offsets[atom - first + 1] = found
+            total += end[image] - begin[image]
+        if total > len(number):
+            place = np.empty((3, 2 * total), dtype=np.float64)
+            number, hit = np.empty(2 * total, dtype=np.int64), np.empty(2 * total, dtype=np.int64)
+            distance = np.empty(2 * total, dtype=np.float64)
+        n_near, own = _gather(
+            positions, start[cell], start[cell + 1], square, n_images, home, begin, end, shift, place, number
+        )
+        stop = min(last, start[cell + 1])
+        for centre in range(atom, stop):
+            x, y, z = positions[centre, 0], positions[centre, 1], positions[centre, 2]
+            for m in range(n_near):
+                dx, dy, dz = place[0, m] - x, place[1, m] - y, place[2, m] - z
+                distance[m] = dx * dx + dy * dy + dz * dz
+            distance[own + centre - start[cell]] = square
+            hits = 0
+            for m in range(n_near):
+                hit[hits] = m
+                hits += distance[m] < square
+            if found + hits <= capacity:
+                for h in range(hits):
+                    m = hit[h]
+                    neighbour[found + h] = number[m]
+                    vectors[found + h, 0] = place[0, m] - x
+                    vectors[found + h, 1] = place[1, m] - y
+                    vectors[found + h, 2] = place[2, m] - z
+            found += hits
+            offsets[centre - first + 1] = found
+        atom = stop
     return found
+
+
+@numba.njit(**COMPILED)
+def _images(cell, box, shape, reach, periodic, start, begin, end, shift):
+    """Write the atoms of the cells within reach of a cell that are not empty, and how far they are shifted.
+
+    Returns
+    -------
+    n_images : int
+    home : int
+        Which of them is the cell itself.
+    """
+    layer_cells = shape[1] * shape[2]
+    i = cell // layer_cells
+    rest = cell - i * layer_cells
+    strip = rest // (STRIP * shape[2])
+    rest -= strip * STRIP * shape[2]
+    width = min(STRIP, shape[1] - strip * STRIP)
+    k = rest // width
+    j = strip * STRIP + rest - k * width
+    n_images, home = 0, -1
+    for di in range(-reach[0], reach[0] + 1):
+        ci, ti = _wrap(i + di, shape[0], periodic[0])
+        if ci < 0:
+            continue
+        for dj in range(-reach[1], reach[1] + 1):
+            cj, tj = _wrap(j + dj, shape[1], periodic[1])
+            if cj < 0:
+                continue
+            for dk in range(-reach[2], reach[2] + 1):
+                ck, tk = _wrap(k + dk, shape[2], periodic[2])
+                if ck < 0:
+                    continue
+                other = rank_of(ci, cj, ck, shape)
+                if start[other] == start[other + 1]:
+                    continue
+                begin[n_images], end[n_images] = start[other], start[other + 1]
+                for d in range(3):
+                    shift[n_images, d] = ti * box[0, d] + tj * box[1, d] + tk * box[2, d]
+                if ti == 0 and tj == 0 and tk == 0 and other == cell:
+                    home = n_images
+                n_images += 1
+    return n_images, home
+
+
+@numba.njit(**COMPILED)
+def _gather(positions, first, last, square, n_images, home, begin, end, shift, place, number):  # noqa: PLR0913
+    """Write places and numbers of the atoms of some images within the cutoff of the box around the atoms of a cell.
+
+    Returns
+    -------
+    n_near : int
+    own : int
+        Where the cell's own atoms begin among them; none of these is left out.
+    """
+    low, high = np.empty(3), np.empty(3)
+    for d in range(3):
+        low[d] = high[d] = positions[first, d]
+        for atom in range(first + 1, last):
+            low[d] = min(low[d], positions[atom, d])
+            high[d] = max(high[d], positions[atom, d])
+    n_near, own = 0, 0
+    x_low, y_low, z_low, x_high, y_high, z_high = low[0], low[1], low[2], high[0], high[1], high[2]
+    limit = square * _MARGIN
+    for image in range(n_images):
+        if image == home:
+            own = n_near
+        x_shift, y_shift, z_shift = shift[image, 0], shift[image, 1], shift[image, 2]
+        for other in range(begin[image], end[image]):
+            x, y, z = positions[other, 0] + x_shift, positions[other, 1] + y_shift, positions[other, 2] + z_shift
+            dx = max(x_low - x, x - x_high, 0.0)
+            dy = max(y_low - y, y - y_high, 0.0)
+            dz = max(z_low - z, z - z_high, 0.0)
+            place[0, n_near], place[1, n_near], place[2, n_near] = x, y, z
+            number[n_near] = other
+            n_near += dx * dx + dy * dy + dz * dz < limit
+    return n_near, own
 
 
 @kernel(**COMPILED)
@@ -272,24 +301,60 @@ def nearest_cubes(offsets, neighbour, vectors, k, first, total, count, shortest,
     Writes the sum of the cubed distances to the k nearest neighbours, the number of neighbours, the least squared
     distance and the neighbour it belongs to.
     """
-    near = np.empty(k, dtype=np.float64)
+    squares = np.empty(64, dtype=np.float64)
     for centre in range(len(offsets) - 1):
-        held = 0
-        for edge in range(offsets[centre], offsets[centre + 1]):
-            square = vectors[edge, 0] ** 2 + vectors[edge, 1] ** 2 + vectors[edge, 2] ** 2
-            if square < shortest[first + centre]:
-                shortest[first + centre] = square
-                partner[first + centre] = neighbour[edge]
-            if held == k and square >= near[k - 1]:
-                continue
-            place = min(held, k - 1)
-            while place > 0 and near[place - 1] > square:
-                near[place] = near[place - 1]
-                place -= 1
-            near[place] = square
-            held = min(held + 1, k)
+        begin, held = offsets[centre], offsets[centre + 1] - offsets[centre]
+        count[first + centre] = held
+        if held > len(squares):
+            squares = np.empty(2 * held, dtype=np.float64)
+        least = np.inf
+        for m in range(held):
+            x, y, z = vectors[begin + m, 0], vectors[begin + m, 1], vectors[begin + m, 2]
+            squares[m] = x * x + y * y + z * z
+            least = min(least, squares[m])
+        if least < shortest[first + centre]:
+            nearest = 0
+            while squares[nearest] > least:
+                nearest += 1
+            shortest[first + centre], partner[first + centre] = least, neighbour[begin + nearest]
+        if held > 2 * k:
+            _split(squares, held, k)
+            held = k
+        while held > k:  # a few too many: the largest goes
+            most = squares[0]
+            for m in range(1, held):
+                most = max(most, squares[m])
+            held -= 1
+            last = squares[held]
+            for m in range(held):
+                if squares[m] == most:
+                    squares[m] = last
+                    break
         cubes = 0.0
         for m in range(held):
-            cubes += near[m] * np.sqrt(near[m])
+            cubes += squares[m] * np.sqrt(squares[m])
         total[first + centre] = cubes
-        count[first + centre] = offsets[centre + 1] - offsets[centre]
+
+
+@numba.njit(**COMPILED)
+def _split(values, n, k):
+    """Move the k smallest of the first n values to the front: quickselect, k < n."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            return

@@ -15,7 +15,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.errors import CancelledError, InputError
 
-from .bonds import BOND, Bonds, find_bonds
+from .bonds import BOND_LENGTH, Bonds, find_bonds
 from .cell_grid import CellGrid, make_grid
 from .frame import FloatArray, Frame, IntArray
 from .length_scale import TARGET_VOLUME, Spacing, measured
@@ -66,8 +66,13 @@ class NetworkFrame:
         `cancelled` is asked between blocks; True raises `CancelledError`.
         """
         if not self._bonds:
-            self._bonds.append(find_bonds(self.grid(BOND * TARGET_VOLUME ** (1.0 / 3.0)), cancelled))
+            self._bonds.append(find_bonds(self.grid(BOND_LENGTH), cancelled))
         return self._bonds[0]
+
+    @property
+    def has_bonds(self) -> bool:
+        """Whether the bonds are known already."""
+        return bool(self._bonds)
 
     def give_bonds(self, bonds: Bonds) -> None:
         """Hand over the bonds where they were found on the way."""

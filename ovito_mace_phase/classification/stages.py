@@ -50,6 +50,7 @@ def logits_of(frame: NetworkFrame, model: PhaseModel, settings: Settings, watch:
         keys=settings.order_parameters or (),
         memory=settings.memory,
         watch=watch,
+        with_bonds=settings.prior == "local",
     )
 
 

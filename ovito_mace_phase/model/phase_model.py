@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.bonds import BOND_LENGTH, BondCollector
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import measured
 from ovito_mace_phase.atoms.network_frame import NetworkFrame, network_frame
@@ -196,6 +197,7 @@ class PhaseModel:
         *,
         memory: int | str | None = None,
         watch: Watch | None = None,
+        with_bonds: bool = False,
     ) -> None:
         """Evaluate a frame of any size and hand over the logits block by block.
 
@@ -208,6 +210,8 @@ class PhaseModel:
         memory : int or str, optional
             See `runtime.memory.memory_budget`.
         watch : Watch, optional
+        with_bonds : bool
+            Give the frame its bonds, where they can be had from the edges of the network.
         """
         from .engine.forward import forward
 
@@ -229,7 +233,20 @@ class PhaseModel:
                 consume(0, len(frame), self._oracle.logits(grid, slots), np.diff(grid.pairs(0, len(frame))[0]))
             return
         self._warm_up(slots, gradient=False, watch=watch)
-        forward(grid, slots, self.evaluator, consume, memory=memory, progress=watch.progress, cancelled=watch.cancelled)
+        wanted = with_bonds and not frame.has_bonds and frame.r_max >= BOND_LENGTH
+        bonds = BondCollector(grid) if wanted else None
+        forward(
+            grid,
+            slots,
+            self.evaluator,
+            consume,
+            memory=memory,
+            progress=watch.progress,
+            cancelled=watch.cancelled,
+            bonds=bonds,
+        )
+        if bonds is not None:
+            frame.give_bonds(bonds.bonds())
 
     def logit_summary(
         self,

@@ -63,6 +63,7 @@ class FakeModel:
         *,
         memory: int | str | None = None,
         watch: Watch | None = None,
+        with_bonds: bool = False,
     ) -> None:
         """As `PhaseModel.stream_logits`."""
         self.frames.append(frame.frame)

@@ -23,6 +23,7 @@ def keep_logits(
     keys: Sequence[str] = (),
     memory: int | str | None = None,
     watch: Watch | None = None,
+    with_bonds: bool = False,
 ) -> KeptLogits:
     """Evaluate a frame; `full`, `considered` and `keys` as in `LogitKeeper`, the rest as in `stream_logits`."""
     phases, temperature, n_atoms = model.phases, model.calibration.temperature, len(frame)
@@ -42,7 +43,7 @@ def keep_logits(
         kept = _kept(frame, tuple(phases[k] for k in columns), () if full else keys, request, found)
         return dataclasses.replace(kept, device=model.device)
     keeper = LogitKeeper(frame, phases, temperature, full=full, considered=considered, keys=keys)
-    model.stream_logits(frame, keeper.add, memory=memory, watch=watch)
+    model.stream_logits(frame, keeper.add, memory=memory, watch=watch, with_bonds=with_bonds)
     return dataclasses.replace(keeper.result(), device=model.device)
 
 

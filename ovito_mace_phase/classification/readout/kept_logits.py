@@ -25,7 +25,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.held_array import HeldArray
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .kernels import best_columns, log_sums
+from .kernels_keep import keep_rows
 
 Float32 = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -181,15 +181,11 @@ class LogitKeeper:
 
     def add(self, atoms: IntArray, logits: Float32) -> None:
         """Take the logits (n, n_phases) of some atoms; safe from several threads for different atoms."""
-        if self._logits is not None:
-            self._logits[atoms] = logits
         for key, column in self._columns.items():
             column[atoms] = logits[:, column_of(self._all_phases, key)]
         if self._considered is not None:
             logits = take_columns(logits, self._considered)
-        self._rows.put(atoms, _Rows.of(logits, self._rows.best.shape[1], self._temperature))
-        taken = atoms % self._stride == 0
-        self._sampled[atoms[taken] // self._stride] = logits[taken]
+        self._rows.keep(atoms, logits, self._temperature, self._logits, self._stride, self._sampled)
 
     def result(self) -> KeptLogits:
         """Return what was kept."""
@@ -222,16 +218,29 @@ class _Rows:
             log_norm=norm,
         )
 
-    @classmethod
-    def of(cls, logits: Float32, n_best: int, temperature: float) -> _Rows:
-        found = cls.empty(len(logits), n_best)
-        best_columns(logits, found.best_columns, found.best)
-        log_sums(logits, 1.0 / temperature, found.log_density, found.log_norm)
-        return found
-
-    def put(self, rows: IntArray | slice, found: _Rows) -> None:
-        for name, array in vars(self).items():
-            array[rows] = getattr(found, name)
+    def keep(
+        self,
+        atoms: IntArray,
+        logits: Float32,
+        temperature: float,
+        all_logits: Float32 | None = None,
+        stride: int = 0,
+        sampled: Float32 | None = None,
+    ) -> None:
+        """Write what is kept of the logits (n, n_phases) of some atoms; see `kernels_keep.keep_rows`."""
+        nothing = np.empty((0, logits.shape[1]), dtype=np.float32)
+        keep_rows(
+            logits,
+            atoms,
+            np.float32(1.0 / temperature),
+            self.best_columns,
+            self.best,
+            self.log_density,
+            self.log_norm,
+            nothing if all_logits is None else all_logits,
+            stride,
+            nothing if sampled is None else sampled,
+        )
 
 
 def _restricted(kept: KeptLogits, logits: Float32, chosen: IntArray, temperature: float) -> KeptLogits:
@@ -259,7 +268,7 @@ def _restricted(kept: KeptLogits, logits: Float32, chosen: IntArray, temperature
     def look(first: int, last: int) -> None:
         atoms = again[first:last]
         part = logits[first:last] if len(again) == len(kept) else logits[atoms]
-        rows.put(atoms, _Rows.of(take_columns(part, chosen), n_best, temperature))
+        rows.keep(atoms, take_columns(part, chosen), temperature)
 
     over_rows(look, len(again), _ROWS)
     return dataclasses.replace(

@@ -1,11 +1,10 @@
 """Numba kernels of the readout, so that a changed prior or choice of phases answers at once on frames of 100,000 atoms.
 
-    best_columns   the largest logits of an atom and their columns;   log_sums: logsumexp_c l and logsumexp_c l / T
     weighted_best   argmax_c, max_c of  p_c ~ exp(l_c / T + log w_c),  and best minus second-best l
     posterior_sums  sum_a p[a, c] / w_c  of likelihoods, what one step of expectation-maximisation needs
-    update_posteriors, agreement   a sweep over the neighbours and the confidence it ends with, see `local_prior`
 
-The inner loops of the first two run over the phases of one atom, and are vectorised.
+The inner loops of the first two run over the phases of one atom, and are vectorised. What is kept of a block of logits
+in the first place: `kernels_keep`; the neighbourhood prior: `kernels_local`.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -14,19 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
+from ovito_mace_phase.runtime.exponential import LOG2_E, power_of_two
 
 
 @kernel(**COMPILED)
 def weighted_best(logits, inverse_temperature, log_weights, column, sure, margin):
-    """Write column, probability and margin of each row; margin is huge where there is one phase alone.
-
-    The exponential is that of `log_sums`.
-    """
+    """Write column, probability and margin of each row; margin is huge where there is one phase alone."""
     n_rows, n_columns = logits.shape
     joint = np.empty(n_columns, dtype=np.float32)
-    bits = np.empty(n_columns, dtype=np.int32)
-    powers = bits.view(np.float32)
-    inverse_ln2, ln2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
     for row in range(n_rows):
         raw = logits[row]
         first, top = np.float32(-3e38), np.float32(-3e38)
@@ -40,22 +34,9 @@ def weighted_best(logits, inverse_temperature, log_weights, column, sure, margin
             second = max(second, raw[c] if raw[c] < first else np.float32(-3e38))
             ties += raw[c] == first
         margin[row] = np.float32(0.0) if ties > 1 else first - second
-        for c in range(n_columns):
-            whole = np.floor(max(joint[c] - top, np.float32(-80.0)) * inverse_ln2 + np.float32(0.5))
-            bits[c] = (np.int32(whole) + np.int32(127)) << np.int32(23)
         total = np.float32(0.0)
         for c in range(n_columns):
-            x = max(joint[c] - top, np.float32(-80.0))
-            f = x - np.floor(x * inverse_ln2 + np.float32(0.5)) * ln2
-            series = np.float32(1 / 5040)
-            series = series * f + np.float32(1 / 720)
-            series = series * f + np.float32(1 / 120)
-            series = series * f + np.float32(1 / 24)
-            series = series * f + np.float32(1 / 6)
-            series = series * f + np.float32(0.5)
-            series = series * f + np.float32(1.0)
-            series = series * f + np.float32(1.0)
-            total += series * powers[c]
+            total += power_of_two((joint[c] - top) * np.float32(LOG2_E))
         sure[row] = np.float32(1.0) / total
         best = 0
         while best < n_columns - 1 and joint[best] < top:
@@ -82,111 +63,3 @@ def posterior_sums(likelihood, weights):
                 sums[c] += part[c]
                 part[c] = 0
     return sums
-
-
-@kernel(**COMPILED)
-def update_posteriors(columns, own, present, offsets, neighbour, floor, first, last, following):
-    """Write `p[a, k] ~ p0[a, k] (w[a, k] + floor)` of the atoms from `first` on; w is the mean of p around them.
-
-    A phase with a thousandth of the best p0 is left out: all neighbours together weigh some 12 times the atom itself.
-    """
-    n_best = columns.shape[1]
-    for atom in range(first, last):
-        count = offsets[atom + 1] - offsets[atom] + 1
-        total = np.float32(0.0)
-        if n_best == 1 or own[atom, 1] < np.float32(1e-3) * own[atom, 0]:
-            following[atom, :] = np.float32(0.0)
-            following[atom, 0] = np.float32(1.0)
-            continue
-        for k in range(n_best):
-            if own[atom, k] < np.float32(1e-3) * own[atom, 0]:
-                following[atom, k] = np.float32(0.0)
-                continue
-            weight = present[atom, k]
-            for bond in range(offsets[atom], offsets[atom + 1]):
-                other = neighbour[bond]
-                for m in range(n_best):
-                    if columns[other, m] == columns[atom, k]:
-                        weight += present[other, m]
-                        break
-            found = own[atom, k] * (weight / count + floor)
-            following[atom, k] = found
-            total += found
-        for k in range(n_best):
-            following[atom, k] /= total
-
-
-@kernel(**COMPILED)
-def agreement(columns, own, place, offsets, neighbour, first, last, sure):
-    """Write the mean of p0 of the label over an atom and those of its neighbours that have the same label."""
-    for atom in range(first, last):
-        label = columns[atom, place[atom]]
-        total, count = own[atom, place[atom]], 1
-        for bond in range(offsets[atom], offsets[atom + 1]):
-            other = neighbour[bond]
-            if columns[other, place[other]] == label:
-                total += own[other, place[other]]
-                count += 1
-        sure[atom] = total / count
-
-
-@kernel(**COMPILED)
-def best_columns(logits, columns, values):
-    """Write the columns and values of the largest logits of each row, best first; as many as `columns` has."""
-    n_rows, n_columns = logits.shape
-    most = columns.shape[1]
-    for row in range(n_rows):
-        held = 0
-        for column in range(n_columns):
-            value = logits[row, column]
-            if held == most and value <= values[row, most - 1]:
-                continue
-            place = min(held, most - 1)
-            while place > 0 and values[row, place - 1] < value:
-                values[row, place] = values[row, place - 1]
-                columns[row, place] = columns[row, place - 1]
-                place -= 1
-            values[row, place] = value
-            columns[row, place] = column
-            held = min(held + 1, most)
-
-
-@kernel(**COMPILED)
-def log_sums(logits, inverse_temperature, log_density, log_norm):
-    """Write logsumexp of each row of logits (n, n_phases) float32, and of the logits times `inverse_temperature`.
-
-    exp(x) = 2^k exp(f), k the whole number next to x / ln 2, |f| <= ln 2 / 2, by its series to f^7: vectorised, unlike
-    the library's exp, and exact to float32.
-    """
-    n_rows, n_columns = logits.shape
-    bits = np.empty(n_columns, dtype=np.int32)
-    powers = bits.view(np.float32)
-    inverse_ln2, ln2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
-    for row in range(n_rows):
-        source = logits[row]
-        top = source[0]
-        for c in range(n_columns):
-            top = max(top, source[c])
-        for turn in range(2):
-            scale = np.float32(inverse_temperature) if turn else np.float32(1.0)
-            for c in range(n_columns):
-                whole = np.floor(max((source[c] - top) * scale, np.float32(-80.0)) * inverse_ln2 + np.float32(0.5))
-                bits[c] = (np.int32(whole) + np.int32(127)) << np.int32(23)
-            total = np.float32(0.0)
-            for c in range(n_columns):
-                x = max((source[c] - top) * scale, np.float32(-80.0))
-                f = x - np.floor(x * inverse_ln2 + np.float32(0.5)) * ln2
-                series = np.float32(1 / 5040)
-                series = series * f + np.float32(1 / 720)
-                series = series * f + np.float32(1 / 120)
-                series = series * f + np.float32(1 / 24)
-                series = series * f + np.float32(1 / 6)
-                series = series * f + np.float32(0.5)
-                series = series * f + np.float32(1.0)
-                series = series * f + np.float32(1.0)
-                total += series * powers[c]
-            value = top * scale + np.float32(np.log(total))
-            if turn:
-                log_norm[row] = value
-            else:
-                log_density[row] = value

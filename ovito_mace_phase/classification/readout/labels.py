@@ -24,7 +24,9 @@ from ovito_mace_phase.runtime.threads import over_rows
 
 from .frame_prior import frame_prior
 from .kept_logits import KeptLogits, stride_of, take_columns
-from .kernels import log_sums, weighted_best
+from .kernels import weighted_best
+from .kernels_keep import log_sums
+from .kernels_local import rival_posteriors
 from .local_prior import N_RIVALS, local_labels
 
 Float32 = npt.NDArray[np.float32]
@@ -32,6 +34,7 @@ Float64 = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 OTHER_ID = 0
 _ROWS = 1024  # of a piece for one thread: they stay in the cache
+_PIECE = 8192  # where there are few numbers of an atom
 _LEAST = -1e30  # stands for the logarithm of a weight of zero
 
 
@@ -163,7 +166,7 @@ def label(
         piece = logits[a:b] if chosen is None else take_columns(logits[a:b], chosen)
         weighted_best(piece, inverse, log_weights, column[a:b], sure[a:b], margin[a:b])
         if summed:
-            log_sums(piece, 1.0, density[a:b], norm[a:b])
+            log_sums(piece, np.float32(1.0), density[a:b], norm[a:b])
 
     over_rows(work, n_atoms, _ROWS)
     if n_phases < 2:
@@ -193,8 +196,9 @@ def _local(kept: KeptLogits, temperature: float) -> tuple[IntArray, Float32]:
     """Return the result of the neighbourhood prior, computed once."""
     key = ("local prior", temperature)
     if key not in kept.found:
-        scaled = kept.best[:, :N_RIVALS] / np.float32(temperature) - kept.log_norm[:, None]
-        probability = np.exp(np.minimum(scaled, 0.0))
+        cool = np.float32(1.0 / temperature)
+        probability = np.empty((len(kept), min(N_RIVALS, kept.best.shape[1])), dtype=np.float32)
+        over_rows(lambda a, b: rival_posteriors(kept.best, kept.log_norm, cool, a, b, probability), len(kept), _PIECE)
         kept.found[key] = local_labels(kept.best_columns[:, :N_RIVALS], probability, kept.frame.bonds())
     return kept.found[key]
 
@@ -216,15 +220,18 @@ def _apply_rejection(
 ) -> Labels:
     """Turn atoms with low confidence, or of too low a density for their phase, into Other."""
     reject = -1 if other is None else other
-    doubtful = sure < threshold
-    if calibration.has_density_thresholds:
-        doubtful |= calibration.below_density(log_density, column)
-    doubtful &= column != reject
-    return Labels(
-        column=np.where(doubtful, reject, column),
-        confidence=np.where(doubtful, 1.0 - sure, sure).astype(np.float32),
-        margin=margin,
-    )
+    label, confidence = np.empty_like(column), np.empty_like(sure)
+
+    def work(a: int, b: int) -> None:
+        doubtful = sure[a:b] < threshold
+        if calibration.has_density_thresholds:
+            doubtful |= calibration.below_density(log_density[a:b], column[a:b])
+        doubtful &= column[a:b] != reject
+        label[a:b] = np.where(doubtful, reject, column[a:b])
+        confidence[a:b] = np.where(doubtful, 1.0 - sure[a:b], sure[a:b])
+
+    over_rows(work, len(column), _PIECE)
+    return Labels(column=label, confidence=confidence, margin=margin)
 
 
 def _weights(kept: KeptLogits, prior: object) -> Float64:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.bonds import Bonds
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .kernels import agreement, update_posteriors
+from .kernels_local import agreement, choose, gather_rivals, update_posteriors
 
 N_SWEEPS = 5
 N_RIVALS = 4
@@ -52,19 +52,34 @@ def local_labels(
         The label of atom a is `columns[a, place[a]]`.
     confidence : (n_atoms,) float32
     """
-    held, own = columns[bonds.order], probability[bonds.order]
-    present = own.copy()
-    for _ in range(N_SWEEPS):
-        following = np.empty_like(present)
+    n_atoms, n_best = columns.shape
+    order, offsets, neighbour = bonds.order, bonds.offsets, bonds.neighbour
+    held, own = np.empty((n_atoms, n_best), dtype=np.int16), np.empty((n_atoms, n_best), dtype=np.float32)
+    present = np.empty((2, n_atoms, n_best), dtype=np.float32)
+    place, label = np.empty(n_atoms, dtype=np.int8), np.empty(n_atoms, dtype=np.int16)
+    share, listed = np.empty(n_atoms, dtype=np.float32), np.empty(n_atoms, dtype=np.int32)
+    rivals = np.empty(n_atoms, dtype=np.int8)
+    floor = np.float32(_FLOOR)
+
+    def gather(first: int, last: int) -> Int32:
+        written = (held, own, rivals, present, place, label, share, listed)
+        return listed[first : first + gather_rivals(columns, probability, order, first, last, *written)]
+
+    pieces = over_rows(gather, n_atoms, _ROWS)
+    before = own
+    for sweep in range(N_SWEEPS):
+        following = present[sweep % 2]
         over_rows(
-            lambda a, b: update_posteriors(held, own, present, bonds.offsets, bonds.neighbour, _FLOOR, a, b, following),  # noqa: B023 - used up at once
-            len(bonds),
-            _ROWS,
+            lambda k, _: update_posteriors(held, own, rivals, before, offsets, neighbour, floor, pieces[k], following),  # noqa: B023 - used up at once
+            len(pieces),
+            1,
         )
-        present = following
-    best = present.argmax(axis=1)
-    sure = np.empty(len(bonds), dtype=np.float32)
-    over_rows(lambda a, b: agreement(held, own, best, bonds.offsets, bonds.neighbour, a, b, sure), len(bonds), _ROWS)
-    place, confidence = np.empty_like(best), np.empty_like(sure)
-    place[bonds.order], confidence[bonds.order] = best, sure
-    return place, confidence
+        before = following
+    found, confidence = np.empty(n_atoms, dtype=np.int64), np.empty(n_atoms, dtype=np.float32)
+    over_rows(lambda k, _: choose(held, own, rivals, before, pieces[k], place, label, share), len(pieces), 1)
+    over_rows(
+        lambda a, b: agreement(label, share, place, order, offsets, neighbour, a, b, found, confidence),
+        n_atoms,
+        _ROWS,
+    )
+    return found, confidence

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ovito_mace_phase.atoms.bonds import BondCollector
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.model.network.operations.memory import Memory
@@ -35,6 +36,7 @@ def forward(
     memory: int | str | None = None,
     progress: Callable[[float], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    bonds: BondCollector | None = None,
 ) -> None:
     """Evaluate a frame and hand the logits over block by block.
 
@@ -51,6 +53,8 @@ def forward(
         are overwritten by the next block.
     memory, progress, cancelled
         See `PhaseModel.logits`.
+    bonds : BondCollector, optional
+        Is handed the edges of every atom.
     """
 
     def attempt(sized: Evaluator, budget: int) -> None:
@@ -63,8 +67,10 @@ def forward(
             logits = head.logits(parts, one_species, scratch)
             keep(first, last, logits.float().cpu().numpy(), count)
 
+        if bonds is not None:
+            bonds.clear()
         with threads(sized, cancelled) as pool:
-            Sweep(grid, slots, sized, cut(grid, sized, budget), pool, progress).run(consume)
+            Sweep(grid, slots, sized, cut(grid, sized, budget), pool, progress, bonds=bonds).run(consume)
 
     if len(grid):
         with_smaller_blocks(attempt, evaluator, memory_budget(evaluator.device, memory))

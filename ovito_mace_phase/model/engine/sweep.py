@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ovito_mace_phase.atoms.bonds import BondCollector
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.model.network.layers import first_layer, later_layer
@@ -91,6 +92,8 @@ class Sweep:
         Called with the fraction done.
     n_wanted : int, optional
         Evaluate the last layer for the first atoms of the order only; default all.
+    bonds : BondCollector, optional
+        Is handed the edges of the first layer: those of every atom, each once.
     """
 
     backward = False
@@ -104,6 +107,7 @@ class Sweep:
         pool: BlockPool,
         progress: Callable[[float], None] | None = None,
         n_wanted: int | None = None,
+        bonds: BondCollector | None = None,
     ) -> None:
         self.grid, self.evaluator, self.slabs, self.pool, self._progress = grid, evaluator, slabs, pool, progress
         config = evaluator.weights.config
@@ -116,6 +120,7 @@ class Sweep:
             Window(slabs.bounds, most_held(self.steps, t), widths, evaluator.device, evaluator.dtype)
             for t in range(self.n_layers - 1)
         ]
+        self._bonds = bonds
         self._n_wanted = len(grid) if n_wanted is None else n_wanted
         self._of_thread = threading.local()
         self._done = 0.0
@@ -183,6 +188,8 @@ class Sweep:
         """Layer t (0 is the first) of a block, into its window."""
         with torch.inference_mode():
             graph, neighbour = self._edges(*block)
+            if t == 0 and self._bonds is not None:
+                self._bonds.add(block[0], graph.offsets.cpu().numpy(), neighbour, graph.vectors.cpu().numpy())
             layer = self.first_layer(graph) if t == 0 else self._later_layer(t, block, graph, neighbour)
             rows = self._own_rows(t, block)
             self.windows[t].arrays[0][rows] = layer.flatten(1)

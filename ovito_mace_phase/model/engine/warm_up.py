@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.bonds import BondCollector
 from ovito_mace_phase.atoms.cell_grid import CellGrid, make_grid
 
 from .evaluator import Evaluator
@@ -40,7 +41,7 @@ def warm_up(
         if gradient:
             log_density_gradient(grid, slots, evaluator)
         else:
-            forward(grid, slots, evaluator, lambda *_: None)
+            forward(grid, slots, evaluator, lambda *_: None, bonds=BondCollector(grid))
 
 
 @contextmanager

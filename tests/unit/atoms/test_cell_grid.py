@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from ovito_mace_phase.atoms.cell_grid import make_grid
-from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.atoms import cell_sort
+from ovito_mace_phase.atoms.cell_grid import make_grid, nearest_cubes
+from ovito_mace_phase.atoms.neighbour_list import move_inside, neighbour_list
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.threads import set_threads
 
 
 def random_system(rng):
@@ -69,3 +73,49 @@ def test_gas_in_a_large_box(rng):
 def test_flat_periodic_cell_is_refused():
     with pytest.raises(InputError, match="linearly dependent"):
         make_grid(np.zeros((1, 3)), np.array([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]]), np.ones(3, bool), 3.0)
+
+
+def test_sorted_like_numpy_in_pieces_of_any_size(rng, monkeypatch):
+    """Cells by the formula, atoms of a cell in their order; for any number of threads, also for a lattice."""
+    positions, cell, pbc, cutoff = random_system(rng)
+    lattice = np.stack(np.meshgrid(*[np.arange(7.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    for given in ((positions, cell, pbc, cutoff), (lattice, np.eye(3) * 7.0, np.ones(3, bool), 1.5)):
+        grid = make_grid(*given)
+        fractional = move_inside(given[0], grid.box, grid.periodic)[0] @ np.linalg.inv(grid.box)
+        place = np.clip((fractional * grid.shape).astype(int), 0, grid.shape - 1)
+        strip = place[:, 1] - place[:, 1] % 4
+        width = np.minimum(4, grid.shape[1] - strip)
+        layer = place[:, 0] * grid.shape[1] + strip
+        rank = layer * grid.shape[2] + place[:, 2] * width + place[:, 1] % 4
+        np.testing.assert_array_equal(grid.order, np.argsort(rank, kind="stable"))
+        np.testing.assert_array_equal(np.diff(grid.start), np.bincount(rank, minlength=len(grid.start) - 1))
+        for rows, count in ((7, 1), (50, 2), (31, 5)):
+            monkeypatch.setattr(cell_sort, "_ROWS", rows)
+            set_threads(count)
+            try:
+                found = make_grid(*given)
+            finally:
+                set_threads(0)
+            for name in ("positions", "order", "start", "layers"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(grid, name))
+
+
+@pytest.mark.parametrize("k", [1, 3, 14])
+def test_cubes_of_the_nearest(rng, k):
+    """None, fewer than k, a few more, and very many neighbours; equal distances among them."""
+    lengths = [0, 1, k, k + 1, 2 * k, 2 * k + 1, 200, 0, 500]
+    offsets = np.append(0, np.cumsum(lengths))
+    vectors = rng.normal(size=(offsets[-1], 3))
+    vectors[offsets[6] : offsets[6] + 150] = rng.choice([-1.0, 1.0], (150, 3))
+    neighbour = rng.integers(0, 99, offsets[-1])
+    total, count = np.zeros(12), np.zeros(12, dtype=np.int64)
+    shortest, partner = np.full(12, np.inf), np.zeros(12, dtype=np.int64)
+    nearest_cubes(offsets, neighbour, vectors, k, 3, total, count, shortest, partner)
+    np.testing.assert_array_equal(count[3:], lengths)
+    for atom, (a, b) in enumerate(pairwise(offsets)):
+        distance = np.linalg.norm(vectors[a:b], axis=1)
+        assert total[3 + atom] == pytest.approx((np.sort(distance)[:k] ** 3).sum(), rel=1e-12)
+        if a < b:
+            assert shortest[3 + atom] == pytest.approx(distance.min() ** 2, rel=1e-12)
+            assert partner[3 + atom] == neighbour[a + distance.argmin()]
+    assert np.isinf(shortest[[0, 1, 2, 3, 10]]).all()

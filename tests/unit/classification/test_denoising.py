@@ -42,7 +42,7 @@ class Springs:
     def network_frame(self, frame, length_scale=None, cancelled=None):
         return NetworkFrame(frame=frame, factor=FACTOR, slots=np.zeros(len(frame), dtype=np.int64), r_max=6.0)
 
-    def stream_logits(self, frame, keep, *, memory=None, watch=None):
+    def stream_logits(self, frame, keep, *, memory=None, watch=None, with_bonds=False):
         """Every atom is of phase 1."""
         watch.progress and watch.progress(1.0)
         keep(np.arange(len(frame)), np.tile(np.float32([0.0, 9.0]), (len(frame), 1)))

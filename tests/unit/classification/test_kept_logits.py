@@ -10,7 +10,7 @@ from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.readout.kept_logits import N_BEST, SAMPLE, LogitKeeper, stride_of
-from ovito_mace_phase.classification.readout.kernels import log_sums
+from ovito_mace_phase.classification.readout.kernels_keep import log_sums
 from ovito_mace_phase.classification.readout.labels import label, label_atoms, label_weighted
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.model.calibration import Calibration
@@ -60,9 +60,32 @@ def same_labels(a, b):
 def test_log_sums(rng):
     logits = (rng.normal(0, 1, (300, 77)) * rng.uniform(0, 60, (300, 1))).astype(np.float32)
     density, norm = np.empty((2, 300), dtype=np.float32)
-    log_sums(logits, 0.4, density, norm)
+    log_sums(logits, np.float32(0.4), density, norm)
     np.testing.assert_allclose(density, logsumexp(logits.astype(float), axis=1), rtol=1e-6, atol=2e-6)
     np.testing.assert_allclose(norm, logsumexp(0.4 * logits.astype(float), axis=1), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("n_phases", [1, 2, 8, 16, 17, 60])
+def test_best_and_sums_of_any_number_of_phases(rng, n_phases):
+    """Rows with many equal logits among them, of which the lower columns come first; blocks in any order."""
+    logits = np.concatenate(
+        [
+            rng.normal(0, rng.uniform(0.1, 40), (200, n_phases)),
+            rng.integers(-2, 3, (100, n_phases)),
+            np.full((3, n_phases), -8.0),
+        ]
+    ).astype(np.float32)
+    n_best = min(N_BEST, n_phases)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :n_best]
+    keeper = LogitKeeper(some_frame(len(logits)), PHASES[:n_phases], 1.7, full=True)
+    for rows in np.array_split(rng.permutation(len(logits)), 4):
+        keeper.add(rows, logits[rows])
+    found = keeper.result()
+    np.testing.assert_array_equal(found.best_columns, order)
+    np.testing.assert_array_equal(found.best, np.take_along_axis(logits, order, axis=1))
+    np.testing.assert_array_equal(found.all_logits, logits)
+    np.testing.assert_allclose(found.log_density, logsumexp(logits.astype(float), axis=1), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.log_norm, logsumexp(logits / 1.7, axis=1), rtol=1e-6, atol=1e-6)
 
 
 def test_other_priors_are_never_too_sure(logits, rng):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import CancelledError as CancelledFuture
 
 import pytest
 import torch
@@ -122,3 +125,106 @@ def test_pools_that_start_at_once_leave_torch_as_it_was():
     late.start()
     late.join()
     assert seen == [before]
+
+
+def names_in(pool):
+    """Names of the threads of a pool, all of which are kept busy at once."""
+    meeting = threading.Barrier(pool.count)
+
+    def work(_):
+        meeting.wait(timeout=20)
+        return threading.current_thread()
+
+    return set(pool.map(work, range(pool.count)))
+
+
+def test_threads_live_on_for_the_next_pool_of_as_many():
+    with BlockPool(3) as pool:
+        first = names_in(pool)
+    with BlockPool(3) as pool:
+        assert names_in(pool) == first
+    with BlockPool(2) as pool:
+        assert not names_in(pool) & first
+    set_threads(2)
+    for thread in first:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in first)
+
+
+def test_pools_within_pools_and_beside_them():
+    """None waits for a thread that waits for it."""
+
+    def inner(k):
+        with BlockPool(2) as pool:
+            return sum(pool.map(lambda m: m * k, range(10)))
+
+    found = []
+
+    def outer():
+        with BlockPool(2) as pool:
+            found.append(list(pool.map(inner, range(8))))
+
+    callers = [threading.Thread(target=outer, daemon=True) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+    assert found == [[45 * k for k in range(8)]] * 3
+
+
+def test_a_pool_is_done_when_it_closes():
+    """Also where its results were never asked for: the next one finds its threads idle."""
+    done = []
+
+    def work(k):
+        time.sleep(0.05)
+        done.append(k)
+
+    with BlockPool(2) as pool:
+        results = pool.map(work, range(100))
+        next(results)
+        kept = results  # not closed by the garbage collector
+    count = len(done)
+    assert count < 20
+    time.sleep(0.2)
+    assert len(done) == count
+    with pytest.raises((CancelledError, RuntimeError, CancelledFuture)):
+        list(kept)
+
+
+def half_of_the_smallest() -> float:
+    """Half of the smallest normal float32: zero where subnormal numbers are flushed."""
+    return float((torch.full((8,), torch.finfo(torch.float32).tiny) * 0.5).sum())
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot flush subnormal numbers")
+def test_subnormal_numbers_are_flushed_in_the_threads_alone():
+    assert half_of_the_smallest() > 0
+    with BlockPool(2) as pool:
+        assert set(pool.map(lambda _: half_of_the_smallest(), range(6))) == {0.0}
+        assert half_of_the_smallest() > 0
+    assert half_of_the_smallest() > 0
+    seen = []
+    late = threading.Thread(target=lambda: seen.append(half_of_the_smallest()))
+    late.start()
+    late.join()
+    assert seen[0] > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork_and_at_the_end_of_the_process():
+    code = """
+import os
+from ovito_mace_phase.runtime.threads import BlockPool
+def work():
+    with BlockPool(2) as pool:
+        return sum(pool.map(lambda k: k, range(20)))
+assert work() == 190
+child = os.fork()
+if child == 0:
+    os._exit(work() != 190)
+assert os.waitpid(child, 0)[1] == 0
+print(work())
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "190", done.stderr
