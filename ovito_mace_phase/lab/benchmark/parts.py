@@ -91,13 +91,14 @@ def _parts() -> dict[str, Sequence[Place]]:
     from ovito_mace_phase.atoms.cell_grid import CellGrid
     from ovito_mace_phase.classification import classify, stages
     from ovito_mace_phase.classification.readout.kept_logits import LogitKeeper
+    from ovito_mace_phase.model import phase_model
     from ovito_mace_phase.model.engine import sweep
     from ovito_mace_phase.model.network import layers
     from ovito_mace_phase.model.network.head import FoldedHead
     from ovito_mace_phase.model.network.operations.numba_operations import NumbaOperations
 
     return {
-        "length scale": [(network_frame, "measured")],
+        "length scale": [(phase_model, "measured")],
         "sorting into cells": [(length_scale, "make_grid"), (network_frame, "make_grid")],
         "edges": [(CellGrid, "pairs")],
         "species sums of layer 1": [(NumbaOperations, "species_sums")],
