@@ -56,6 +56,12 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     show_default=True,
     help="Where all but ptm and cna run.",
 )
+@click.option(
+    "--parts",
+    is_flag=True,
+    help="Instead of the rest: what one core does for an atom in classify, part by part, with the model and with a "
+    "network of almost no size.",
+)
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File for all numbers.")
 @click.option(
@@ -68,6 +74,7 @@ def bench_command(
     turns: int,
     model: Path | None,
     device: str,
+    parts: bool,
     threads: int,
     json_file: Path | None,
     plot: Path | None,
@@ -87,7 +94,12 @@ def bench_command(
     about |= {"threads": str(n_threads()), "device": bench.model.device, "model": bench.model.name}
     click.echo("\n".join(f"{key:16s} {value}" for key, value in about.items()))
     rows: list[dict[str, Any]] = []
-    for name in names:
+    if parts:
+        if bench.model.evaluator.device.type != "cpu":
+            raise InputError("--parts looks at the CPU: give --device cpu")
+        for name in names:
+            rows += [row for count in counts for row in bench.parts(name, count, turns)]
+    for name in () if parts else names:
         errors = bench.errors(thermal_frame(name, _SMALL))
         click.echo(
             f"\n{name}: error against float64 on {errors['n_atoms']} atoms: logits {errors['logits']:.1e}, "
@@ -133,6 +145,25 @@ class _Bench:
             n_atoms = len(given) - len(given) % _sample_size() if kind == "training" else len(given)
             tasks[kind] = Task(n_atoms=n_atoms, call=getattr(self, "_" + kind.replace("-", "_"))(given))
         return measure(tasks, turns)
+
+    def parts(self, name: str, count: int, turns: int) -> list[dict[str, Any]]:
+        """Print and return the parts of classify, of the model and of a network of almost no size."""
+        from ovito_mace_phase.classification.classify import classify_frame
+        from ovito_mace_phase.classification.settings import Settings
+        from ovito_mace_phase.lab.benchmark.cut_network import SMALLEST, cut_model
+        from ovito_mace_phase.lab.benchmark.parts import measure_parts
+
+        frame = thermal_frame(name, count)
+        models = {"model": self.model, "smallest": cut_model(self.model, self.tensors, SMALLEST)}
+        found = {
+            kind: measure_parts(lambda: classify_frame(frame, model, Settings()), len(frame), turns)  # noqa: B023
+            for kind, model in models.items()
+        }
+        click.echo(f"\n{name}, {len(frame):,} atoms, one thread: us an atom    {self.model.name}   almost no size")
+        for part in sorted({*found["model"], *found["smallest"]}, key=lambda part: -found["model"].get(part, 0.0)):
+            columns = "".join(f"{found[kind].get(part, 0.0):14.2f}" for kind in models)
+            click.echo(f"    {part:40s}{columns}")
+        return [{"frame": name, "n_atoms": len(frame), "network": kind, "parts": one} for kind, one in found.items()]
 
     def errors(self, frame: Frame) -> dict[str, float]:
         """Compare the engine with plain torch in float64."""

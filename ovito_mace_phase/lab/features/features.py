@@ -13,6 +13,7 @@ from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.model.engine.forward import threads
 from ovito_mace_phase.model.engine.sweep import Slabs, Sweep
 from ovito_mace_phase.model.network.head import amplitudes
+from ovito_mace_phase.model.network.operations.memory import Memory
 
 
 def features_of(
@@ -36,7 +37,7 @@ def features_of(
     head = evaluator.head
     out = np.empty((len(wanted), evaluator.n_features), dtype=np.float32)
 
-    def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64]) -> None:
+    def consume(first: int, last: int, parts: list[Tensor], _count: npt.NDArray[np.int64], _scratch: Memory) -> None:
         found = (_without_floor(parts, n_plain) if head is None else head.roots(parts)).float().cpu().numpy()
         out[first:last, : found.shape[1]] = found
         if found.shape[1] < out.shape[1]:  # one species: the means over neighbours alike and over all are the same

@@ -14,6 +14,7 @@ from torch import Tensor
 from ovito_mace_phase.atoms.bonds import BondCollector
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
+from ovito_mace_phase.model.network.operations.memory import Memory
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 from ovito_mace_phase.runtime.memory import memory_budget
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -48,7 +49,8 @@ def forward(
     evaluator : Evaluator
     keep : callable
         Called with first and last sorted atom of a block, logits (n, n_phases) float32 and number of neighbours (n,),
-        from several threads; perhaps again for the same atoms, when a block did not fit the memory of a GPU.
+        from several threads; perhaps again for the same atoms, when a block did not fit the memory of a GPU. The logits
+        are overwritten by the next block.
     memory, progress, cancelled
         See `PhaseModel.logits`.
     bonds : BondCollector, optional
@@ -61,8 +63,8 @@ def forward(
         if head is None:
             raise ModelFileError("the model file holds a bare network without a phase head: train one")
 
-        def consume(first: int, last: int, parts: list[Tensor], count: npt.NDArray[np.int64]) -> None:
-            logits = head.logits(parts, one_species)
+        def consume(first: int, last: int, parts: list[Tensor], count: npt.NDArray[np.int64], scratch: Memory) -> None:
+            logits = head.logits(parts, one_species, scratch)
             keep(first, last, logits.float().cpu().numpy(), count)
 
         if bonds is not None:

@@ -9,6 +9,7 @@ Exact for any cut into slabs and blocks: every layer of every atom is evaluated 
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -22,7 +23,8 @@ from ovito_mace_phase.atoms.bonds import BondCollector
 from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.listed_edges import ListedEdges
 from ovito_mace_phase.model.network.layers import first_layer, later_layer
-from ovito_mace_phase.model.network.operations.protocol import BlockGraph
+from ovito_mace_phase.model.network.operations.memory import Memory
+from ovito_mace_phase.model.network.operations.protocol import BlockGraph, Operations
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .evaluator import Evaluator
@@ -120,24 +122,26 @@ class Sweep:
         ]
         self._bonds = bonds
         self._n_wanted = len(grid) if n_wanted is None else n_wanted
+        self._of_thread = threading.local()
         self._done = 0.0
         self._total = len(grid) * (self.n_layers - 1) + self._n_wanted * _LAST_WEIGHT
 
-    def run(self, consume: Callable[[int, int, list[Tensor], npt.NDArray[np.int64]], None]) -> None:
+    def run(self, consume: Callable[[int, int, list[Tensor], npt.NDArray[np.int64], Memory], None]) -> None:
         """Evaluate the frame.
 
         Parameters
         ----------
         consume : callable
-            Called with first and last sorted atom of a block, parts (n, n_values) of the features and number of
-            neighbours (n,), in inference mode, from the threads of the pool, several at once.
+            Called with first and last sorted atom of a block, parts (n, n_values) of the features, number of
+            neighbours (n,) and the memory for what it makes of them, in inference mode, from the threads of the pool,
+            several at once. The parts are overwritten by the next block.
         """
 
         def last(block: tuple[int, int]) -> None:
             with torch.inference_mode():
                 graph, neighbour = self._edges(*block)
                 parts = self._features(block, graph, neighbour)
-                consume(*block, parts, np.diff(graph.offsets.cpu().numpy()))
+                consume(*block, parts, np.diff(graph.offsets.cpu().numpy()), self.operations.memory)
 
         for kind, t, slab in self.steps:
             if kind == "forward":
@@ -147,6 +151,15 @@ class Sweep:
                 self._each(slab, last, _LAST_WEIGHT, self._n_wanted)
             elif kind == "release":
                 self.windows[t].release(slab)
+
+    @property
+    def operations(self) -> Operations:
+        """The operations for the calling thread: without gradients those that use their memory again."""
+        if torch.is_grad_enabled():
+            return self.evaluator.operations
+        if not hasattr(self._of_thread, "operations"):
+            self._of_thread.operations = self.evaluator.operations.of_thread()
+        return self._of_thread.operations
 
     def _each(self, slab: int, work: Callable[[tuple[int, int]], None], weight: float, stop: int) -> None:
         """Work on the blocks of a slab, up to atom `stop`, in the pool and report."""
@@ -184,8 +197,12 @@ class Sweep:
 
     def first_layer(self, graph: BlockGraph) -> Tensor:
         """Features of the first layer of a block, (n_centres, l_max + 2, C)."""
-        neighbours, mine = self.slots[graph.index], self.slots[graph.own]
-        return first_layer(self.evaluator.operations, self.evaluator.weights, graph, neighbours, mine, self.present)
+        neighbours, mine = self._slots_of(graph.index), self.slots[graph.own]
+        return first_layer(self.operations, self.evaluator.weights, graph, neighbours, mine, self.present)
+
+    def _slots_of(self, index: Tensor) -> Tensor:
+        """Return the slots of neighbours, without looking them up where all are the same."""
+        return self.slots[index] if len(self.present) > 1 else self.slots[:1].expand(len(index))
 
     def _later_layer(
         self, t: int, block: tuple[int, int], graph: BlockGraph, neighbour: npt.NDArray[np.int64]
@@ -193,7 +210,7 @@ class Sweep:
         window = self.windows[t - 1]
         node = window.arrays[0][self._own_rows(t - 1, block)][:, : self.evaluator.weights.config.n_channels]
         return later_layer(
-            self.evaluator.operations,
+            self.operations,
             self.evaluator.weights,
             t,
             self._in_window(t - 1, graph, neighbour),
@@ -206,9 +223,9 @@ class Sweep:
         """All that the head reads of a block: (n_centres, n_values) of each layer, then of the means of the first."""
         held = [self.windows[t].arrays[0][self._own_rows(t, block)] for t in range(self.n_layers - 1)]
         last = self._later_layer(self.n_layers - 1, block, graph, neighbour).flatten(1)
-        averaged = self.evaluator.operations.means(
+        averaged = self.operations.means(
             self._in_window(0, graph, neighbour),
-            self.slots[graph.index],
+            self._slots_of(graph.index),
             self.slots[graph.own],
             self.windows[0].arrays[0],
             self.evaluator.weights.config.r_max,

@@ -66,5 +66,5 @@ class Window:
     def rows(self, atoms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the rows of sorted atoms of slabs that are held."""
         if len(self._delta) == 1:
-            return atoms + self._delta[0]
+            return atoms + self._delta[0] if self._delta[0] else atoms
         return atoms + self._delta[np.searchsorted(self._bounds, atoms, side="right") - 1]

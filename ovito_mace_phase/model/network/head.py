@@ -23,6 +23,9 @@ from torch import Tensor, nn
 
 from ovito_mace_phase.runtime.errors import ModelFileError
 
+from .model_file import SMALLEST
+from .operations.memory import Memory, NewMemory
+
 _SMALLEST_ROOT = 1e-9
 _FORMER = ("n_embedding", "n_anchors")  # of metric heads; they stand in the cards of other models, too
 
@@ -231,8 +234,8 @@ class Head(Protocol):
         """Return g(f), (n, n_features or less)."""
         ...
 
-    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
-        """Return logits (n, n_phases)."""
+    def logits(self, parts: Sequence[Tensor], one_species: bool, memory: Memory | None = None) -> Tensor:
+        """Return logits (n, n_phases); without gradients in `memory`, where it is given."""
         ...
 
     def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
@@ -262,13 +265,13 @@ class FoldedHead:
         self._head, self._floor, self._n_plain = head, head.floor, n_plain
         kind, n_classes = head.mean.dtype, head.config.n_hidden
         mean, weight = head.mean.double(), (head.entry_weight().double() / head.scale.double()).T
-        several = (head.mean, weight.to(kind).contiguous(), head.entry_bias())
+        several = (head.mean, _usable(weight, kind), head.entry_bias())
         n_kept = len(mean) - width
         alike, every = slice(n_kept - width, n_kept), slice(n_kept, None)
         single = weight[:n_kept].clone()
         single[alike] += weight[every]
         bias = head.entry_bias().double() + (mean[alike] - mean[every]) @ weight[every]
-        one = (head.mean[:n_kept].contiguous(), single.to(kind).contiguous(), bias.to(kind))
+        one = (head.mean[:n_kept].contiguous(), _usable(single, kind), bias.to(kind))
         self._entry = {False: several, True: one}
         self._density = {
             kinds: (mean, weight[:, n_classes:].contiguous(), bias[n_classes:].contiguous())
@@ -313,26 +316,52 @@ class FoldedHead:
         """See `Head`; the last block may be missing."""
         return _roots(self._floor, parts, self._n_plain)
 
-    def logits(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
+    def logits(self, parts: Sequence[Tensor], one_species: bool, memory: Memory | None = None) -> Tensor:
         """See `Head`."""
-        return self._head.finish(self._first(parts, self._entry[one_species]))
+        if torch.is_grad_enabled() or self._floor.device.type != "cpu":
+            return self._head.finish(self._first(parts, self._entry[one_species]))
+        memory = NewMemory() if memory is None else memory
+        return self._finish_in_place(self._first(parts, self._entry[one_species], memory), memory)
 
     def log_density(self, parts: Sequence[Tensor], one_species: bool) -> Tensor:
         """See `Head`; without the logits where there is a density branch."""
         return self.density_of(self._first(parts, self.density_entry(one_species)))
 
-    def _first(self, parts: Sequence[Tensor], entry: Entry) -> Tensor:
+    def _finish_in_place(self, hidden: Tensor, memory: Memory) -> Tensor:
+        """Do what `PhaseHead.finish` does, in few pieces of memory; `hidden` is overwritten."""
+        head, width = self._head, self._head.config.n_hidden
+        silu, linear = nn.functional.silu, torch.addmm
+        silu(hidden, inplace=True)
+        inner = memory.take("inner", tuple(hidden.shape), hidden)
+        linear(head.second.bias, hidden[:, :width], head.second.weight.T, out=inner[:, :width])
+        if head.config.n_density:
+            linear(head.density_second.bias, hidden[:, width:], head.density_second.weight.T, out=inner[:, width:])
+        silu(inner, inplace=True)
+        logits = memory.take("logits", (len(hidden), head.config.n_phases), hidden)
+        linear(head.last.bias, inner[:, :width], head.last.weight.T, out=logits)
+        if head.config.n_density:
+            density = linear(head.density_last.bias, inner[:, width:], head.density_last.weight.T)
+            logits += density - torch.logsumexp(logits, 1, keepdim=True)
+        return logits
+
+    def _first(self, parts: Sequence[Tensor], entry: Entry, memory: Memory | None = None) -> Tensor:
         mean, weight, bias = entry
         if torch.is_grad_enabled() or mean.device.type != "cpu":
             return torch.addmm(bias, self.roots(parts) - mean, weight)
         from .operations.kernels import standardise
 
-        features = mean.new_empty(len(parts[0]), len(mean))
+        memory = NewMemory() if memory is None else memory
+        features = memory.take("features", (len(parts[0]), len(mean)), mean)
         for place, part in enumerate(parts):
             standardise(
                 part.numpy(), self._n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
             )
-        return torch.addmm(bias, features, weight)
+        return torch.addmm(bias, features, weight, out=memory.take("hidden", (len(features), len(bias)), mean))
+
+
+def _usable(weight: Tensor, kind: torch.dtype) -> Tensor:
+    """Return weights in a precision, without numbers so small that products with them are slow."""
+    return weight.masked_fill(weight.abs() < SMALLEST, 0.0).to(kind).contiguous()
 
 
 def _roots(floor: Tensor, parts: Sequence[Tensor], n_plain: int) -> Tensor:

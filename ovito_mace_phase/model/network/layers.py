@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .model_file import NetworkConfig
+from .operations.memory import Memory, NewMemory
 from .operations.protocol import BlockGraph, Operations, Polynomial, Spline
 from .radial_tables import HermiteTable, factored, hermite_table, radial_functions
 
@@ -173,15 +174,18 @@ def first_layer(
     config, tables = weights.config, weights.tables
     rank, n_lm = tables.expansion.shape[0], config.n_components
     if len(present) * rank <= config.n_channels:
-        place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=mine.device)
-        place[list(present)] = torch.arange(len(present), device=mine.device)
-        sums = ops.species_sums(graph, place[neighbours], len(present), tables.first, n_lm)
+        kinds = neighbours.new_zeros(1).expand(len(neighbours))
+        if len(present) > 1:
+            place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=mine.device)
+            place[list(present)] = torch.arange(len(present), device=mine.device)
+            kinds = place[neighbours]
+        sums = ops.species_sums(graph, kinds, len(present), tables.first, n_lm)
         matrices = [expand[list(present)].flatten(0, 1) for expand in weights.expand]
     else:
         sums = ops.convolve(graph, neighbours, weights.sent, tables.layers[0])
         matrices = list(weights.layers[0].linear)
     skipped = (weights.embedding.unsqueeze(1) @ weights.layers[0].skip).squeeze(1)[mine]
-    return _rest(ops, weights.layers[0], _message(sums, matrices), mine, skipped)
+    return _rest(ops, weights.layers[0], linear_messages(sums, matrices, ops.memory), mine, skipped)
 
 
 def later_layer(
@@ -199,31 +203,39 @@ def later_layer(
         Slots of the centres.
     """
     layer = weights.layers[t]
-    message = _message(ops.convolve(graph, graph.index, source, weights.tables.layers[t]), layer.linear)
+    sums = ops.convolve(graph, graph.index, source, weights.tables.layers[t])
+    message = linear_messages(sums, layer.linear, ops.memory)
     return _rest(ops, layer, message, mine, _by_slot(node, layer.skip, mine))
 
 
-def _message(sums: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+def linear_messages(sums: Tensor, matrices: Sequence[Tensor], memory: Memory | None = None) -> Tensor:
     """Linear layer of each degree, (n_lm, n_centres, C)."""
     n_lm, n_centres, _ = sums.shape
     ranges = [slice(d * d, (d + 1) ** 2) for d in range(len(matrices))]
     if torch.is_grad_enabled():
         parts = [sums[lm].flatten(0, 1) @ matrix for lm, matrix in zip(ranges, matrices, strict=True)]
         return torch.cat(parts).reshape(n_lm, n_centres, -1)
-    message = sums.new_empty(n_lm, n_centres, matrices[0].shape[1])
+    memory = NewMemory() if memory is None else memory
+    message = memory.take("message", (n_lm, n_centres, matrices[0].shape[1]), sums)
     for lm, matrix in zip(ranges, matrices, strict=True):
         torch.mm(sums[lm].flatten(0, 1), matrix, out=message[lm].flatten(0, 1))
     return message
 
 
 def _rest(ops: Operations, layer: LayerWeights, message: Tensor, mine: Tensor, skipped: Tensor) -> Tensor:
-    node = ops.contract(message, mine, layer.polynomial) @ layer.product + skipped
-    return torch.cat([node.unsqueeze(1), ops.invariants(message)], dim=1)
+    products, invariants = ops.contract_with_invariants(message, mine, layer.polynomial)
+    if torch.is_grad_enabled():
+        node = products @ layer.product + skipped
+        return torch.cat([node.unsqueeze(1), invariants], dim=1)
+    out = ops.memory.take("layer", (len(products), 1 + invariants.shape[1], products.shape[1]), message)
+    torch.addmm(skipped, products, layer.product, out=out[:, 0])
+    out[:, 1:] = invariants
+    return out
 
 
 def _by_slot(node: Tensor, matrices: Tensor, slots: Tensor) -> Tensor:
     """Return node[a] @ matrices[slots[a]]."""
-    present = torch.unique(slots).tolist()
+    present = torch.bincount(slots).nonzero().squeeze(1).tolist() if len(slots) else [0]
     if len(present) == 1:
         return node @ matrices[present[0]]
     out = torch.zeros_like(node)

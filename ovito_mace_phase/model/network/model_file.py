@@ -31,6 +31,8 @@ from ovito_mace_phase.runtime.errors import ModelFileError
 
 FORMAT_NAME = "ovito-mace-phase"
 FORMAT_VERSION = 1
+SMALLEST = 1e-30
+"""Weights closer to zero are zeros: they change no logit, see `without_subnormals`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ def save_model(path: str | Path, tensors: Mapping[str, np.ndarray], card: Mappin
     from safetensors.numpy import save
 
     numbers_path, card_path = model_paths(path)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.ascontiguousarray(without_subnormals(array)) for name, array in tensors.items()}
     blob = save(arrays)
     full_card = {
         "format": FORMAT_NAME,
@@ -158,7 +160,19 @@ def load_model(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{numbers_path} is not a safetensors file ({error}). Copy it again") from error
     _check_tensors(tensors, card, numbers_path)
-    return tensors, card
+    return {name: without_subnormals(tensor) for name, tensor in tensors.items()}, card
+
+
+def without_subnormals(weights: np.ndarray) -> np.ndarray:
+    """Return weights with those below `SMALLEST` as zeros; whole numbers as they are.
+
+    Training with decay leaves weights below 1.2e-38, and on many processors each product with one takes a hundred times
+    as long: a third of the time of a frame.
+    """
+    if weights.dtype.kind != "f":
+        return weights
+    tiny = (np.abs(weights) < SMALLEST) & (weights != 0)
+    return np.where(tiny, weights.dtype.type(0), weights) if tiny.any() else weights
 
 
 def model_paths(path: str | Path) -> tuple[Path, Path]:

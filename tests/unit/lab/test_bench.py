@@ -10,6 +10,10 @@ import pytest
 from ovito_mace_phase import classify
 from ovito_mace_phase.cli import main
 from ovito_mace_phase.lab.benchmark import measure as benchmark
+from ovito_mace_phase.lab.benchmark.cut_network import SMALLEST, Shape, cut_model, cut_network
+from ovito_mace_phase.model.network.model_file import load_model
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.model.registry import model_path
 
 
 def run(*arguments):
@@ -75,3 +79,30 @@ def test_ratio_is_taken_within_turns():
     fast = benchmark.Measured(n_atoms=10, seconds=(1.0, 10.0, 1.0), peak_bytes=None)
     assert benchmark.ratio(slow, fast) == 4.0
     assert fast.rate == 10.0
+
+
+def test_parts_add_up(tmp_path, capsys):
+    numbers = tmp_path / "parts.json"
+    assert run("--parts", "--frames", "cu", "--sizes", "300", "--turns", 1, "--json", numbers) == 0
+    assert "head, first matrix" in capsys.readouterr().out
+    found = {row["network"]: row["parts"] for row in json.loads(numbers.read_text())["rows"]}
+    for parts in found.values():
+        together = parts.pop("together")
+        assert sum(parts.values()) == pytest.approx(together)
+        assert all(spent > 0 for name, spent in parts.items() if name != "rest")
+        assert parts["rest"] < 0.8 * together
+    assert found["smallest"]["head, first matrix"] < 0.5 * found["model"]["head, first matrix"]
+
+
+def test_cut_network_is_the_network_where_nothing_is_cut():
+    """The same shape gives the same features; a smaller one is evaluated like any other."""
+    model, (tensors, _) = PhaseModel.load(device="cpu"), load_model(model_path(None))
+    config = model.evaluator.weights.config
+    whole = Shape(n_channels=config.n_channels, l_max=config.l_max, r_max=config.r_max, n_hidden=8, n_density=0)
+    cut, same = cut_network(tensors, config, whole)
+    assert same == config
+    for name, tensor in cut.items():
+        np.testing.assert_array_equal(tensor, tensors[name])
+    frame = benchmark.thermal_frame("nacl", 300)
+    small = cut_model(model, tensors, SMALLEST)
+    assert small.logits(frame).shape == (len(frame), len(model.phases))

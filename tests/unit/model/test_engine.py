@@ -284,11 +284,14 @@ def test_out_of_memory_halves_the_blocks(rng, monkeypatch):
         def __getattr__(self, name):
             return getattr(evaluator().operations, name)
 
-        def invariants(self, message):
+        def of_thread(self):
+            return self
+
+        def contract_with_invariants(self, message, slots, polynomial):
             sizes.append(message.shape[1])
             if message.shape[1] > 30:
                 raise torch.OutOfMemoryError("no room")
-            return evaluator().operations.invariants(message)
+            return evaluator().operations.contract_with_invariants(message, slots, polynomial)
 
     tight = dataclasses.replace(evaluator(), operations=Tight())
     monkeypatch.setattr(engine_run, "_SMALLEST_BLOCK", 8)

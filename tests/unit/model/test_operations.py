@@ -189,3 +189,30 @@ def test_second_derivatives_are_refused(rng):
     out = NumbaOperations().convolve(graph, graph.index, source, spline)
     with pytest.raises(RuntimeError, match="first derivatives only"):
         torch.autograd.grad(out.sum(), graph.vectors, create_graph=True)
+
+
+@pytest.mark.parametrize("channels", [5, 48, 128])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_any_number_of_channels(channels, dtype, rng, monkeypatch):
+    """Vectors of one, some and all numbers of a register; a few of them at a time."""
+    monkeypatch.setattr(f"{__name__}.CHANNELS", channels)
+    test_convolve(NumbaOperations(), dtype, 3, rng)
+    test_contract(NumbaOperations(), dtype, rng)
+
+
+@cases
+def test_operations_of_a_thread(ops, dtype, rng):
+    """Memory is used again, for larger and smaller blocks, and results are the same."""
+    mine = ops.of_thread()
+    for n_centres in (5, 11, 3):
+        message = torch.from_numpy(rng.normal(size=(4, n_centres, CHANNELS))).to(dtype)
+        slots = torch.zeros(n_centres, dtype=torch.int64)
+        one = torch.ones(1, 1, CHANNELS, dtype=dtype)
+        polynomial = Polynomial(
+            pairs=torch.tensor([[0, 3]]), triples=torch.tensor([[1, 2, 3]]), linear=one, quadratic=2 * one, cubic=one
+        )
+        with torch.inference_mode():
+            products, powers = mine.contract_with_invariants(message, slots, polynomial)
+            assert products.shape == (n_centres, CHANNELS)
+            torch.testing.assert_close(products, ops.contract(message, slots, polynomial))
+            torch.testing.assert_close(powers, ops.invariants(message))

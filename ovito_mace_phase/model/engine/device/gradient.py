@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ovito_mace_phase.model.network.layers import _message
+from ovito_mace_phase.model.network.layers import linear_messages
 from ovito_mace_phase.model.network.operations.triton_operations import (
     EdgeList,
     launch_convolve_edges,
@@ -105,7 +105,7 @@ class DeviceGradientSweep(DeviceSweep):
         for a, b in self._blocks(inner):
             block, first = self._block(slab, edges, a, b), inner.first + a
             mine, rows = self._own_slots(inner, a, b), [self._own(slab, k, a, b) for k in range(t)]
-            message = _message(self.later_sums(t, slab, block, sent), matrices)
+            message = linear_messages(self.later_sums(t, slab, block, sent), matrices)
             last = self._later_rest(t, slab, message, mine, values, a, b)
             averaged = launch_means(
                 block,
@@ -190,7 +190,7 @@ class DeviceGradientSweep(DeviceSweep):
             matrices = list(self.weights.layers[t].linear) if t else self.first_matrices
             given = d_values[t][a:b]
             given[:, : self.channels] += d_sent[a:b] @ self.weights.layers[t + 1].up.T
-            by_sums, d_node = self.layer_back(t, _message(sums, matrices), matrices, mine, given)
+            by_sums, d_node = self.layer_back(t, linear_messages(sums, matrices), matrices, mine, given)
             tables = self.weights.tables
             if t == 0 and self.by_species:
                 n = len(self.frame.present)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ovito_mace_phase.model.engine.evaluator import Evaluator
-from ovito_mace_phase.model.network.layers import NetworkWeights, _message
+from ovito_mace_phase.model.network.layers import NetworkWeights, linear_messages
 from ovito_mace_phase.model.network.operations.triton_operations import (
     EdgeList,
     launch_contract,
@@ -193,7 +193,7 @@ class DeviceSweep:
 
     def _first(self, span: Span, block: EdgeList, a: int, b: int, out: Tensor) -> None:
         mine = self._own_slots(span, a, b)
-        self._finish(0, _message(self.first_sums(block), self.first_matrices), mine, self.skipped[mine], out)
+        self._finish(0, linear_messages(self.first_sums(block), self.first_matrices), mine, self.skipped[mine], out)
 
     def _later(
         self,
@@ -208,7 +208,7 @@ class DeviceSweep:
     ) -> Tensor:
         """Return features (n, n_values) of layer t of rows a to b - 1 of its span."""
         mine = self._own_slots(slab.spans[t], a, b)
-        message = _message(self.later_sums(t, slab, block, sent), self.weights.layers[t].linear)
+        message = linear_messages(self.later_sums(t, slab, block, sent), self.weights.layers[t].linear)
         return self._later_rest(t, slab, message, mine, values, a, b, out)
 
     def _later_rest(
@@ -253,7 +253,7 @@ class DeviceSweep:
         d_node = given[:, : self.channels]
         d_products = d_node @ layer.product.T
         d_message = launch_contract_message(message, mine, layer.polynomial, d_products, given[:, self.channels :])
-        return _message(d_message, [matrix.T for matrix in matrices]), d_node
+        return linear_messages(d_message, [matrix.T for matrix in matrices]), d_node
 
     def skip_back(self, t: int, d_node: Tensor, mine: Tensor) -> Tensor:
         """Return what the skip connection of layer t passes on of dL/d node."""

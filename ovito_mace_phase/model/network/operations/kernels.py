@@ -20,168 +20,121 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+import numba
 import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .angles import harmonics, hermite
-
-_GROUP = 4
+from .edge_lists import N_GEOMETRY, all_harmonics, list_edges, most_edges, spline_weights
+from .register_sums import monomial_sums, spline_sums, weighted_sums
 
 
 @lru_cache(maxsize=8)
 def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
     """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, out)`."""
     width = n_degrees * n_channels
+    add = spline_sums(n_channels, n_degrees, gather=True)
 
     @kernel(**COMPILED)
     def run(offsets, index, vectors, source, table, scale, stretch, r_max, out):
-        n_knots = table.shape[0]
-        kind = source.dtype
-        sums = np.empty(n_degrees * n_degrees * n_channels, dtype=kind)
-        weighted = np.zeros(4 * width, dtype=kind)
-        angle = np.empty((4, 16), dtype=kind)
-        spline = np.empty(4, dtype=kind)
-        for centre in range(len(offsets) - 1):
-            sums[:] = 0
+        n_knots, n_centres, most = table.shape[0], out.shape[1], most_edges(offsets)
+        geometry, edges = np.empty((N_GEOMETRY, most)), np.empty((2, most), dtype=np.int64)
+        knots, rows, ends = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64), np.empty(1, dtype=np.int64)
+        blend, angles = np.empty((4, most), dtype=source.dtype), np.empty((16, most), dtype=source.dtype)
+        grid = (scale, stretch, r_max)
+        for centre in range(n_centres):
             first, last = offsets[centre], offsets[centre + 1]
-            while first < last:
-                for k in range(4):
-                    part = weighted[k * width : (k + 1) * width]
-                    inside = first + k < last
-                    if inside:
-                        edge = first + k
-                        dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-                        r = np.sqrt(dx * dx + dy * dy + dz * dz)
-                        inside = r < r_max
-                    if not inside:
-                        for c in range(width):
-                            part[c] = 0
-                        for lm in range(16):
-                            angle[k, lm] = 0
-                        continue
-                    harmonics(dx / r, dy / r, dz / r, angle[k])
-                    knot = hermite(scale * r / (r + stretch), n_knots, spline)
-                    h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
-                    row = source[index[edge]]
-                    for degree in range(n_degrees):
-                        begin = degree * n_channels
-                        v0 = table[knot, 0, begin : begin + n_channels]
-                        d0 = table[knot, 1, begin : begin + n_channels]
-                        v1 = table[knot + 1, 0, begin : begin + n_channels]
-                        d1 = table[knot + 1, 1, begin : begin + n_channels]
-                        target = part[begin : begin + n_channels]
-                        for c in range(n_channels):
-                            target[c] = (h0 * v0[c] + h1 * d0[c] + h2 * v1[c] + h3 * d1[c]) * row[c]
-                lm = 0
-                for degree in range(n_degrees):
-                    begin = degree * n_channels
-                    w0 = weighted[begin : begin + n_channels]
-                    w1 = weighted[width + begin : width + begin + n_channels]
-                    w2 = weighted[2 * width + begin : 2 * width + begin + n_channels]
-                    w3 = weighted[3 * width + begin : 3 * width + begin + n_channels]
-                    for _ in range(2 * degree + 1):
-                        y0, y1, y2, y3 = angle[0, lm], angle[1, lm], angle[2, lm], angle[3, lm]
-                        total = sums[lm * n_channels : (lm + 1) * n_channels]
-                        for c in range(n_channels):
-                            total[c] += (y0 * w0[c] + y1 * w1[c]) + (y2 * w2[c] + y3 * w3[c])
-                        lm += 1
-                first += 4
-            for lm in range(n_degrees * n_degrees):
-                for c in range(n_channels):
-                    out[lm, centre, c] = sums[lm * n_channels + c]
+            count = list_edges(first, last, vectors, index, 1, grid, n_knots, geometry, edges, ends)
+            spline_weights(geometry[3], count, n_knots, 2 * width, knots, blend)
+            all_harmonics(geometry, count, angles)
+            for e in range(count):
+                rows[e] = index[edges[0, e]] * n_channels
+            place, stride = centre * n_channels, n_centres * n_channels
+            add(table, width, knots, blend, source, rows, angles, 0, count, out, place, stride)
 
     return run
 
 
 @lru_cache(maxsize=8)
 def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
-    """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, out)`; `species` per edge."""
+    """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, out)`; `species` per edge.
+
+    The degrees of all harmonics of `out` have the same radial functions.
+    """
     width = n_functions * n_species
+    add = {n_degrees: spline_sums(n_functions, n_degrees, gather=False) for n_degrees in (1, 2, 3, 4)}
+    add_1, add_2, add_3, add_4 = add[1], add[2], add[3], add[4]
 
     @kernel(**COMPILED)
     def run(offsets, species, vectors, table, scale, stretch, r_max, out):
-        n_knots, n_lm = table.shape[0], out.shape[0]
-        kind = table.dtype
-        sums = np.empty(n_lm * width, dtype=kind)
-        placed = np.zeros(4 * width, dtype=kind)
-        angle = np.empty((4, 16), dtype=kind)
-        spline = np.empty(4, dtype=kind)
-        for centre in range(len(offsets) - 1):
-            sums[:] = 0
+        n_knots, n_lm, n_centres, most = table.shape[0], out.shape[0], out.shape[1], most_edges(offsets)
+        geometry, edges = np.empty((N_GEOMETRY, most)), np.empty((2, most), dtype=np.int64)
+        knots, ends = np.empty(most, dtype=np.int64), np.empty(n_species, dtype=np.int64)
+        blend, angles = np.empty((4, most), dtype=table.dtype), np.empty((16, most), dtype=table.dtype)
+        grid = (scale, stretch, r_max)
+        for centre in range(n_centres):
             first, last = offsets[centre], offsets[centre + 1]
-            while first < last:
-                for k in range(4):
-                    place = placed[k * width : (k + 1) * width]
-                    for c in range(width):
-                        place[c] = 0
-                    inside = first + k < last
-                    if inside:
-                        edge = first + k
-                        dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-                        r = np.sqrt(dx * dx + dy * dy + dz * dz)
-                        inside = r < r_max
-                    if not inside:
-                        for lm in range(16):
-                            angle[k, lm] = 0
-                        continue
-                    harmonics(dx / r, dy / r, dz / r, angle[k])
-                    knot = hermite(scale * r / (r + stretch), n_knots, spline)
-                    h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
-                    begin = species[edge] * n_functions
-                    target = place[begin : begin + n_functions]
-                    v0, d0, v1, d1 = table[knot, 0], table[knot, 1], table[knot + 1, 0], table[knot + 1, 1]
-                    for q in range(n_functions):
-                        target[q] = h0 * v0[q] + h1 * d0[q] + h2 * v1[q] + h3 * d1[q]
-                w0, w1 = placed[:width], placed[width : 2 * width]
-                w2, w3 = placed[2 * width : 3 * width], placed[3 * width :]
-                for lm in range(n_lm):
-                    y0, y1, y2, y3 = angle[0, lm], angle[1, lm], angle[2, lm], angle[3, lm]
-                    total = sums[lm * width : (lm + 1) * width]
-                    for c in range(width):
-                        total[c] += (y0 * w0[c] + y1 * w1[c]) + (y2 * w2[c] + y3 * w3[c])
-                first += 4
-            for lm in range(n_lm):
-                for c in range(width):
-                    out[lm, centre, c] = sums[lm * width + c]
+            count = list_edges(first, last, vectors, species, n_species, grid, n_knots, geometry, edges, ends)
+            spline_weights(geometry[3], count, n_knots, 2 * n_functions, knots, blend)
+            all_harmonics(geometry, count, angles)
+            begin = 0
+            for kind in range(n_species):
+                end = ends[kind]
+                place, stride = centre * width + kind * n_functions, n_centres * width
+                if n_lm == 1:
+                    add_1(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                elif n_lm == 4:
+                    add_2(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                elif n_lm == 9:
+                    add_3(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                else:
+                    add_4(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                begin = end
 
     return run
 
 
 @lru_cache(maxsize=8)
 def contract(n_channels: int) -> Callable[..., None]:
-    """Return `contract(message, slots, linear, pairs, quadratic, triples, cubic, out)`.
+    """Return `contract(message, slots, linear, pairs, quadratic, triples, cubic, out, powers)`.
 
-    Coefficients are `linear` (Z, 1, C), `quadratic` (Z, M2, C) and `cubic` (Z, M3, C).
+    Coefficients are `linear` (Z, 1, C), `quadratic` (Z, M2, C) and `cubic` (Z, M3, C). With `powers` (n_centres,
+    n_degrees, C) the invariants are written too, while the message is in the cache; without, its length is 0.
     """
+    add = monomial_sums(n_channels)
 
     @kernel(**COMPILED)
-    def run(message, slots, linear, pairs, quadratic, triples, cubic, out):
-        n_lm = message.shape[0]
-        total, a = np.empty(n_channels, dtype=out.dtype), np.empty(n_lm * n_channels, dtype=out.dtype)
+    def run(message, slots, linear, pairs, quadratic, triples, cubic, out, powers):
+        n_lm, n_degrees = message.shape[0], powers.shape[1]
+        a = np.empty(n_lm * n_channels, dtype=out.dtype)
         for centre in range(out.shape[0]):
-            z = slots[centre]
             for lm in range(n_lm):
                 part = message[lm, centre]
                 for c in range(n_channels):
                     a[lm * n_channels + c] = part[c]
-            k = linear[z, 0]
-            for c in range(n_channels):
-                total[c] = k[c] * a[c]
-            for m in range(len(pairs)):
-                i, j = pairs[m, 0] * n_channels, pairs[m, 1] * n_channels
-                k, u, v = quadratic[z, m], a[i : i + n_channels], a[j : j + n_channels]
-                for c in range(n_channels):
-                    total[c] += k[c] * u[c] * v[c]
-            for m in range(len(triples)):
-                i, j, n = triples[m, 0] * n_channels, triples[m, 1] * n_channels, triples[m, 2] * n_channels
-                k, u, v, w = cubic[z, m], a[i : i + n_channels], a[j : j + n_channels], a[n : n + n_channels]
-                for c in range(n_channels):
-                    total[c] += k[c] * u[c] * v[c] * w[c]
-            for c in range(n_channels):
-                out[centre, c] = total[c]
+            add(a, linear, pairs, quadratic, triples, cubic, slots[centre], out, centre * n_channels)
+            if len(powers):
+                for degree in range(n_degrees):
+                    write_power(a, degree, n_channels, powers[centre, degree])
 
     return run
+
+
+@numba.njit(**COMPILED)
+def write_power(a, degree, n_channels, target):
+    """Write A of l = 0, or the power of a higher degree, of one centre."""
+    if degree == 0:
+        for c in range(n_channels):
+            target[c] = a[c]
+        return
+    weight = target.dtype.type(1.0 / (2 * degree + 1))
+    first = degree * degree * n_channels
+    for c in range(n_channels):
+        target[c] = weight * a[first + c] * a[first + c]
+    for lm in range(degree * degree + 1, (degree + 1) * (degree + 1)):
+        u = a[lm * n_channels : (lm + 1) * n_channels]
+        for c in range(n_channels):
+            target[c] += weight * u[c] * u[c]
 
 
 @kernel(**COMPILED)
@@ -202,44 +155,53 @@ def invariants(message, out):
                     target[c] += weight * u[c] * u[c]
 
 
-@kernel(**COMPILED)
-def means(offsets, index, vectors, own, species, mine, values, r_max, out):
-    """Write means of `values` (n_rows, F) over the atom `own[k]` and its neighbours to out (n_centres, 1 or 2, F).
+@lru_cache(maxsize=8)
+def means(n_values: int) -> Callable[..., None]:
+    """Return `means(offsets, index, vectors, own, species, mine, values, r_max, out)`.
 
-    Two means: over the neighbours of its own species, and over all; one mean: over all. `species` (n_edges,) of the
-    neighbours, `mine` (n_centres,) of the centres.
+    Writes means of `values` (n_rows, F) over the atom `own[k]` and its neighbours to out (1 or 2, n_centres, F): two,
+    over the neighbours of its own species, and over all; one over all. `species` (n_edges,) of the neighbours, `mine`
+    (n_centres,) of the centres.
     """
-    n_values = values.shape[1]
-    kind = values.dtype
-    alike, other = np.empty(n_values, dtype=kind), np.empty(n_values, dtype=kind)
-    split = out.shape[1] == 2
-    for k in range(len(own)):
-        row = values[own[k]]
-        for c in range(n_values):
-            alike[c] = row[c]
-            other[c] = 0
-        alike_weight = all_weight = 1.0
-        for edge in range(offsets[k], offsets[k + 1]):
-            dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-            x = 1.0 - (dx * dx + dy * dy + dz * dz) / (r_max * r_max)
-            if x <= 0.0:
-                continue
-            all_weight += x * x * x
-            weight = kind.type(x * x * x)
-            row = values[index[edge]]
-            if split and species[edge] != mine[k]:
+    add = weighted_sums(n_values)
+
+    @kernel(**COMPILED)
+    def run(offsets, index, vectors, own, species, mine, values, r_max, out):
+        kind = values.dtype
+        most = most_edges(offsets) + 1
+        rows, other_rows = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
+        weights, other_weights = np.empty(most, dtype=kind), np.empty(most, dtype=kind)
+        alike, other = np.empty(n_values, dtype=kind), np.empty(n_values, dtype=kind)
+        split = out.shape[0] == 2
+        for k in range(len(own)):
+            rows[0], weights[0] = own[k] * n_values, 1
+            count, n_other = 1, 0
+            alike_weight, other_weight = 1.0, 0.0
+            for edge in range(offsets[k], offsets[k + 1]):
+                dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
+                x = 1.0 - (dx * dx + dy * dy + dz * dz) / (r_max * r_max)
+                if x <= 0.0:
+                    continue
+                if split and species[edge] != mine[k]:
+                    other_rows[n_other], other_weights[n_other] = index[edge] * n_values, x * x * x
+                    other_weight += x * x * x
+                    n_other += 1
+                else:
+                    rows[count], weights[count] = index[edge] * n_values, x * x * x
+                    alike_weight += x * x * x
+                    count += 1
+            add(values, rows, weights, count, alike)
+            per_all, per_alike = kind.type(1.0 / (alike_weight + other_weight)), kind.type(1.0 / alike_weight)
+            if split:
+                add(values, other_rows, other_weights, n_other, other)
                 for c in range(n_values):
-                    other[c] += weight * row[c]
+                    out[0, k, c] = alike[c] * per_alike
+                    out[1, k, c] = (alike[c] + other[c]) * per_all
             else:
-                alike_weight += x * x * x
                 for c in range(n_values):
-                    alike[c] += weight * row[c]
-        last = out.shape[1] - 1
-        for c in range(n_values):
-            out[k, last, c] = (alike[c] + other[c]) / all_weight
-        if split:
-            for c in range(n_values):
-                out[k, 0, c] = alike[c] / alike_weight
+                    out[0, k, c] = alike[c] * per_all
+
+    return run
 
 
 @kernel(**COMPILED)

@@ -16,197 +16,108 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+import numba
 import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .angles import harmonics, hermite, hermite_slope, pull_back
+from .angles import pull_back
+from .edge_lists import (
+    N_GEOMETRY,
+    all_harmonics,
+    list_edges,
+    most_edges,
+    spline_slopes_of_weights,
+    spline_weights,
+)
+from .register_slopes import spline_slopes
 
 
 @lru_cache(maxsize=8)
 def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
-    """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_vectors, d_source)`.
-
-    The sums over the components of each l are written out: with constant places in one array they stay in registers.
-    """
-    n, n_lm, width = n_channels, n_degrees * n_degrees, n_degrees * n_channels
+    """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_vectors, d_source)`."""
+    width = n_degrees * n_channels
+    differentiate = spline_slopes(n_channels, n_degrees, gather=True)
 
     @kernel(**COMPILED)
     def run(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_vectors, d_source):
-        n_knots = table.shape[0]
+        n_knots, n_lm, n_centres, most = table.shape[0], g.shape[0], g.shape[1], most_edges(offsets)
         kind = source.dtype
-        mine = np.empty(n_lm * n, dtype=kind)
-        radial, steep = np.empty(width, dtype=kind), np.empty(width, dtype=kind)
-        turned = np.empty(width, dtype=kind)
-        angle, d_angle = np.empty(16, dtype=kind), np.zeros(16, dtype=kind)
-        spline, slope = np.empty(4, dtype=kind), np.empty(4, dtype=kind)
-        for centre in range(len(offsets) - 1):
+        geometry, edges = np.empty((N_GEOMETRY, most)), np.empty((2, most), dtype=np.int64)
+        knots, ends = np.empty(most, dtype=np.int64), np.empty(1, dtype=np.int64)
+        blend, steep, angles = (
+            np.empty((4, most), dtype=kind),
+            np.empty((4, most), dtype=kind),
+            np.empty((16, most), kind),
+        )
+        mine, found = np.empty(n_lm * n_channels, dtype=kind), np.zeros(17, dtype=kind)
+        grid = (scale, stretch, r_max)
+        for centre in range(n_centres):
+            first, last = offsets[centre], offsets[centre + 1]
+            d_vectors[first:last] = 0
+            count = list_edges(first, last, vectors, index, 1, grid, n_knots, geometry, edges, ends)
+            spline_weights(geometry[3], count, n_knots, 2 * width, knots, blend)
+            spline_slopes_of_weights(geometry[3], count, n_knots, steep)
+            all_harmonics(geometry, count, angles)
             for lm in range(n_lm):
                 part = g[lm, centre]
-                for c in range(n):
-                    mine[lm * n + c] = part[c]
-            for edge in range(offsets[centre], offsets[centre + 1]):
-                dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-                r = np.sqrt(dx * dx + dy * dy + dz * dz)
-                if r >= r_max:
-                    d_vectors[edge] = 0
-                    continue
-                harmonics(dx / r, dy / r, dz / r, angle)
-                position = scale * r / (r + stretch)
-                knot = hermite(position, n_knots, spline)
-                hermite_slope(position, n_knots, slope)
-                row, d_row = source[index[edge]], d_source[index[edge]]
-                h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
-                s0, s1, s2, s3 = slope[0], slope[1], slope[2], slope[3]
-                v0, d0, v1, d1 = table[knot, 0], table[knot, 1], table[knot + 1, 0], table[knot + 1, 1]
-                for c in range(width):
-                    radial[c] = h0 * v0[c] + h1 * d0[c] + h2 * v1[c] + h3 * d1[c]
-                for c in range(width):
-                    steep[c] = s0 * v0[c] + s1 * d0[c] + s2 * v1[c] + s3 * d1[c]
-                # t_l[c]
-                y0 = angle[0]
-                for c in range(n):
-                    turned[c] = y0 * mine[c]
-                if n_degrees > 1:
-                    y0, y1, y2 = angle[1], angle[2], angle[3]
-                    for c in range(n):
-                        turned[n + c] = y0 * mine[n + c] + y1 * mine[2 * n + c] + y2 * mine[3 * n + c]
-                if n_degrees > 2:
-                    y0, y1, y2, y3, y4 = angle[4], angle[5], angle[6], angle[7], angle[8]
-                    for c in range(n):
-                        turned[2 * n + c] = (
-                            y0 * mine[4 * n + c]
-                            + y1 * mine[5 * n + c]
-                            + y2 * mine[6 * n + c]
-                            + y3 * mine[7 * n + c]
-                            + y4 * mine[8 * n + c]
-                        )
-                if n_degrees > 3:
-                    y0, y1, y2, y3 = angle[9], angle[10], angle[11], angle[12]
-                    y4, y5, y6 = angle[13], angle[14], angle[15]
-                    for c in range(n):
-                        turned[3 * n + c] = (
-                            y0 * mine[9 * n + c]
-                            + y1 * mine[10 * n + c]
-                            + y2 * mine[11 * n + c]
-                            + y3 * mine[12 * n + c]
-                            + y4 * mine[13 * n + c]
-                            + y5 * mine[14 * n + c]
-                            + y6 * mine[15 * n + c]
-                        )
-                # dL/dr and dL/d source
-                along = kind.type(0)
-                for degree in range(n_degrees):
-                    for c in range(n):
-                        along += row[c] * steep[degree * n + c] * turned[degree * n + c]
-                for degree in range(n_degrees):
-                    for c in range(n):
-                        d_row[c] += radial[degree * n + c] * turned[degree * n + c]
-                # dL/dY_lm
-                for degree in range(n_degrees):
-                    for c in range(n):
-                        radial[degree * n + c] *= row[c]
-                t0 = kind.type(0)
-                for c in range(n):
-                    t0 += radial[c] * mine[c]
-                d_angle[0] = t0
-                if n_degrees > 1:
-                    t0 = t1 = t2 = kind.type(0)
-                    for c in range(n):
-                        w = radial[n + c]
-                        t0 += w * mine[n + c]
-                        t1 += w * mine[2 * n + c]
-                        t2 += w * mine[3 * n + c]
-                    d_angle[1], d_angle[2], d_angle[3] = t0, t1, t2
-                if n_degrees > 2:
-                    t0 = t1 = t2 = t3 = t4 = kind.type(0)
-                    for c in range(n):
-                        w = radial[2 * n + c]
-                        t0 += w * mine[4 * n + c]
-                        t1 += w * mine[5 * n + c]
-                        t2 += w * mine[6 * n + c]
-                        t3 += w * mine[7 * n + c]
-                        t4 += w * mine[8 * n + c]
-                    d_angle[4], d_angle[5], d_angle[6], d_angle[7], d_angle[8] = t0, t1, t2, t3, t4
-                if n_degrees > 3:
-                    t0 = t1 = t2 = t3 = t4 = t5 = t6 = kind.type(0)
-                    for c in range(n):
-                        w = radial[3 * n + c]
-                        t0 += w * mine[9 * n + c]
-                        t1 += w * mine[10 * n + c]
-                        t2 += w * mine[11 * n + c]
-                        t3 += w * mine[12 * n + c]
-                        t4 += w * mine[13 * n + c]
-                        t5 += w * mine[14 * n + c]
-                        t6 += w * mine[15 * n + c]
-                    d_angle[9], d_angle[10], d_angle[11], d_angle[12] = t0, t1, t2, t3
-                    d_angle[13], d_angle[14], d_angle[15] = t4, t5, t6
-                pull_back(
-                    dx / r, dy / r, dz / r, r, along * scale * stretch / (r + stretch) ** 2, d_angle, d_vectors[edge]
+                for c in range(n_channels):
+                    mine[lm * n_channels + c] = part[c]
+            for e in range(count):
+                edge = edges[0, e]
+                row = index[edge] * n_channels
+                differentiate(
+                    table, width, knots[e], blend, steep, e, source, row, angles, mine, 0, n_channels, d_source, found
                 )
+                pull_back_listed(geometry, e, grid, found, d_vectors[edge])
 
     return run
 
 
 @lru_cache(maxsize=8)
-def species_sums(n_functions: int) -> Callable[..., None]:
+def species_sums(n_functions: int, n_degrees: int) -> Callable[..., None]:
     """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, g, d_vectors)`."""
+    differentiate = spline_slopes(n_functions, n_degrees, gather=False)
 
     @kernel(**COMPILED)
     def run(offsets, species, vectors, table, scale, stretch, r_max, g, d_vectors):
-        n_knots, n_lm = table.shape[0], g.shape[0]
+        n_knots, n_centres, most = table.shape[0], g.shape[1], most_edges(offsets)
         kind = table.dtype
-        phi, turned = np.empty(n_functions, dtype=kind), np.empty(n_functions, dtype=kind)
-        angle, d_angle = np.empty(16, dtype=kind), np.zeros(16, dtype=kind)
-        spline, slope = np.empty(4, dtype=kind), np.empty(4, dtype=kind)
-        for centre in range(len(offsets) - 1):
-            for edge in range(offsets[centre], offsets[centre + 1]):
-                dx, dy, dz = vectors[edge, 0], vectors[edge, 1], vectors[edge, 2]
-                r = np.sqrt(dx * dx + dy * dy + dz * dz)
-                if r >= r_max:
-                    d_vectors[edge] = 0
-                    continue
-                harmonics(dx / r, dy / r, dz / r, angle)
-                position = scale * r / (r + stretch)
-                knot = hermite(position, n_knots, spline)
-                hermite_slope(position, n_knots, slope)
-                h0, h1, h2, h3 = spline[0], spline[1], spline[2], spline[3]
-                s0, s1, s2, s3 = slope[0], slope[1], slope[2], slope[3]
-                v0, d0, v1, d1 = table[knot, 0], table[knot, 1], table[knot + 1, 0], table[knot + 1, 1]
-                begin = species[edge] * n_functions
-                end = begin + n_functions
-                first = g[0, centre, begin:end]
-                total = kind.type(0)
-                for q in range(n_functions):
-                    phi[q] = h0 * v0[q] + h1 * d0[q] + h2 * v1[q] + h3 * d1[q]
-                    turned[q] = angle[0] * first[q]
-                    total += phi[q] * first[q]
-                d_angle[0] = total
-                for lm in range(1, n_lm - 2, 3):  # three at a time: n_lm - 1 is 0, 3, 8 or 15
-                    a, b, c = g[lm, centre, begin:end], g[lm + 1, centre, begin:end], g[lm + 2, centre, begin:end]
-                    ya, yb, yc = angle[lm], angle[lm + 1], angle[lm + 2]
-                    ta = tb = tc = kind.type(0)
-                    for q in range(n_functions):
-                        turned[q] += ya * a[q] + yb * b[q] + yc * c[q]
-                        ta += phi[q] * a[q]
-                        tb += phi[q] * b[q]
-                        tc += phi[q] * c[q]
-                    d_angle[lm], d_angle[lm + 1], d_angle[lm + 2] = ta, tb, tc
-                for lm in range(n_lm - (n_lm - 1) % 3, n_lm):
-                    other = g[lm, centre, begin:end]
-                    total = kind.type(0)
-                    for q in range(n_functions):
-                        turned[q] += angle[lm] * other[q]
-                        total += phi[q] * other[q]
-                    d_angle[lm] = total
-                along = kind.type(0)
-                for q in range(n_functions):
-                    along += (s0 * v0[q] + s1 * d0[q] + s2 * v1[q] + s3 * d1[q]) * turned[q]
-                pull_back(
-                    dx / r, dy / r, dz / r, r, along * scale * stretch / (r + stretch) ** 2, d_angle, d_vectors[edge]
+        geometry, edges = np.empty((N_GEOMETRY, most)), np.empty((2, most), dtype=np.int64)
+        knots, ends = np.empty(most, dtype=np.int64), np.empty(1, dtype=np.int64)
+        blend, steep, angles = (
+            np.empty((4, most), dtype=kind),
+            np.empty((4, most), dtype=kind),
+            np.empty((16, most), kind),
+        )
+        found = np.zeros(17, dtype=kind)
+        grid = (scale, stretch, r_max)
+        for centre in range(n_centres):
+            first, last = offsets[centre], offsets[centre + 1]
+            d_vectors[first:last] = 0
+            count = list_edges(first, last, vectors, species, 1, grid, n_knots, geometry, edges, ends)
+            spline_weights(geometry[3], count, n_knots, 2 * n_functions, knots, blend)
+            spline_slopes_of_weights(geometry[3], count, n_knots, steep)
+            all_harmonics(geometry, count, angles)
+            for e in range(count):
+                edge = edges[0, e]
+                place, stride = centre * g.shape[2] + species[edge] * n_functions, n_centres * g.shape[2]
+                differentiate(
+                    table, n_functions, knots[e], blend, steep, e, table, 0, angles, g, place, stride, table, found
                 )
+                pull_back_listed(geometry, e, grid, found, d_vectors[edge])
 
     return run
+
+
+@numba.njit(**COMPILED)
+def pull_back_listed(geometry, e, grid, found, out):
+    """Write dL/dv of an edge of the lists from dL/dY_lm and, at the end, the sum over the slopes of the weights."""
+    scale, stretch, _ = grid
+    position = geometry[3, e]  # scale r / (r + stretch)
+    r = stretch * position / (scale - position)
+    slope = found[16] * scale * stretch / (r + stretch) ** 2
+    pull_back(geometry[0, e], geometry[1, e], geometry[2, e], r, slope, found, out)
 
 
 @lru_cache(maxsize=8)

@@ -17,35 +17,55 @@ from torch import Tensor
 
 from ovito_mace_phase.model.network.operations import kernels, kernels_backward
 
+from .memory import Buffers, Memory, NewMemory
 from .protocol import BlockGraph, Polynomial, Spline
 
 
 class NumbaOperations:
     """`protocol.Operations` on the CPU; serial inside, so that threads may run blocks side by side."""
 
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = NewMemory() if memory is None else memory
+
+    def of_thread(self) -> NumbaOperations:
+        """See `protocol.Operations`."""
+        return NumbaOperations(Buffers())
+
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
         """See `protocol.Operations`."""
-        return _Convolve.apply(graph.vectors, source, graph.offsets, index, spline)
+        return _Convolve.apply(graph.vectors, source, graph.offsets, index, spline, self.memory)
 
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
         """See `protocol.Operations`."""
-        return _SpeciesSums.apply(graph.vectors, graph.offsets, species, n_species, spline, n_lm)
+        return _SpeciesSums.apply(graph.vectors, graph.offsets, species, n_species, spline, n_lm, self.memory)
 
     def contract(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> Tensor:
         """See `protocol.Operations`."""
         p = polynomial
-        return _Contract.apply(message, p.linear, p.quadratic, p.cubic, slots, p.pairs, p.triples)
+        return _Contract.apply(message, p.linear, p.quadratic, p.cubic, slots, p.pairs, p.triples, self.memory)
+
+    def contract_with_invariants(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> tuple[Tensor, Tensor]:
+        """See `protocol.Operations`; one pass over the message where no gradient is wanted."""
+        if torch.is_grad_enabled():
+            return self.contract(message, slots, polynomial), self.invariants(message)
+        n_lm, n_centres, channels = message.shape
+        out = self.memory.take("contracted", (n_centres, channels), message)
+        powers = self.memory.take("invariants", (n_centres, round(n_lm**0.5), channels), message)
+        p = polynomial
+        a, z, k1, i, k2, t, k3 = _arrays(message, slots, p.linear, p.pairs, p.quadratic, p.triples, p.cubic)
+        kernels.contract(channels)(a, z, k1, i, k2, t, k3, out.numpy(), powers.numpy())
+        return out, powers
 
     def invariants(self, message: Tensor) -> Tensor:
         """See `protocol.Operations`."""
-        return _Invariants.apply(message)
+        return _Invariants.apply(message, self.memory)
 
     def means(
         self, graph: BlockGraph, species: Tensor, mine: Tensor, values: Tensor, r_max: float, n_means: int
     ) -> Tensor:
         """See `protocol.Operations`."""
         g = graph
-        return _Means.apply(g.vectors, values, g.offsets, g.index, g.own, species, mine, r_max, n_means)
+        return _Means.apply(g.vectors, values, g.offsets, g.index, g.own, species, mine, r_max, n_means, self.memory)
 
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
@@ -70,12 +90,14 @@ def first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, source: Tensor, offsets: Tensor, index: Tensor, spline: Spline) -> Tensor:
+    def forward(
+        ctx: Any, vectors: Tensor, source: Tensor, offsets: Tensor, index: Tensor, spline: Spline, memory: Memory
+    ) -> Tensor:
         ctx.save_for_backward(vectors, source, offsets, index)
         ctx.spline = spline
         channels = source.shape[1]
         degrees = spline.values.shape[2] // channels
-        out = source.new_empty(degrees * degrees, len(offsets) - 1, channels)
+        out = memory.take("sums", (degrees * degrees, len(offsets) - 1, channels), source)
         run = kernels.convolve(channels, degrees)
         o, i, v, s, t = _arrays(offsets, index, vectors, source, spline.values)
         run(o, i, v, s, t, *spline.grid, out.numpy())
@@ -91,18 +113,25 @@ class _Convolve(torch.autograd.Function):
         d_vectors, d_source = torch.empty_like(vectors), torch.zeros_like(source)
         o, i, v, s, t, g_array = _arrays(offsets, index, vectors, source, spline.values, g)
         run(o, i, v, s, t, *spline.grid, g_array, d_vectors.numpy(), d_source.numpy())
-        return d_vectors, d_source, None, None, None
+        return d_vectors, d_source, None, None, None, None
 
 
 class _SpeciesSums(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, offsets: Tensor, species: Tensor, n_species: int, spline: Spline, n_lm: int
+        ctx: Any,
+        vectors: Tensor,
+        offsets: Tensor,
+        species: Tensor,
+        n_species: int,
+        spline: Spline,
+        n_lm: int,
+        memory: Memory,
     ) -> Tensor:
         ctx.save_for_backward(vectors, offsets, species)
         ctx.spline = spline
         rank = spline.values.shape[2]
-        out = spline.values.new_empty(n_lm, len(offsets) - 1, n_species * rank)
+        out = memory.take("sums", (n_lm, len(offsets) - 1, n_species * rank), spline.values)
         o, s, v, t = _arrays(offsets, species, vectors, spline.values)
         kernels.species_sums(rank, n_species)(o, s, v, t, *spline.grid, out.numpy())
         return out
@@ -114,9 +143,9 @@ class _SpeciesSums(torch.autograd.Function):
         spline = ctx.spline
         d_vectors = torch.empty_like(vectors)
         o, s, v, t, g_array = _arrays(offsets, species, vectors, spline.values, g)
-        run = kernels_backward.species_sums(spline.values.shape[2])
+        run = kernels_backward.species_sums(spline.values.shape[2], round(len(g) ** 0.5))
         run(o, s, v, t, *spline.grid, g_array, d_vectors.numpy())
-        return d_vectors, None, None, None, None, None
+        return d_vectors, None, None, None, None, None, None
 
 
 class _Contract(torch.autograd.Function):
@@ -130,11 +159,12 @@ class _Contract(torch.autograd.Function):
         slots: Tensor,
         pairs: Tensor,
         triples: Tensor,
+        memory: Memory,
     ) -> Tensor:
         ctx.save_for_backward(message, linear, quadratic, cubic, slots, pairs, triples)
-        out = message.new_empty(message.shape[1:])
+        out = memory.take("contracted", tuple(message.shape[1:]), message)
         a, z, k1, p, k2, t, k3 = _arrays(message, slots, linear, pairs, quadratic, triples, cubic)
-        kernels.contract(out.shape[1])(a, z, k1, p, k2, t, k3, out.numpy())
+        kernels.contract(out.shape[1])(a, z, k1, p, k2, t, k3, out.numpy(), np.empty((0, 0, 0), out.numpy().dtype))
         return out
 
     @staticmethod
@@ -147,18 +177,18 @@ class _Contract(torch.autograd.Function):
             d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
             kernels_backward.contract(message.shape[2])(a, z, k1, p, k2, t, k3, g_array, d_message.numpy())
         if not any(ctx.needs_input_grad[1:4]):
-            return d_message, None, None, None, None, None, None
+            return d_message, None, None, None, None, None, None, None
         d_coefficients = [torch.zeros_like(k) for k in (linear, quadratic, cubic)]
         kernels_backward.contract_coefficients(a, z, p, t, g_array, *(d.numpy() for d in d_coefficients))
-        return d_message, *d_coefficients, None, None, None
+        return d_message, *d_coefficients, None, None, None, None
 
 
 class _Invariants(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, message: Tensor) -> Tensor:
+    def forward(ctx: Any, message: Tensor, memory: Memory) -> Tensor:
         ctx.save_for_backward(message)
         n_lm, n_centres, channels = message.shape
-        out = message.new_empty(n_centres, round(n_lm**0.5), channels)
+        out = memory.take("invariants", (n_centres, round(n_lm**0.5), channels), message)
         kernels.invariants(*_arrays(message), out.numpy())
         return out
 
@@ -168,7 +198,7 @@ class _Invariants(torch.autograd.Function):
         (message,) = ctx.saved_tensors
         d_message = torch.empty_like(message, memory_format=torch.contiguous_format)
         kernels_backward.invariants(*_arrays(message, g), d_message.numpy())
-        return d_message
+        return d_message, None
 
 
 class _Means(torch.autograd.Function):
@@ -184,10 +214,12 @@ class _Means(torch.autograd.Function):
         mine: Tensor,
         r_max: float,
         n_means: int,
+        memory: Memory,
     ) -> Tensor:
-        out = values.new_empty(len(own), n_means, values.shape[1])
+        parts = memory.take("means", (n_means, len(own), values.shape[1]), values)  # each mean in one piece
         o, i, v, w, s, z, x = _arrays(offsets, index, vectors, own, species, mine, values)
-        kernels.means(o, i, v, w, s, z, x, r_max, out.numpy())
+        kernels.means(values.shape[1])(o, i, v, w, s, z, x, r_max, parts.numpy())
+        out = parts.transpose(0, 1)
         ctx.save_for_backward(vectors, values, offsets, index, own, species, mine, out)
         ctx.r_max = r_max
         return out
@@ -199,4 +231,4 @@ class _Means(torch.autograd.Function):
         d_vectors, d_values = torch.empty_like(vectors), torch.zeros_like(values)
         o, i, v, w, s, z, x, m, g_array = _arrays(offsets, index, vectors, own, species, mine, values, out, g)
         kernels_backward.means(o, i, v, w, s, z, x, ctx.r_max, m, g_array, d_vectors.numpy(), d_values.numpy())
-        return d_vectors, d_values, None, None, None, None, None, None, None
+        return d_vectors, d_values, None, None, None, None, None, None, None, None

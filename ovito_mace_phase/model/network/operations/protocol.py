@@ -16,6 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .memory import Memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spline:
@@ -70,7 +72,18 @@ class Polynomial:
 
 
 class Operations(Protocol):
-    """What a layer is made of; n_lm = (l_max + 1)^2 components, messages (n_lm, n_centres, C)."""
+    """What a layer is made of; n_lm = (l_max + 1)^2 components, messages (n_lm, n_centres, C).
+
+    Attributes
+    ----------
+    memory : Memory
+        Where results are put.
+    """
+
+    memory: Memory
+
+    def of_thread(self) -> Operations:
+        """Return the operations for one thread and without gradients: a result is valid until the next of its kind."""
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
         """Return sum_b R_lc Y_lm source[index_b, c], (n_lm, n_centres, C); `index` (n_edges,) into `source` (n, C)."""
@@ -80,6 +93,9 @@ class Operations(Protocol):
 
     def contract(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> Tensor:
         """Return the products of messages, (n_centres, C)."""
+
+    def contract_with_invariants(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> tuple[Tensor, Tensor]:
+        """Return the results of `contract` and `invariants`."""
 
     def invariants(self, message: Tensor) -> Tensor:
         """Return A of l = 0 and the powers above, (n_centres, l_max + 1, C)."""

@@ -13,11 +13,18 @@ from torch import Tensor
 
 from ovito_mace_phase.model.network.harmonics import spherical_harmonics
 
+from .memory import Memory, NewMemory
 from .protocol import BlockGraph, Polynomial, Spline
 
 
 class TorchOperations:
     """`protocol.Operations` for CUDA, MPS and, to check them, the CPU."""
+
+    memory: Memory = NewMemory()
+
+    def of_thread(self) -> TorchOperations:
+        """See `protocol.Operations`."""
+        return self
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
         """See `protocol.Operations`."""
@@ -57,6 +64,10 @@ class TorchOperations:
                     value = value + (product * weight.unsqueeze(1)).sum(0)
             total = total.index_copy(0, mine, value)
         return total
+
+    def contract_with_invariants(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> tuple[Tensor, Tensor]:
+        """See `protocol.Operations`."""
+        return self.contract(message, slots, polynomial), self.invariants(message)
 
     def invariants(self, message: Tensor) -> Tensor:
         """See `protocol.Operations`."""

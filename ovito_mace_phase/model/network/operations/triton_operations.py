@@ -21,6 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import triton_backward as backward
 from . import triton_forward as forward
+from .memory import Memory, NewMemory
 from .numba_operations import first_order
 from .protocol import BlockGraph, Polynomial, Spline
 
@@ -483,6 +484,12 @@ def launch_standardise_back(
 class TritonOperations:
     """`protocol.Operations` on a CUDA device, or anywhere under Triton's interpreter."""
 
+    memory: Memory = NewMemory()
+
+    def of_thread(self) -> TritonOperations:
+        """See `protocol.Operations`."""
+        return self
+
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
         """See `protocol.Operations`."""
         return _Convolve.apply(graph.vectors, source.contiguous(), graph.offsets, index, spline)
@@ -496,6 +503,10 @@ class TritonOperations:
         p = polynomial
         coefficients = (p.linear.contiguous(), p.quadratic.contiguous(), p.cubic.contiguous())
         return _Contract.apply(message.contiguous(), *coefficients, slots, p.pairs, p.triples)
+
+    def contract_with_invariants(self, message: Tensor, slots: Tensor, polynomial: Polynomial) -> tuple[Tensor, Tensor]:
+        """See `protocol.Operations`."""
+        return self.contract(message, slots, polynomial), self.invariants(message)
 
     def invariants(self, message: Tensor) -> Tensor:
         """See `protocol.Operations`."""
