@@ -379,7 +379,7 @@ class PhaseModel:
         """Compile what is needed, once; above two species the same kernels serve any number."""
         from .engine.warm_up import warm_up
 
-        n_species = len(np.unique(slots))
+        n_species = int(np.count_nonzero(np.bincount(slots)))
         need = (min(n_species, 3), gradient)
 
         def work() -> None:

@@ -58,7 +58,7 @@ def forward(
     """
 
     def attempt(sized: Evaluator, budget: int) -> None:
-        one_species = len(np.unique(slots)) == 1
+        one_species = np.count_nonzero(np.bincount(slots)) == 1
         head = sized.head
         if head is None:
             raise ModelFileError("the model file holds a bare network without a phase head: train one")

@@ -112,7 +112,7 @@ class Sweep:
         self.grid, self.evaluator, self.slabs, self.pool, self._progress = grid, evaluator, slabs, pool, progress
         config = evaluator.weights.config
         self.n_layers = config.n_layers
-        self.present: list[int] = np.unique(slots).tolist()
+        self.present: list[int] = np.flatnonzero(np.bincount(slots)).tolist()
         self.slots = torch.from_numpy(slots).to(evaluator.device)
         self.steps: list[Step] = schedule(len(slabs), self.n_layers, slabs.around, backward=self.backward)
         widths = (evaluator.n_values, config.n_channels) * (2 if self.backward else 1)
