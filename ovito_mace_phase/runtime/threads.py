@@ -78,6 +78,12 @@ def over_rows(function: Callable[[int, int], Result], n_rows: int, size: int) ->
         return list(pool.map(lambda piece: function(*piece), pieces))
 
 
+def idle_threads() -> set[threading.Thread]:
+    """Return the threads that wait for the next pool: all others of ours are at work."""
+    with _idle_lock:
+        return {thread for workers in _idle for thread in workers.threads}
+
+
 class BlockPool:
     """Threads that work on blocks; use it in a `with` statement.
 
@@ -159,19 +165,19 @@ class _Workers:
         self.executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix="mace-phase-block")
         meeting = threading.Barrier(count + 1)
 
-        def start() -> None:
+        def start() -> threading.Thread:
             torch.set_num_threads(1)
             torch.get_num_threads()  # makes torch apply the number to this thread for good
             torch.set_flush_denormal(True)  # of this thread alone
             meeting.wait()
+            return threading.current_thread()
 
         with _starting:  # others that start now must not take these threads' number for torch's own
             before = torch.get_num_threads()
             started = [self.executor.submit(start) for _ in range(count)]
             meeting.wait()
             torch.set_num_threads(before)  # the number for threads of others
-        for future in started:
-            future.result()
+        self.threads = {future.result() for future in started}
 
     def dismiss(self) -> None:
         """Let the threads end, once they have done what they are at."""

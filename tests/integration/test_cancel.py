@@ -17,6 +17,7 @@ from ovito_mace_phase import MacePhaseModifier, PhaseModel
 from ovito_mace_phase.model import store as model_store
 from ovito_mace_phase.model.engine.sweep import Sweep
 from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.threads import idle_threads
 from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.worker import run_in_worker
 
@@ -38,7 +39,9 @@ def large():
 
 
 def workers() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("mace-phase")]
+    """Names of the threads at work: all of ours but those that wait for the next pool."""
+    waiting = idle_threads()
+    return [t.name for t in threading.enumerate() if t.name.startswith("mace-phase") and t not in waiting]
 
 
 def close_when(steps, reached, patience: float = 60.0) -> float:

@@ -15,7 +15,7 @@ import torch
 from ovito_mace_phase import set_memory, set_threads
 from ovito_mace_phase.runtime import memory
 from ovito_mace_phase.runtime.errors import CancelledError, InputError
-from ovito_mace_phase.runtime.threads import VARIABLE, BlockPool, n_threads
+from ovito_mace_phase.runtime.threads import VARIABLE, BlockPool, idle_threads, n_threads
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +141,8 @@ def names_in(pool):
 def test_threads_live_on_for_the_next_pool_of_as_many():
     with BlockPool(3) as pool:
         first = names_in(pool)
+        assert not first & idle_threads()
+    assert first <= idle_threads()
     with BlockPool(3) as pool:
         assert names_in(pool) == first
     with BlockPool(2) as pool:
