@@ -10,7 +10,6 @@ import json
 import pickle
 import re
 import shutil
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_model import N_SLOTS, SPLIT, install
+from our_threads import threads_at_work
 from ovito.data import DataCollection
 from pipelines import collection, copper, fcc, pipeline
 from traits.api import TraitError
@@ -282,7 +282,7 @@ def test_bad_input(bad, monkeypatch, tmp_path):
     assert matches(bad.remedy, message), message
     assert len(message) < 1200
     assert snapshot(source) == before
-    assert not any(thread.name.startswith("mace-phase") for thread in threading.enumerate())
+    assert threads_at_work() == []
     for name in parameters:  # repaired
         if name in DEFAULTS:
             setattr(modifier, name, DEFAULTS[name])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 
 import numpy as np
 import pytest
+from our_threads import threads_at_work
 from pipelines import collection, fcc, pipeline
 
 import ovito_mace_phase.atoms.length_scale as lengths
@@ -17,7 +17,6 @@ from ovito_mace_phase import MacePhaseModifier, PhaseModel
 from ovito_mace_phase.model import store as model_store
 from ovito_mace_phase.model.engine.sweep import Sweep
 from ovito_mace_phase.runtime.errors import InputError
-from ovito_mace_phase.runtime.threads import idle_threads
 from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.worker import run_in_worker
 
@@ -38,12 +37,6 @@ def large():
     return pipeline(collection(positions, cell, types=np.ones(len(positions)), names={1: "Cu"})).compute()
 
 
-def workers() -> list[str]:
-    """Names of the threads at work: all of ours but those that wait for the next pool."""
-    waiting = idle_threads()
-    return [t.name for t in threading.enumerate() if t.name.startswith("mace-phase") and t not in waiting]
-
-
 def close_when(steps, reached, patience: float = 60.0) -> float:
     """Step the generator until `reached`, close it; return the seconds that closing took."""
     end = time.monotonic() + patience
@@ -53,11 +46,11 @@ def close_when(steps, reached, patience: float = 60.0) -> float:
         assert time.monotonic() < end
     else:
         pytest.fail("it ended before it could be cancelled")
-    assert workers()
+    assert threads_at_work()
     start = time.monotonic()
     steps.close()
     taken = time.monotonic() - start
-    assert workers() == []
+    assert threads_at_work() == []
     return taken
 
 
@@ -180,5 +173,5 @@ def test_an_error_in_the_background_reaches_the_caller():
 def test_model_stays_in_the_store_after_a_cancel(large):
     model = model_store.get_model("", "auto")
     steps = modify(large)
-    close_when(steps, lambda: bool(workers()))
+    close_when(steps, lambda: bool(threads_at_work()))
     assert model_store.get_model("", "auto") is model

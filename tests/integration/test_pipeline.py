@@ -6,11 +6,11 @@ import csv
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from our_threads import threads_at_work
 from ovito.io import import_file
 
 from ovito_mace_phase import MacePhaseModifier, phase_table
@@ -70,7 +70,7 @@ def test_cancel_leaves_no_thread():
     for _ in range(20):
         next(steps)
     steps.close()
-    assert not any(thread.name.startswith("mace-phase") for thread in threading.enumerate())
+    assert threads_at_work() == []
 
 
 def test_command_line(tmp_path):

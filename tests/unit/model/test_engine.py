@@ -19,6 +19,7 @@ from engine_tools import (
     random_frame,
     shipped,
 )
+from our_threads import threads_at_work
 from scipy.spatial.transform import Rotation
 
 from ovito_mace_phase import classify
@@ -236,7 +237,6 @@ def test_progress_rises_to_one(rng):
 @pytest.mark.parametrize("task", ["forward", "score"])
 def test_cancel_in_mid_frame_leaves_nothing_running(rng, task):
     frame, used = crystal(rng, (5, 5, 5)), evaluator(block_size=20)
-    before = set(threading.enumerate())
     asked = []
 
     def cancelled():
@@ -250,7 +250,7 @@ def test_cancel_in_mid_frame_leaves_nothing_running(rng, task):
     with pytest.raises(CancelledError):
         tasks[task]()
     assert len(asked) < 20
-    assert set(threading.enumerate()) == before
+    assert threads_at_work() == []
 
 
 def test_two_threads_at_once(rng):
