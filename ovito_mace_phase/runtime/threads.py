@@ -2,8 +2,8 @@
 
 Each thread takes a whole block: its numba kernels are serial and release the GIL, and its matrix products use one core.
 So nothing but these threads runs in parallel; they share no state with OVITO's TBB pool, and leave torch's number of
-threads as it was for everybody else. They flush subnormal numbers to zero, which on Intel cost a hundred times as much
-as others; the threads of callers do not.
+threads as it was for everybody else. They flush subnormal numbers to zero, with which some processors are many times
+slower; the threads of callers do not.
 
 Threads outlive the pool that started them. A pool has its workers for itself while it is open: one that opens within a
 block of another, or beside it, gets others, so none waits for a thread that waits for it. Then they are kept for the

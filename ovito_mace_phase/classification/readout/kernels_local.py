@@ -6,8 +6,8 @@
     choose             their labels
     agreement          the confidence, written to the caller's atoms
 
-A phase with a thousandth of the best p0 is left out: all neighbours together weigh some 12 times the atom itself. So
-most atoms of a crystal are settled, and the sweeps go over lists of those that are open.
+A phase with a thousandth of the best p0 is left out: all neighbours together weigh some 12 times the atom itself. An
+atom that is left with one phase is settled, and the sweeps go over lists of those that are open.
 """
 # mypy: disable-error-code="no-untyped-def"
 
