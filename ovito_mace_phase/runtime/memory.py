@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VARIABLE = "OVITO_MACE_PHASE_MEMORY"
 DEFAULT_SHARE = 0.25
 """Of the memory that is free when the work starts."""
-MOST_BY_DEFAULT = 2**30
+MOST_BY_DEFAULT = 2**29
 """Bytes; more does not make the work faster."""
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _FALLBACK = 2**31  # free memory where the system does not tell
@@ -44,7 +44,7 @@ def memory_budget(device: torch.device | str, chosen: int | str | None = None, m
         CPU or CUDA.
     chosen : int or str, optional
         Bytes, or a text such as "500M" or "2G"; default `set_memory`, else the variable OVITO_MACE_PHASE_MEMORY, else
-        a quarter of what is free, on a CPU at most 1 GiB.
+        a quarter of what is free, on a CPU at most 512 MiB.
     most : int, optional
         Bytes; the default on a GPU is no more.
 

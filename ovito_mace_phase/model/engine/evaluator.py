@@ -15,7 +15,8 @@ from ovito_mace_phase.model.network.operations.choose import operations
 from ovito_mace_phase.model.network.operations.protocol import Operations
 
 CPU_BLOCK = 512
-"""Atoms; a block's messages stay in the cache, and calls into numba and torch weigh little."""
+"""Atoms for 128 channels; a block's messages stay in the cache, and calls into numba and torch weigh little."""
+_MOST_CPU_BLOCK = 2048
 GPU_BLOCK = 8192
 
 
@@ -97,5 +98,10 @@ def make_evaluator(
         head=folded,
         device=device,
         dtype=dtype,
-        block_size=CPU_BLOCK if device.type == "cpu" else GPU_BLOCK,
+        block_size=_cpu_block(config.n_channels) if device.type == "cpu" else GPU_BLOCK,
     )
+
+
+def _cpu_block(n_channels: int) -> int:
+    """Return a block with about as many numbers for any number of channels."""
+    return min(_MOST_CPU_BLOCK, CPU_BLOCK * max(1, 128 // n_channels))
