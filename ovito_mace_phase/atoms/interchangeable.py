@@ -12,11 +12,12 @@ positive at all distances where types mark regions, of either sign in an ordered
     at random  where e <= MOST_UNLIKE + SURE_UNLIKE e_0, e_0 being what chance alone gives, and there is no order
     as marks   where near >= LEAST_NEAR, A touches B, there is no order, and e of the atoms that touch (others as one, h
                of sum one: regions end at surfaces) is as small
-    order      alpha < -z standard errors at some distance and rms alpha beyond chance as large as in ORDERS, of which
-               LEAST_NEGATIVE from negative alpha; over the frame, or (AT_ONE_PLACE), so that a precipitate of an
-               ordered phase is found in a random matrix
+    order      alpha < -z standard errors at some distance, rms alpha beyond chance, and chi^2 of all distances
+               beyond chance as large as one row of ORDERS says, and LEAST_NEGATIVE of it negative; over the frame, at
+               one place (AT_ONE_PLACE), or where the share of B around atoms is alike and their first shell is not
+               mostly of their own (AT_ONE_SHARE): so a precipitate is found in a random and in a pure matrix
 
-Types are joined one pair at a time, the most alike first, and looked at again as one. And all types of a frame are
+Pairs are joined, the most alike first, and looked at again as one. And all types of a frame are
 alike where near >= LEAST_NEAR for each of them against all others: no crystal of the phase table exceeds 0.1 there, as
 in an ordered crystal the nearest neighbours of some type are not mostly of its own. Two regions that differ by element
 alone (a film on its substrate) count as marked as well: the phase of either is the same whether told apart or not.
@@ -26,6 +27,7 @@ Source: J. M. Cowley, Phys. Rev. 77 (1950) 669.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,9 +39,12 @@ from .surroundings import Surroundings, surroundings
 MOST_UNLIKE = 0.16
 """e of types on one set of sites; alloys whose atoms differ in size have up to 0.1."""
 SURE_UNLIKE = 1.5
-ORDERS = ((3.8, 0.12), (2.4, 0.4))
-"""Least z and least rms alpha of order over the frame: sure and weak, or strong in a small frame."""
-AT_ONE_PLACE = ((5.0, 0.35),)
+ORDERS = ((3.8, 0.12, 0.0), (2.4, 0.4, 0.0), (2.4, 0.05, 6.0))
+"""Over the frame: sure; strong in a small frame; weak, of precipitates, but plain when all distances are taken."""
+AT_ONE_PLACE = ((5.0, 0.35, 0.0), (3.0, 0.25, 8.0))
+AT_ONE_SHARE = ((4.5, 0.25, 0.0), (3.5, 0.38, 0.0))
+_SHARES = (0.06, 0.15, 0.4, 0.6, 0.85, 0.94)
+"""Limits of the classes of x."""
 LEAST_NEGATIVE = 0.3
 LEAST_NEAR = 0.3
 _PLACE = 60  # atoms of A and B at one place
@@ -86,7 +91,7 @@ class Likeness:
     @property
     def random(self) -> bool:
         """Whether they are at random on one set of sites."""
-        return self.excess <= MOST_UNLIKE and not self.ordered
+        return self.distance <= 1.0 and not self.ordered
 
     @property
     def marks(self) -> bool:
@@ -95,9 +100,9 @@ class Likeness:
         return same and self.touch and self.near >= LEAST_NEAR and not self.ordered
 
     @property
-    def excess(self) -> float:
-        """The part of e that chance does not explain."""
-        return self.unlike - SURE_UNLIKE * self.chance
+    def distance(self) -> float:
+        """How large e is, relative to the most that it may be."""
+        return self.unlike / (MOST_UNLIKE + SURE_UNLIKE * self.chance)
 
 
 def interchangeable(frame: Frame) -> Groups:
@@ -115,22 +120,22 @@ def interchangeable(frame: Frame) -> Groups:
 
 
 def joined(groups: list[Group], around: Surroundings) -> list[Group]:
-    """Join groups of codes that are alike, the most alike first, until none are."""
-    known: dict[tuple[Group, Group], Likeness] = {}
+    """Join pairs of groups of codes that are alike, the most alike first, and look again, until none are."""
     while len(groups) > 1:
-        best: tuple[float, Group, Group] | None = None
+        alike: list[tuple[float, Group, Group]] = []
         for i, one in enumerate(groups):
             for other in groups[i + 1 :]:
-                if (one, other) not in known:
-                    known[one, other] = likeness(around, groups, one, other)
-                found = known[one, other]
-                if (found.random or found.marks) and (best is None or (found.excess, one, other) < best):
-                    best = (found.excess, one, other)
-        if best is None:
+                found = likeness(around, groups, one, other)
+                if found.random or found.marks:
+                    alike.append((found.distance, one, other))
+        if not alike:
             break
-        taken = set(best[1:])
-        groups = sorted([group for group in groups if group not in taken] + [tuple(sorted(best[1] + best[2]))])
-        known = {}  # the others are told apart differently now
+        left = set(groups)
+        for _, one, other in sorted(alike):
+            if one in left and other in left:
+                left -= {one, other}
+                left.add(tuple(sorted(one + other)))
+        groups = sorted(left)
     return groups
 
 
@@ -147,7 +152,8 @@ def likeness(around: Surroundings, groups: list[Group], one: Group, other: Group
     unlike, chance = _unlike(np.stack(parts, axis=1), second)
     covariance, variance, error = _correlation(seconds, both, second)
     whole = _summary(*(of.sum(axis=0)[None] for of in (covariance, variance, error)))
-    z, order, negative = (float(of[0]) for of in whole)
+    z, order, negative = (float(of[0]) for of in whole[:3])
+    ordered = _is_order(whole, ORDERS).any() or _is_order(_summary(covariance, variance, error), AT_ONE_PLACE).any()
     shell = slice(_first_shell(both))
     touching = np.where(second, firsts[:, shell].any(axis=1), seconds[:, shell].any(axis=1))
     touch = bool((touching & second).any() and (touching & ~second).any())
@@ -159,9 +165,7 @@ def likeness(around: Surroundings, groups: list[Group], one: Group, other: Group
         chance=chance,
         shape=shape,
         shape_chance=shape_chance,
-        ordered=bool(
-            _is_order(whole, ORDERS).any() or _is_order(_summary(covariance, variance, error), AT_ONE_PLACE).any()
-        ),
+        ordered=bool(ordered) or _ordered_at_one_share(seconds, both, second),
         z=z,
         order=order,
         negative=negative,
@@ -216,21 +220,42 @@ def _correlation(seconds: Float32, both: Float32, second: npt.NDArray[np.bool_])
     All (n_places, N_BINS), from the neighbours of B and of both (n_centres, N_BINS).
     """
     n_places = max(1, len(both) // _PLACE)
-    place = np.minimum(np.arange(len(both)) // _PLACE, n_places - 1)
-    starts = np.searchsorted(place, np.arange(n_places))
-    pairs = np.add.reduceat(both, starts, axis=0).astype(np.float64)
+    return _correlation_within(seconds, both, second, np.minimum(np.arange(len(both)) // _PLACE, n_places - 1))
+
+
+def _correlation_within(
+    seconds: Float32, both: Float32, second: npt.NDArray[np.bool_], place: npt.NDArray[np.int64]
+) -> tuple[Float, Float, Float]:
+    """Return what `_correlation` does, for places (n_centres,) 0, 0, ..., 1, 1, ... that all have centres."""
     size = np.bincount(place)
+    starts = np.cumsum(size) - size
+    pairs = np.add.reduceat(both, starts, axis=0).astype(np.float64)
     share = np.bincount(place, weights=second) / size
     off = share[place].astype(np.float32)[:, None]
     covariance = np.add.reduceat((second[:, None] - off) * (seconds - off * both), starts, axis=0).astype(np.float64)
     product = (share * (1.0 - share))[:, None]
-    if n_places == 1:  # of n atoms with a fixed share two are not independent at random
+    if len(size) == 1:  # of n atoms with a fixed share two are not independent at random
         covariance += product * pairs / max(1, len(both) - 1)
     return covariance, product * pairs, 2.0 * product**2 * pairs
 
 
-def _summary(covariance: Float, variance: Float, error: Float) -> tuple[Float, Float, Float]:
-    """Return least z, rms of alpha beyond chance and the rms share of negative alpha of every row (n_rows, N_BINS)."""
+def _ordered_at_one_share(seconds: Float32, both: Float32, second: npt.NDArray[np.bool_]) -> bool:
+    """Whether there is order among the atoms around which the share of B is alike."""
+    number = np.digitize(seconds.sum(axis=1) / np.maximum(1.0, both.sum(axis=1)), _SHARES)
+    order = np.argsort(number, kind="stable")
+    _, place = np.unique(number[order], return_inverse=True)
+    found = _correlation_within(seconds[order], both[order], second[order], place)
+    first = slice(_first_shell(both))
+    of_others = found[0][:, first].sum(axis=1) <= 0.0
+    return bool((_is_order(_summary(*found), AT_ONE_SHARE) & of_others).any())
+
+
+Summary = tuple[Float, Float, Float, Float]
+"""Of every place: least z, rms alpha beyond chance, rms share of it from negative alpha, chi^2 beyond chance."""
+
+
+def _summary(covariance: Float, variance: Float, error: Float) -> Summary:
+    """Sum up places (n_places, N_BINS)."""
     known = variance > 0
     some = np.where(known, variance, 1.0)
     alpha = np.where(known, covariance / some, 0.0)
@@ -238,13 +263,16 @@ def _summary(covariance: Float, variance: Float, error: Float) -> tuple[Float, F
     square, below = (variance * alpha**2).sum(axis=1), (variance * np.minimum(alpha, 0.0) ** 2).sum(axis=1)
     by_chance = np.where(known, error / some, 0.0).sum(axis=1)
     order = np.sqrt(np.maximum(square - by_chance, 0.0) / np.maximum(variance.sum(axis=1), 1e-12))
-    return z.min(axis=1), order, np.sqrt(below / np.maximum(square, 1e-12))
+    n_known = np.maximum(known.sum(axis=1), 1)
+    surplus = ((z**2).sum(axis=1) - n_known) / np.sqrt(2.0 * n_known)
+    return z.min(axis=1), order, np.sqrt(below / np.maximum(square, 1e-12)), surplus
 
 
-def _is_order(found: tuple[Float, Float, Float], limits: tuple[tuple[float, float], ...]) -> npt.NDArray[np.bool_]:
-    """Return of every row of `_summary` whether it is beyond one of the limits of z and rms alpha."""
-    z, order, negative = found
-    return np.any([(z < -sure) & (order > least) & (negative > LEAST_NEGATIVE) for sure, least in limits], axis=0)
+def _is_order(found: Summary, limits: Sequence[tuple[float, float, float]]) -> npt.NDArray[np.bool_]:
+    """Return of every place whether it is beyond one of the limits of -z, rms alpha and chi^2."""
+    z, order, negative, surplus = found
+    beyond = [(z < -sure) & (order > least) & (surplus > plain) for sure, least, plain in limits]
+    return np.any(beyond, axis=0) & (negative > LEAST_NEGATIVE)
 
 
 def _first_shell(both: Float32) -> int:

@@ -11,7 +11,6 @@ evenly, so that the sample does not depend on the order of the atoms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .cell_grid import CellGrid, make_grid
+from .cell_grid import CellGrid, make_grid, nearest_cubes
 from .frame import FloatArray, Frame, IntArray
 from .length_scale import N_NEAREST, TARGET_VOLUME, first_cutoff, length_factor
 
@@ -101,18 +100,19 @@ def _sampled_spacing(grid: CellGrid) -> tuple[FloatArray, bool]:
     """Return the mean cubed distances of `local_spacing` for some atoms, and whether most have enough neighbours."""
     n_pieces = min(16, max(1, len(grid) // 32))
     size = min(_FIRST_LOOK // n_pieces, -(-len(grid) // n_pieces))
-    found, full, n_seen = [], 0, 0
+    found, enough = [], []
     for k in range(n_pieces):
         first = k * len(grid) // n_pieces
-        offsets, _, vectors = grid.pairs(first, min(first + size, len(grid)))
-        square = (vectors**2).sum(axis=1)
-        for a, b in pairwise(offsets):
-            near = np.sort(square[a:b])[:N_NEAREST]
-            full += len(near) == N_NEAREST
-            n_seen += 1
-            if len(near):
-                found.append((near**1.5).mean() * (N_NEAREST + 1) / (len(near) + 1))
-    return np.array(found), full > 0.95 * n_seen
+        offsets, neighbour, vectors = grid.pairs(first, min(first + size, len(grid)))
+        n = len(offsets) - 1
+        total, count = np.zeros(n), np.zeros(n, dtype=np.int64)
+        nearest_cubes(
+            offsets, neighbour, vectors, N_NEAREST, 0, total, count, np.full(n, np.inf), np.zeros(n, np.int64)
+        )
+        used = np.minimum(count, N_NEAREST)
+        found.append((total / np.maximum(used, 1) * (N_NEAREST + 1) / (used + 1))[used > 0])
+        enough.append(count >= N_NEAREST)
+    return np.concatenate(found), float(np.concatenate(enough).mean()) > 0.95 if enough else True
 
 
 def _runs(start: IntArray, n_atoms: int) -> IntArray:
