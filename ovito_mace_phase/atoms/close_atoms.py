@@ -5,7 +5,8 @@
                 on cores, massless charges; up to WIDE times that distance, as the shells of hot atoms move
     duplicates  atoms of one type that coincide: closer than COINCIDE of that distance
     neither     atoms of one type that are close but do not coincide (molecules of a dilute gas, collisions), and more
-                than MOST_AT_ONE_PLACE at one place (positions that were never set): no crystal, Other
+                than MOST_AT_ONE_PLACE at one place, or all atoms of a frame (positions that were never set): no
+                crystal, Other
 
 One atom of each set of satellites and duplicates stays, the others have its answer. Of two types that are all close to
 each other the one stays whose atoms alone are spaced more evenly: in ice the oxygens, not the massless charges.
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .cell_grid import make_grid
 from .frame import FloatArray, Frame, IntArray, part_of
 from .length_scale import local_spacing, overlap_limit
-from .neighbour_list import neighbour_list
 
 WIDE = 2.0
 COINCIDE = 0.1
@@ -79,6 +80,8 @@ def without_close(frame: Frame) -> Kept:
     owner[order] = order[first][np.cumsum(first) - 1]
     owner[np.bincount(group)[group] > MOST_AT_ONE_PLACE] = NO_SITE
     owner[one[close & ~joined]] = NO_SITE
+    if len(frame) > 1 and (group == group[0]).all():
+        owner[:] = NO_SITE
     return _kept(np.where((owner >= 0) & (owner[owner] == owner), owner, NO_SITE))
 
 
@@ -92,10 +95,13 @@ def _kept(owner: IntArray) -> Kept:
 
 def _pairs(frame: Frame, reach: float) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the atoms of all pairs up to `reach`, from both sides, and their distance."""
-    edges = neighbour_list(frame.positions, frame.cell, frame.pbc, max(reach * (1.0 + 1e-9), 1e-9))
-    centre = edges.centre
-    two = centre != edges.neighbour
-    return centre[two], edges.neighbour[two], np.linalg.norm(edges.vectors, axis=1)[two]
+    least = 1e-12 * max(1e-300, float(np.abs(frame.positions).max()), float(np.abs(frame.cell).max()))
+    grid = make_grid(frame.positions, frame.cell, frame.pbc, max(reach * (1.0 + 1e-9), least))
+    offsets, neighbour, vectors = grid.pairs(0, len(grid))
+    centre = np.repeat(grid.order, np.diff(offsets))
+    other = grid.order[neighbour]
+    two = centre != other  # not an image of the atom itself
+    return centre[two], other[two], np.linalg.norm(vectors, axis=1)[two]
 
 
 def _ranks(frame: Frame, close: IntArray) -> npt.NDArray[np.int64]:

@@ -64,13 +64,10 @@ class Sites:
         lost = self.site == NO_SITE
         parts = []
         if (~own & ~lost).any():
-            parts.append(f"{_told(self.given, ~own & ~lost)} at the place of another atom, whose answer they have")
+            parts.append(f"{_told(self.given, ~own & ~lost)} at the place of another atom, whose answer is taken")
         if lost.any():
             parts.append(f"{_told(self.given, lost)} too close to others to belong to a crystal and are Other")
-        remedy = (
-            "delete doubled atoms, or leave out what is no atom of the crystal (only_selected, --select; species says "
-            "which types are alike)"
-        )
+        remedy = "delete doubled atoms, or leave out what is no atom of the crystal (only_selected, --select)"
         return (f"{' and '.join(parts)}: {remedy}",) if parts else ()
 
     def spread(self, values: npt.NDArray[Value], rest: float) -> npt.NDArray[Value]:
@@ -95,7 +92,8 @@ def find_sites(frame: Frame, normalise: Callable[[Frame], Made], *, automatic: b
     automatic : bool
         Merge types that are interchangeable.
     """
-    sites, left = None, frame
+    sites: IntArray | None = None
+    left = frame
     if any_pile(frame):
         kept = without_piles(frame)
         sites, left = kept.site, part_of(frame, kept.atoms)

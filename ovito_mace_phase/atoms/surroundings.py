@@ -102,17 +102,22 @@ def _sampled_spacing(grid: CellGrid) -> tuple[FloatArray, bool]:
     size = min(_FIRST_LOOK // n_pieces, -(-len(grid) // n_pieces))
     found, enough = [], []
     for k in range(n_pieces):
-        first = k * len(grid) // n_pieces
-        offsets, neighbour, vectors = grid.pairs(first, min(first + size, len(grid)))
+        first = _cell_end(grid.start, k * len(grid) // n_pieces)
+        offsets, neighbour, vectors = grid.pairs(first, _cell_end(grid.start, first + size))
         n = len(offsets) - 1
         total, count = np.zeros(n), np.zeros(n, dtype=np.int64)
         nearest_cubes(
             offsets, neighbour, vectors, N_NEAREST, 0, total, count, np.full(n, np.inf), np.zeros(n, np.int64)
         )
         used = np.minimum(count, N_NEAREST)
-        found.append((total / np.maximum(used, 1) * (N_NEAREST + 1) / (used + 1))[used > 0])
+        found.append((total / np.maximum(used, 1) * (N_NEAREST + 1) / (used + 1))[total > 0.0])
         enough.append(count >= N_NEAREST)
     return np.concatenate(found), float(np.concatenate(enough).mean()) > 0.95 if enough else True
+
+
+def _cell_end(start: IntArray, atom: int) -> int:
+    """Return where the cell of an atom ends, or the one before begins: whole cells do not depend on the order."""
+    return int(start[min(int(np.searchsorted(start, atom)), len(start) - 1)])
 
 
 def _runs(start: IntArray, n_atoms: int) -> IntArray:
