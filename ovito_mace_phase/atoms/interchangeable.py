@@ -21,7 +21,8 @@ Pairs are joined, the most alike first, and looked at again as one. And all type
 alike where near >= LEAST_NEAR for each of them against all others: no crystal of the phase table exceeds 0.1 there, as
 in an ordered crystal the nearest neighbours of some type are not mostly of its own. Two regions that differ by element
 alone (a film on its substrate) count as marked as well: the phase of either is the same whether told apart or not.
-How often all this is right: suite `interchangeable` of `ovito-mace-phase evaluate`.
+How often: of all crystals of the phase table, white noise of 0, 0.045 and 0.09 of the neighbour distance, 2 of 3,759
+ordered pairs were merged; the rest is measured by the suite `interchangeable` of `ovito-mace-phase evaluate`.
 Source: J. M. Cowley, Phys. Rev. 77 (1950) 669.
 """
 

@@ -34,8 +34,8 @@ HELD_OUT = (
     *("B22", "CRSI2", "NATL", "OLIVINE", "PYRITE", "CAC2", "LAVES_C14", "SIGMA", "ICE_IH", "K2NIF4", "CORUNDUM"),
 )
 HOTTEST = 0.09  # rms displacement per component over the distance of nearest neighbours, about 0.9 of melting
-_DRAWS = 6  # of each compound
-_BUILT = 50  # of each other kind
+_DRAWS = 4  # of each compound
+_BUILT = 40  # of each other kind
 Case = tuple[Frame, tuple[int, ...]]
 """A frame, and for each of its types the number of the species it is."""
 
