@@ -7,7 +7,7 @@ never used; `species_names` only serve messages and the `species` parameter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Frame:
     def n_species(self) -> int:
         """Number of species names, present or not."""
         return len(self.species_names)
+
+
+def part_of(frame: Frame, atoms: IntArray) -> Frame:
+    """Return the frame of some of the atoms, (n_chosen,) numbers; all species names stay."""
+    return replace(frame, positions=frame.positions[atoms], species=frame.species[atoms])
 
 
 def make_frame(

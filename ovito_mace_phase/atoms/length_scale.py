@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.errors import OverlapError
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .cell_grid import make_grid, nearest_cubes
@@ -59,7 +59,7 @@ def measured(frame: Frame, cancelled: Callable[[], bool] | None = None) -> Spaci
     )
 
 
-def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> FloatArray:
+def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None, *, overlap: bool = False) -> FloatArray:
     """Return the mean cubed distance of every atom to its nearest neighbours, corrected to k = 14.
 
     Parameters
@@ -67,6 +67,8 @@ def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> 
     frame : Frame
     cancelled : callable, optional
         Asked between blocks of atoms; True stops with `CancelledError`.
+    overlap : bool
+        Allow atoms at the same place.
 
     Returns
     -------
@@ -75,8 +77,8 @@ def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> 
 
     Raises
     ------
-    InputError
-        When two atoms sit at the same place.
+    OverlapError
+        When two atoms sit at the same place: see `overlap_limit`.
     """
     n_atoms = len(frame)
     spacing = np.full(n_atoms, np.inf)
@@ -103,8 +105,9 @@ def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None) -> 
     has = used > 0
     if has.any():
         mean = total[has] / used[has]
-        _check_overlap(np.sqrt(shortest), float(np.median(mean)) ** (1.0 / 3.0), partner, grid.order)
         spacing[grid.order[has]] = mean * (N_NEAREST + 1) / (used[has] + 1)
+        if not overlap:
+            _check_overlap(np.sqrt(shortest), overlap_limit(spacing)[grid.order], partner, grid.order)
     return spacing
 
 
@@ -130,6 +133,16 @@ def length_factor(spacing: FloatArray) -> float:
     return float((TARGET_VOLUME / np.exp(middle.mean())) ** (1.0 / 3.0))
 
 
+def overlap_limit(spacing: FloatArray) -> FloatArray:
+    """Return the distance (n_atoms,) at which an atom lies at the place of another, from `local_spacing` of all.
+
+    OVERLAP times the typical distance around the atom, or in the frame where that is shorter: an atom of a gas beside a
+    crystal has neighbours as near as those of the crystal.
+    """
+    known = np.isfinite(spacing)
+    return OVERLAP * np.minimum(spacing, np.median(spacing[known]) if known.any() else 0.0) ** (1.0 / 3.0)
+
+
 def first_cutoff(frame: Frame) -> tuple[float, float]:
     """Radius that holds about twenty neighbours at the mean density of the frame, and the largest worth trying."""
     few = len(frame) <= 4 * N_NEAREST
@@ -147,12 +160,14 @@ def first_cutoff(frame: Frame) -> tuple[float, float]:
     return cutoff, limit
 
 
-def _check_overlap(shortest: FloatArray, typical: float, partner: np.ndarray, order: np.ndarray) -> None:
-    closest = int(np.argmin(shortest))
-    if shortest[closest] < OVERLAP * typical:
+def _check_overlap(shortest: FloatArray, limit: FloatArray, partner: np.ndarray, order: np.ndarray) -> None:
+    limit = np.minimum(limit, limit[partner])
+    near = np.flatnonzero((shortest <= limit) & np.isfinite(shortest))
+    if len(near):
+        closest = near[np.argmin(shortest[near])]
         one, other = sorted((int(order[closest]), int(order[partner[closest]])))
-        raise InputError(
+        raise OverlapError(
             f"atoms with index {one} and {other} (of {len(order)}) lie "
-            f"{shortest[closest]:.3g} apart, against a typical distance of {typical:.3g}: "
+            f"{shortest[closest]:.3g} apart, against a typical distance of {limit[closest] / OVERLAP:.3g}: "
             "two atoms at the same place; delete duplicates"
         )

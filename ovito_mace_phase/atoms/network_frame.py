@@ -19,6 +19,7 @@ from .bonds import BOND_LENGTH, Bonds, find_bonds
 from .cell_grid import CellGrid, make_grid
 from .frame import FloatArray, Frame, IntArray
 from .length_scale import TARGET_VOLUME, Spacing, measured
+from .sites import Sites
 from .species import ordered_slots
 
 _MOST_CROWDED = 4.0  # length scale over the natural one; beyond it an atom has thousands of neighbours
@@ -38,12 +39,15 @@ class NetworkFrame:
         Species slot of every atom.
     r_max : float
         Cutoff of the network, network units.
+    sites : Sites or None
+        Which atoms of the user's frame these are, where that was asked.
     """
 
     frame: Frame
     factor: float
     slots: IntArray
     r_max: float
+    sites: Sites | None = field(default=None, repr=False, compare=False)
     _bonds: list[Bonds] = field(default_factory=list, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -81,7 +85,7 @@ class NetworkFrame:
     def moved(self, positions: FloatArray) -> NetworkFrame:
         """Return the same atoms at other positions (n_atoms, 3), in the unit of the file."""
         frame = dataclasses.replace(self.frame, positions=positions)
-        return NetworkFrame(frame=frame, factor=self.factor, slots=self.slots, r_max=self.r_max)
+        return NetworkFrame(frame=frame, factor=self.factor, slots=self.slots, r_max=self.r_max, sites=self.sites)
 
 
 def network_frame(
@@ -113,7 +117,9 @@ def network_frame(
     Raises
     ------
     InputError
-        When the length scale or the species cannot be used, or two atoms sit at the same place.
+        When the length scale or the species cannot be used.
+    OverlapError
+        When two atoms sit at the same place; `sites.find_sites` takes one of them out.
     """
     if length_scale is not None and not (np.isfinite(length_scale) and length_scale > 0):
         raise InputError(

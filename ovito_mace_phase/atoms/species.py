@@ -9,6 +9,7 @@ abundance, then by the mean cubed distance to the nearest neighbours, so that re
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,14 @@ import numpy.typing as npt
 from ovito_mace_phase.runtime.errors import InputError
 
 from .frame import Frame, IntArray
+
+KEPT = ("", "by name", "auto")
+"""Texts in place of groups with which types stay what they are here."""
+
+
+def is_automatic(spec: str | None) -> bool:
+    """Whether interchangeable types are to be found."""
+    return (spec or "").strip().lower() == "auto"
 
 
 def merge_species(frame: Frame, spec: str | None) -> Frame:
@@ -25,8 +34,9 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
     ----------
     frame : Frame
     spec : str or None
-        None or "" keeps the species. "ignore" merges all. Otherwise groups separated by blanks, names within a group by
-        commas: "1,2 3" merges types 1 and 2; species that are not named are unchanged.
+        None, "" or "by name" keeps the species, and so does "auto" (see `sites.find_sites`). "ignore" merges all.
+        Otherwise groups separated by blanks, names within a group by commas: "1,2 3" merges types 1 and 2; species that
+        are not named are unchanged.
 
     Raises
     ------
@@ -34,7 +44,7 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
         For a name that no species has, or a name in two groups.
     """
     spec = (spec or "").strip()
-    if not spec:
+    if spec.lower() in KEPT:
         return frame
     if spec.lower() == "ignore":
         return dataclasses.replace(frame, species=np.zeros(len(frame), dtype=np.int64), species_names=("all atoms",))
@@ -45,7 +55,7 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
             if name not in frame.species_names:
                 raise InputError(
                     f"species {name!r} in {spec!r} does not occur; the frame has "
-                    f"{', '.join(frame.species_names)}: name these, or leave species empty"
+                    f"{', '.join(frame.species_names)}: name these, or leave species on auto"
                 )
             if name in group_of:
                 raise InputError(f"species {name!r} occurs twice in {spec!r}; name every type once")
@@ -53,6 +63,17 @@ def merge_species(frame: Frame, spec: str | None) -> Frame:
     merged = [group_of.get(name, name) for name in frame.species_names]
     names = tuple(dict.fromkeys(merged))
     lookup = np.array([names.index(name) for name in merged], dtype=np.int64)
+    return dataclasses.replace(frame, species=lookup[frame.species], species_names=names)
+
+
+def merge_groups(frame: Frame, groups: Sequence[Sequence[int]]) -> Frame:
+    """Return the frame with the species of each group of codes as one; every code is in one group."""
+    if len(groups) == frame.n_species:
+        return frame
+    lookup = np.zeros(frame.n_species, dtype=np.int64)
+    for number, group in enumerate(groups):
+        lookup[list(group)] = number
+    names = tuple(",".join(frame.species_names[code] for code in group) for group in groups)
     return dataclasses.replace(frame, species=lookup[frame.species], species_names=names)
 
 

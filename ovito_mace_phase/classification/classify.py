@@ -1,6 +1,6 @@
 """Positions, types, cell -> phase, confidence and order parameters of every atom: the main function below OVITO.
 
-make_frame -> merge_species -> network_frame -> logits_of -> (denoised) -> result_of          see `stages`
+make_frame -> merge_species -> network_frame_of -> logits_of -> (denoised) -> result_of          see `stages`
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ovito_mace_phase.runtime.watch import Watch
 
 from .result import PhaseResult
 from .settings import Backend, Device, Prior, Settings
-from .stages import FORWARD_SHARE, denoised, logits_of, result_of
+from .stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of
 
 
 def classify(  # noqa: PLR0913 - the public signature
@@ -30,7 +30,7 @@ def classify(  # noqa: PLR0913 - the public signature
     cell: npt.ArrayLike | None = None,
     pbc: npt.ArrayLike | None = None,
     *,
-    species: str | None = None,
+    species: str | None = "auto",
     length_scale: float | None = None,
     phases: Sequence[str] | None = None,
     prior: Prior = "local",
@@ -75,6 +75,11 @@ def classify(  # noqa: PLR0913 - the public signature
     PhaseResult
         With denoising it belongs to the final positions, and `before` is the result of the original frame.
 
+    Warns
+    -----
+    UserWarning
+        When atoms lie at the place of others: how many, of which types, and what to do.
+
     Raises
     ------
     InputError, ModelFileError
@@ -109,14 +114,17 @@ def classify(  # noqa: PLR0913 - the public signature
     )
     frame = merge_species(make_frame(positions, types, cell, pbc), settings.species)
     loaded = model if isinstance(model, PhaseModel) else get_model(model, device, backend)
-    return classify_frame(frame, loaded, settings, Watch(progress=progress, cancelled=cancelled))
+    result = classify_frame(frame, loaded, settings, Watch(progress=progress, cancelled=cancelled))
+    for note in result.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return result
 
 
 def classify_frame(frame: Frame, model: PhaseModel, settings: Settings, watch: Watch | None = None) -> PhaseResult:
-    """Take a frame whose species are merged through the stages."""
+    """Take a frame, whose types are merged where the user named groups, through the stages."""
     watch = watch or Watch()
     share = FORWARD_SHARE if settings.denoise_steps else 1.0
-    here = model.network_frame(frame, settings.length_scale, watch.cancelled)
+    here = network_frame_of(frame, model, settings, watch.cancelled)
     kept = logits_of(here, model, settings, watch.part(0.0, share))
     after = denoised(kept, model, settings, watch.part(share, 1.0)) if settings.denoise_steps else None
     return result_of(kept, model, settings, after)
@@ -142,7 +150,7 @@ def _new_names(types: Any, species: Any, threshold: float, old: dict[str, Any]) 
         types, species = species, None
         _renamed("species", "types")
     for name, value in old.items():
-        if name == "species_spec" and species is None:
+        if name == "species_spec" and species in (None, "auto"):
             species = value
         elif name == "threshold" and threshold == 0.0:
             threshold = value

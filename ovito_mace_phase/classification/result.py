@@ -40,7 +40,8 @@ class PhaseResult:
     margin : (n_atoms,) float32
         Best minus second-best logit.
     kept : KeptLogits
-        The logits that were kept, of the phases that were considered.
+        The logits that were kept, of the phases that were considered; of the sites where several atoms lie at the place
+        of one (`kept.frame.sites`).
     evaluated : KeptLogits
         The same before a choice of phases.
     settings : Settings
@@ -74,13 +75,31 @@ class PhaseResult:
     @property
     def logits(self) -> Float32:
         """All logits, (n_atoms, n_phases) float32, columns as in `phases`; raises InputError if not kept."""
-        return self.kept.logits
+        return self._of_all_atoms(self.kept.logits)
 
     @property
     def scores(self) -> KeptLogits:
         """Old name of `kept`."""
         warnings.warn("PhaseResult.scores is now PhaseResult.kept", FutureWarning, stacklevel=2)
         return self.kept
+
+    @property
+    def species(self) -> str:
+        """Which types count as one species: "1,2 | 3" where 1 and 2 do."""
+        sites = self.evaluated.frame.sites
+        return " | ".join(self.evaluated.frame.frame.species_names) if sites is None else sites.species
+
+    @property
+    def merged(self) -> bool:
+        """Whether types were found to be alike and merged (`species="auto"`)."""
+        sites = self.evaluated.frame.sites
+        return sites is not None and sites.merged
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: atoms that lie at the place of another."""
+        sites = self.evaluated.frame.sites
+        return () if sites is None else sites.notes
 
     def counts(self) -> dict[str, int]:
         """Return key -> number of atoms of every phase that occurs, most frequent first."""
@@ -99,7 +118,7 @@ class PhaseResult:
         In a frame whose logits were not all kept it is exact for the phases named in `order_parameters`; for others it
         is exact where the phase is among the eight best of an atom, and elsewhere the eighth logit, an upper bound.
         """
-        return self.kept.column(key)
+        return self._of_all_atoms(self.kept.column(key))
 
     def distance(self, key: str) -> Float32:
         """Return the rms displacement of each atom and its surroundings from the ideal crystal of a phase.
@@ -120,7 +139,8 @@ class PhaseResult:
     def order_parameters(self) -> dict[str, Float32]:
         """Logits of the phases asked for by key, (n_atoms,) each; by default those of the frequent phases."""
         asked = self.settings.order_parameters
-        return {key: self.evaluated.column(key).copy() for key in (self.frequent_phases() if asked is None else asked)}
+        keys = self.frequent_phases() if asked is None else asked
+        return {key: self._of_all_atoms(self.evaluated.column(key)).copy() for key in keys}
 
     @cached_property
     def distances(self) -> dict[str, Float32]:
@@ -134,3 +154,8 @@ class PhaseResult:
         names = {phase.key for phase in self.phases if phase.id != OTHER_ID}
         enough = _AUTO_FRACTION * len(self.phase)
         return tuple(key for key, count in self.counts().items() if key in names and count >= enough)[:_AUTO_MOST]
+
+    def _of_all_atoms(self, values: Float32) -> Float32:
+        """Values of the sites on all atoms, NaN on those that have none."""
+        sites = self.evaluated.frame.sites
+        return values if sites is None else sites.spread(values, np.nan)

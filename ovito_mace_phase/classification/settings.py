@@ -22,6 +22,8 @@ Compatibility = Literal["none", "PTM", "CNA"]
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
 PRIORS: tuple[PriorName, ...] = get_args(PriorName)
+BY_NAME = "by name"
+"""Text for species=None."""
 MOST_STEPS = 1000
 """Of denoising."""
 
@@ -33,7 +35,8 @@ class Settings:
     Attributes
     ----------
     species : str or None
-        Which particle types count as one species: None by name, "1,2 3" merges types 1 and 2, "ignore" merges all.
+        Which particle types count as one species: "auto" merges types that are at random on one set of sites or only
+        mark regions (`atoms.interchangeable`), None by name, "1,2 3" merges types 1 and 2, "ignore" merges all.
     length_scale : float or None
         Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame.
     only_selected : bool
@@ -79,7 +82,7 @@ class Settings:
         For a value that cannot be used, whatever the frame.
     """
 
-    species: str | None = None
+    species: str | None = "auto"
     length_scale: float | None = None
     only_selected: bool = False
     phases: tuple[str, ...] | None = None
@@ -151,8 +154,8 @@ def from_parameters(parameters: Mapping[str, Any], table: PhaseTable) -> Setting
     Parameters
     ----------
     parameters : mapping
-        Names as in `Settings`. "" stands for None, "auto" too for `length_scale` and `order_parameters`; phases are one
-        text such as "FCC, HCP" or a sequence of keys.
+        Names as in `Settings`. "" stands for None, "auto" too for `length_scale` and `order_parameters`, "by name" for
+        `species`; phases are one text such as "FCC, HCP" or a sequence of keys.
     table : PhaseTable
 
     Raises
@@ -161,8 +164,9 @@ def from_parameters(parameters: Mapping[str, Any], table: PhaseTable) -> Setting
         For a value that cannot be used.
     """
     values = dict(parameters)
-    for name in ("species", "model"):
-        values[name] = str(values.get(name) or "") or None
+    values["model"] = str(values.get("model") or "") or None
+    species = str(values.get("species", "auto") or "").strip()
+    values["species"] = None if species.lower() in ("", BY_NAME) else species
     if values.get("length_scale") in ("auto", ""):
         values["length_scale"] = None
     phases, operators = values.get("phases"), values.get("order_parameters", "auto")
@@ -176,7 +180,7 @@ def to_parameters(settings: Settings) -> dict[str, Any]:
     values = {name: value for name, value in vars(settings).items() if name in PARAMETERS}
     operators = settings.order_parameters
     return values | {
-        "species": settings.species or "",
+        "species": settings.species or BY_NAME,
         "phases": ", ".join(settings.phases or ()),
         "order_parameters": "auto" if operators is None else ", ".join(operators) or "none",
         "model": settings.model or "",

@@ -1,5 +1,6 @@
-"""The three stages of a frame: `classify`, the modifier, the command line and the suites all go through them.
+"""The stages of a frame: `classify`, the modifier, the command line and the suites all go through them.
 
+network_frame_of   types merged, close atoms taken out: Frame -> NetworkFrame
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
 denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
 result_of   prior, thresholds: KeptLogits -> PhaseResult                      cheap
@@ -7,12 +8,16 @@ result_of   prior, thresholds: KeptLogits -> PhaseResult                      ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.atoms.sites import Sites, find_sites
+from ovito_mace_phase.atoms.species import is_automatic
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import Phase
@@ -28,6 +33,21 @@ from .settings import Settings
 
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
+
+
+def network_frame_of(
+    frame: Frame, model: PhaseModel, settings: Settings, cancelled: Callable[[], bool] | None = None
+) -> NetworkFrame:
+    """Find the sites of a frame, whose types are merged as the user asked, and normalise them for the network.
+
+    With `species="auto"` interchangeable types are merged here; see `atoms.sites`.
+    """
+    sites, here = find_sites(
+        frame,
+        lambda left: model.network_frame(left, settings.length_scale, cancelled),
+        automatic=is_automatic(settings.species),
+    )
+    return dataclasses.replace(here, sites=sites)
 
 
 def logits_of(frame: NetworkFrame, model: PhaseModel, settings: Settings, watch: Watch | None = None) -> KeptLogits:
@@ -120,12 +140,23 @@ def _labelled(
         if settings.phases is None:
             calibration = calibration.of(model.phases)
         kept = kept.restricted(considered_columns(model.phases, settings.phases), calibration.temperature)
-    labels = label_atoms(kept, calibration, prior=settings.prior, threshold=settings.confidence_threshold)
+    labels = label_atoms(
+        kept,
+        calibration,
+        prior=settings.prior,
+        threshold=settings.confidence_threshold,
+        possible=possible_phases(kept),
+    )
     ids: npt.NDArray[np.int32] = np.array([phase.id for phase in kept.phases] + [OTHER_ID], dtype=np.int32)
+    sites = evaluated.frame.sites
+    phase, confidence, margin = ids[labels.column], labels.confidence, labels.margin
+    if sites is not None:
+        phase, confidence = sites.spread(phase, OTHER_ID), sites.spread(confidence, 1.0)
+        margin, found = sites.spread(margin, 0.0), None if found is None else _of_all_atoms(found, sites)
     return PhaseResult(
-        phase=ids[labels.column],
-        confidence=labels.confidence,
-        margin=labels.margin,
+        phase=phase,
+        confidence=confidence,
+        margin=margin,
         kept=kept,
         evaluated=evaluated,
         settings=settings,
@@ -133,3 +164,20 @@ def _labelled(
         denoised=found,
         before=before,
     )
+
+
+def possible_phases(kept: KeptLogits) -> npt.NDArray[np.bool_]:
+    """Return which phases a frame can have, (n_phases,): none has more species than the frame."""
+    n_species = np.count_nonzero(np.bincount(kept.frame.slots)) if len(kept) else 0
+    return np.array([phase.n_species <= n_species or phase.id == OTHER_ID for phase in kept.phases])
+
+
+def _of_all_atoms(found: Denoised, sites: Sites) -> Denoised:
+    """Return denoised sites as the atoms of the frame: those that lie on another move with it."""
+    if sites.site is None:
+        return found
+    displacement = sites.spread(found.displacement, 0.0)
+    here = found.network_frame
+    everything = dataclasses.replace(sites.given, positions=sites.given.positions + displacement)
+    frame = NetworkFrame(frame=everything, factor=here.factor, slots=sites.spread(here.slots, 0), r_max=here.r_max)
+    return dataclasses.replace(found, network_frame=frame, displacement=displacement)

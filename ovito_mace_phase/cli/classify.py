@@ -52,9 +52,11 @@ _OLD_NAMES = {
 )
 @click.option(
     "--species",
-    default="",
+    default="auto",
+    show_default=True,
     metavar="TEXT",
-    help='Types that count as one species: "1,2 3" merges 1 and 2; "ignore" merges all.  [default: by name]',
+    help="Types that count as one species: auto merges those at random on one set of sites or that only mark regions; "
+    '"by name" merges none, "1,2 3" 1 and 2, "ignore" all.',
 )
 @click.option(
     "--select",

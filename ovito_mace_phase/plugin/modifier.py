@@ -47,8 +47,9 @@ class MacePhaseModifier(ModifierInterface):
     Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`. With
     `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with `distances`
     `Distance_<KEY>`.
-    Global: attributes `MacePhase.counts.<KEY>`, `MacePhase.fractions.<KEY>`, settings and `MacePhase.warnings`; and
-    the bar chart `mace-phase`; with denoising the table `mace-denoising` of its steps.
+    Global: attributes `MacePhase.counts.<KEY>`, `MacePhase.fractions.<KEY>`, settings, `MacePhase.species` ("1,2 | 3":
+    types 1 and 2 count as one) and `MacePhase.warnings`; and the bar chart `mace-phase`; with denoising the table
+    `mace-denoising` of its steps.
 
     Parameters
     ----------
@@ -61,8 +62,9 @@ class MacePhaseModifier(ModifierInterface):
         For a name that is no parameter.
     """
 
-    species = Str("", label="Species", ovito_placeholder="particle types", ovito_group="Atoms")
-    """Which particle types count as one species: "" by name, "1,2 3" merges types 1 and 2, "ignore" merges all."""
+    species = Str("auto", label="Species", ovito_placeholder="by name", ovito_group="Atoms")
+    """Which particle types count as one species: "auto" merges types that are at random on one set of sites or only
+    mark regions, "by name" (or "") none, "1,2 3" types 1 and 2, "ignore" all."""
 
     length_scale = Union(None, Float, label="Length scale", ovito_group="Atoms")
     """Cube root of the volume per atom, in the file's unit; None takes it from the local density of the frame."""
@@ -203,8 +205,11 @@ class MacePhaseModifier(ModifierInterface):
         write_denoised(data, atoms, result, table=table, structures=structures)
         if settings.compatibility != "none":
             write_compatible(data, settings, table=table, structures=structures)
-        write_settings(data, result, self._shown_settings(), atoms.notes)
-        for note in atoms.notes:
+        notes = (*atoms.notes, *result.notes)
+        write_settings(data, result, self._shown_settings(), notes)
+        if result.merged:
+            yield f"Types that are alike count as one species: {result.species}"
+        for note in notes:
             _tell(note)
             yield note
 

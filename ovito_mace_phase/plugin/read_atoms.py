@@ -1,4 +1,7 @@
-"""From OVITO's data to the `Frame` to classify, its species merged. Main thread only; data are copied, not changed."""
+"""From OVITO's data to the `Frame` to classify, types of named groups merged.
+
+Main thread only; data are copied, not changed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy.typing as npt
 from ovito.data import DataCollection, Particles
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
-from ovito_mace_phase.atoms.species import merge_species
+from ovito_mace_phase.atoms.species import KEPT, merge_species
 from ovito_mace_phase.runtime.errors import InputError
 
 
@@ -21,7 +24,7 @@ class AtomsIn:
     Attributes
     ----------
     frame : Frame
-        Only the atoms to classify, with species merged.
+        Only the atoms to classify; types of the groups that the user named are merged.
     chosen : (n_chosen,) int64 or None
         Indices of these atoms among all; None for all.
     n_atoms : int
@@ -63,8 +66,8 @@ def read_atoms(data: DataCollection, *, species: str | None = None, only_selecte
         notes.append("no atom is selected, so none was classified")
     positions = np.array(particles.positions, dtype=np.float64)
     types, names, ids = _types(particles)
-    if types is None and (species or "").strip().lower() not in ("", "ignore"):
-        raise InputError(f"species = {species!r} names particle types, but these particles have none; leave it empty")
+    if types is None and (species or "").strip().lower() not in (*KEPT, "ignore"):
+        raise InputError(f"species = {species!r} names particle types, but these particles have none; leave it on auto")
     if types is None:
         notes.append("the particles have no types: all atoms are taken as alike")
     if chosen is not None:
@@ -125,7 +128,7 @@ def _types(particles: Particles) -> tuple[npt.NDArray[np.int64] | None, list[str
 
 def _translate(spec: str, ids: dict[str, str], present: tuple[str, ...]) -> str:
     """Put the names of the frame into `spec`, and drop types that the file knows but this frame has not."""
-    if spec.strip().lower() in ("", "ignore"):
+    if spec.strip().lower() in (*KEPT, "ignore"):
         return spec.strip()
     groups = []
     for group in spec.split():

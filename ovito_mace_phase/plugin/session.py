@@ -11,14 +11,16 @@ from functools import lru_cache
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
+from ovito_mace_phase.atoms.interchangeable import interchangeable
 from ovito_mace_phase.atoms.length_scale import local_spacing
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.atoms.species import is_automatic
 from ovito_mace_phase.classification.readout.frame_prior import frame_prior
 from ovito_mace_phase.classification.readout.kept_logits import N_BEST, LogitKeeper
 from ovito_mace_phase.classification.readout.labels import label, label_atoms
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import Settings
-from ovito_mace_phase.classification.stages import FORWARD_SHARE, denoised, logits_of, result_of
+from ovito_mace_phase.classification.stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of
 from ovito_mace_phase.model import store
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.registry import model_path
@@ -31,7 +33,7 @@ from .logit_cache import Entry, LogitCache, content_key
 
 
 def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[str | float, None, PhaseResult]:
-    """Classify a frame whose species are merged; yield status texts and fractions done.
+    """Classify a frame, its types merged where the user named groups; yield status texts and fractions done.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
     """
     path = model_path(settings.model)
     model_key = (path, store.file_times(path), settings.device)
-    key = content_key(frame, settings.length_scale, *model_key)
+    key = content_key(frame, is_automatic(settings.species), settings.length_scale, *model_key)
     stored = cache.get(key, settings) or Entry()
     steps = settings.denoise_steps
 
@@ -51,7 +53,7 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
         share = FORWARD_SHARE if steps else 1.0
         kept, after = stored.kept, stored.after.get(steps)
         if kept is None:
-            here = model.network_frame(frame, settings.length_scale, cancelled)
+            here = network_frame_of(frame, model, settings, cancelled)
             kept = logits_of(here, model, settings, watch.part(0.0, share))
         if steps and after is None:
             after = denoised(kept, model, settings, watch.part(share, 1.0))
@@ -72,6 +74,7 @@ def compile_kernels() -> None:
     """Compile or load what measures lengths and reads logits out; the model does so for the network."""
     frame = make_frame(np.indices((2, 2, 2)).reshape(3, -1).T, None, np.eye(3) * 2.0, True)
     local_spacing(frame)
+    interchangeable(make_frame(frame.positions, np.arange(len(frame)) % 2, frame.cell, True))
     phases = tuple(phase_table())[: N_BEST + 1]  # more than are kept: their arrays are laid out as in any frame
     logits = np.zeros((len(frame), len(phases)), dtype=np.float32)
     label(logits, Calibration(log_density=0.0), frame_prior(logits, 1.0), 0.0, None)

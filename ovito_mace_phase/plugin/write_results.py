@@ -110,9 +110,10 @@ def write_denoised(
 def write_settings(
     data: DataCollection, result: PhaseResult, shown: Mapping[str, str | float | int], warnings: Sequence[str]
 ) -> None:
-    """Write name of the model, what it ran on, settings as the panel shows them, and warnings as global attributes."""
+    """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings."""
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
     data.attributes[f"{PREFIX}.device"] = result.kept.device
+    data.attributes[f"{PREFIX}.species"] = result.species
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)

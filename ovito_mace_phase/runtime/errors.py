@@ -11,6 +11,10 @@ class InputError(MacePhaseError, ValueError, RuntimeError):
     """A frame or a parameter cannot be used as given; a RuntimeError too, which is what OVITO's own modifiers raise."""
 
 
+class OverlapError(InputError):
+    """Atoms of a frame lie at the same place; `atoms.sites` deals with them."""
+
+
 class ModelFileError(MacePhaseError, ValueError):
     """A model file is missing, corrupt, of a foreign kind or of a newer format."""
 

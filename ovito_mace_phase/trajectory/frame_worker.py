@@ -180,7 +180,7 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
         order_parameters={
             key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], LOGIT_WIDTH) for key in written
         },
-        notes=tuple(filter(None, data.attributes["MacePhase.warnings"].split("; "))),
+        notes=_notes(data),
         model=data.attributes["MacePhase.model"],
         denoised=_denoised(data),
     )
@@ -191,6 +191,13 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
         kinds=shown,
     )
     return record, atoms
+
+
+def _notes(data: DataCollection) -> tuple[str, ...]:
+    """Return the warnings of the frame, and which types were found to be alike."""
+    species, asked = data.attributes["MacePhase.species"], data.attributes["MacePhase.settings.species"]
+    alike = (f"types that are alike count as one species: {species}",) if "," in species and asked == "auto" else ()
+    return (*filter(None, data.attributes["MacePhase.warnings"].split("; ")), *alike)
 
 
 def _denoised(data: DataCollection) -> str:

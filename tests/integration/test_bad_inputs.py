@@ -140,9 +140,6 @@ ATOMS = [
     Bad(name="no particles", problem="no particles", remedy="load a file", data=DataCollection),
     Bad(name="NaN position", problem="NaN.*index 5", remedy="remove these atoms", data=moved(5, np.nan)),
     Bad(name="infinite position", problem="infinite.*index 9", remedy="repair the file", data=moved(9, np.inf)),
-    Bad(name="two atoms in one place", problem="7 and 8 .*same place", remedy="delete", data=moved(7, POSITIONS[8])),
-    Bad(name="nearly one place", problem="same place", remedy="delete", data=moved(7, POSITIONS[8] + 0.01)),
-    Bad(name="image of another atom", problem="same place", remedy="delete", data=moved(7, POSITIONS[8] + CELL[0])),
     Bad(name="position beyond all bounds", problem="position|place", remedy="remove|repair", data=moved(3, 1e200)),
     Bad(name="equal cell vectors", problem="degenerate", remedy="three independent", data=boxed(set_row(1, CELL[0]))),
     Bad(name="zero cell vector", problem="degenerate", remedy="switch off period", data=boxed(set_row(2, 0.0))),
@@ -158,14 +155,14 @@ ATOMS = [
     Bad(
         name="types wanted, none there",
         problem="have none",
-        remedy="empty",
+        remedy="on auto",
         parameters={"species": "1,2"},
         data=untyped,
     ),
     Bad(name="selection is missing", problem="selection", remedy="insert", parameters={"only_selected": True}),
 ]
 PARAMETERS = [
-    Bad(name="unknown species", problem="'9'", remedy="leave species empty", parameters={"species": "1,9"}),
+    Bad(name="unknown species", problem="'9'", remedy="leave species on auto", parameters={"species": "1,9"}),
     Bad(
         name="species twice",
         problem="twice",

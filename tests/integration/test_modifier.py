@@ -114,6 +114,7 @@ def test_outputs_of_the_shipped_model():
     attributes = {name: value for name, value in data.attributes.items() if value and "settings" not in name}
     assert attributes == {
         "MacePhase.device": result.kept.device,
+        "MacePhase.species": "Cu",
         "MacePhase.classified_atoms": 256,
         "MacePhase.counts.FCC": 256,
         "MacePhase.fractions.FCC": 1.0,

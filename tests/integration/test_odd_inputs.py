@@ -67,6 +67,36 @@ def test_one_atom_alone(fake, cell):
     assert 0.5 < data.particles["Confidence"][0] < 1.0
 
 
+@pytest.mark.parametrize("place", [POSITIONS[8], POSITIONS[8] + 0.01, POSITIONS[8] + CELL[0]])
+def test_two_atoms_in_one_place(fake, place):
+    positions = np.concatenate([POSITIONS, place[None]])
+    with pytest.warns(UserWarning, match=r"1 atom \(1 of type Cu\) lies at the place of another.*delete"):
+        data = compute(positions, CELL, types=np.ones(N_ATOMS + 1), names={1: "Cu"})
+    assert len(fake.frames[-1]) == N_ATOMS
+    assert data.attributes["MacePhase.classified_atoms"] == N_ATOMS + 1
+    wanted = np.where(np.append(POSITIONS[:, 0], POSITIONS[8, 0]) < SPLIT, 1, 2)
+    np.testing.assert_array_equal(data.particles["Phase"], wanted)
+    for name in ("Confidence", "Phase Margin", "OP_FCC", "OP_HCP"):
+        assert data.particles[name][-1] == data.particles[name][8]
+    assert "1 atom" in data.attributes["MacePhase.warnings"]
+
+
+def test_all_atoms_in_one_place(fake):
+    with pytest.warns(UserWarning, match="50 of 50 atoms .* are Other"):
+        data = compute(np.ones((50, 3)), CELL, types=np.arange(50) % 2 + 1)
+    assert data.attributes["MacePhase.counts.OTHER"] == 50
+
+
+def test_marked_regions_are_one_species(fake):
+    types = np.where(POSITIONS[:, 1] < CELL[1, 1] / 2, 1, 2)
+    data = compute(POSITIONS, CELL, types=types, names={1: "fixed", 2: "free"})
+    assert data.attributes["MacePhase.species"] == "fixed,free"
+    assert not fake.frames[-1].species.any()
+    apart = compute(POSITIONS, CELL, types=types, names={1: "fixed", 2: "free"}, settings={"species": "by name"})
+    assert apart.attributes["MacePhase.species"] == "fixed | free"
+    assert fake.frames[-1].n_species == 2
+
+
 @pytest.mark.parametrize("order_parameters", ["auto", "FCC"])
 def test_no_atoms(fake, order_parameters):
     data = compute(

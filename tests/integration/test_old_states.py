@@ -19,7 +19,7 @@ SESSIONS = sorted(path.name for path in FOLDER.glob("*.ovito"))
 EACH = "phase of each atom"
 CLOSE = {"rel": 1e-4, "abs": 1e-4}  # rounding of float32, see the README there
 STRAY = 1e-3  # of the atoms, which may lie that near to a threshold
-SINCE = {"MacePhase.device"}  # attributes that 0.1.0 did not write
+SINCE = {"MacePhase.device", "MacePhase.species"}  # attributes that 0.1.0 did not write
 
 
 def printed(*arguments: str) -> dict:

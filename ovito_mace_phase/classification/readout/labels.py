@@ -28,6 +28,7 @@ from .kernels import look_up, weighted_best
 from .kernels_keep import log_sums
 from .kernels_local import rival_posteriors
 from .local_prior import N_RIVALS, local_labels
+from .possible import IMPOSSIBLE, of_possible
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -57,7 +58,12 @@ class Labels(NamedTuple):
 
 
 def label_atoms(
-    kept: KeptLogits, calibration: Calibration, *, prior: str | Mapping[str, float] = "local", threshold: float = 0.0
+    kept: KeptLogits,
+    calibration: Calibration,
+    *,
+    prior: str | Mapping[str, float] = "local",
+    threshold: float = 0.0,
+    possible: npt.NDArray[np.bool_] | None = None,
 ) -> Labels:
     """Label every atom of a frame.
 
@@ -70,19 +76,58 @@ def label_atoms(
         How similar phases are told apart, see `Settings`.
     threshold : float
         Atoms with less confidence become Other.
+    possible : (n_phases,) bool, optional
+        Phases that the frame can have; default all.
 
     Raises
     ------
     InputError
         When a mapping names a phase that is not considered, or a weight that is none.
     """
+    found = _label_with(kept, calibration, prior, threshold, None)
+    if possible is None or not _impossible(found.column, possible).any():
+        return found
+    best = of_possible(kept, possible)
+    return _put_right(found, _label_with(best, calibration, prior, threshold, possible), possible, other_column(kept))
+
+
+def _label_with(
+    kept: KeptLogits,
+    calibration: Calibration,
+    prior: str | Mapping[str, float],
+    threshold: float,
+    possible: npt.NDArray[np.bool_] | None,
+) -> Labels:
+    """Label every atom with a prior, among the possible phases."""
     if prior == "local":
         return _accepted(kept, *_local(kept, calibration.temperature), calibration, threshold)
     if prior == "uniform":
         sure = _posteriors(kept, calibration.temperature, 1)[:, 0]  # of the best logit, which is the most likely phase
         return _accepted(kept, np.zeros(len(kept), dtype=np.int64), sure, calibration, threshold)
     weights = prior_of_frame(kept, calibration.temperature) if prior == "frame" else _weights(kept, prior)
-    return label_weighted(kept, calibration, weights, threshold)
+    return label_weighted(kept, calibration, weights if possible is None else weights * possible, threshold)
+
+
+def _put_right(found: Labels, again: Labels, possible: npt.NDArray[np.bool_], other: int | None) -> Labels:
+    """Put the labels among the possible phases, `again`, in place of impossible ones.
+
+    What was given to the impossible phase stays lost, so that the confidence says that it was the better answer; of an
+    atom of which no possible phase is known, which is Other, it is 0.
+    """
+    wrong = _impossible(found.column, possible)
+    still = wrong & _impossible(again.column, possible)
+    reject = -1 if other is None else other
+    column = np.where(wrong, again.column, found.column)
+    sure = np.where(again.column == reject, again.confidence, np.minimum(again.confidence, 1.0 - found.confidence))
+    return Labels(
+        column=np.where(still, reject, column),
+        confidence=np.where(still, 0.0, np.where(wrong, sure, found.confidence)).astype(np.float32),
+        margin=np.where(wrong, again.margin, found.margin),
+    )
+
+
+def _impossible(column: IntArray, possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    return (column >= 0) & ~possible[column]
 
 
 def label_weighted(kept: KeptLogits, calibration: Calibration, weights: Float64, threshold: float = 0.0) -> Labels:
@@ -183,7 +228,9 @@ def _logs(weights: Float64) -> Float32:
 def _margin(kept: KeptLogits) -> Float32:
     """Return the best minus the second-best logit of every atom."""
     best = kept.best
-    return best[:, 0] - best[:, 1] if best.shape[1] > 1 else np.full(len(best), np.inf, dtype=np.float32)
+    if best.shape[1] < 2:
+        return np.full(len(best), np.inf, dtype=np.float32)
+    return np.where(best[:, 1] > IMPOSSIBLE, best[:, 0] - best[:, 1], np.float32(np.inf))
 
 
 def _best_of(weighted: Float32, norm: Float32) -> tuple[IntArray, Float32]:

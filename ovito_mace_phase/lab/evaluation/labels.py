@@ -14,7 +14,7 @@ from ovito_mace_phase.atoms.species import merge_species
 from ovito_mace_phase.classification.readout.labels import OTHER_ID
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import PRIORS, Settings
-from ovito_mace_phase.classification.stages import denoised, logits_of, result_of
+from ovito_mace_phase.classification.stages import denoised, logits_of, network_frame_of, result_of
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 
@@ -38,11 +38,11 @@ def columns(denoise_steps: int = 0) -> list[str]:
 
 
 def predict_all_priors(
-    frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species: str | None = None
+    frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species: str | None = "auto"
 ) -> dict[str, Answer]:
     """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0."""
-    settings = Settings(denoise_steps=denoise_steps)
-    kept = logits_of(model.network_frame(merge_species(frame, species)), model, settings)
+    settings = Settings(denoise_steps=denoise_steps, species=species)
+    kept = logits_of(network_frame_of(merge_species(frame, species), model, settings), model, settings)
     out: dict[str, Answer] = {prior: _answer(result_of(kept, model, Settings(prior=prior))) for prior in PRIORS}
     if denoise_steps > 0:
         _, after = denoised(kept, model, settings)

@@ -60,7 +60,7 @@ def test_parameters_and_settings_there_and_back(rng):
         order_parameters=keys[:2],
         model="some/where",
     )
-    for settings in (asked, Settings(), Settings(order_parameters=())):
+    for settings in (asked, Settings(), Settings(species=None), Settings(order_parameters=())):
         assert from_parameters(to_parameters(settings), TABLE) == settings
         assert MacePhaseModifier(**to_parameters(settings)).settings(TABLE) == settings
     with pytest.raises(AttributeError):
@@ -70,7 +70,14 @@ def test_parameters_and_settings_there_and_back(rng):
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"length_scale": "auto", "order_parameters": "auto", "phases": "", "species": "", "model": ""}, Settings()),
+        (
+            {"length_scale": "auto", "order_parameters": "auto", "phases": "", "species": "auto", "model": ""},
+            Settings(),
+        ),
+        ({"species": ""}, Settings(species=None)),
+        ({"species": "By name"}, Settings(species=None)),
+        ({"species": None}, Settings(species=None)),
+        ({}, Settings()),
         ({"phases": "fcc; HCP  bcc,FCC"}, Settings(phases=("FCC", "HCP", "BCC"))),
         ({"phases": ["FCC", "HCP"]}, Settings(phases=("FCC", "HCP"))),
         ({"order_parameters": "none"}, Settings(order_parameters=())),

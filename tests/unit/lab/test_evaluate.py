@@ -344,6 +344,13 @@ def species_numbers(found):
     assert all(row["confidence"] < 1e-3 for row in found["rows"])
 
 
+def interchangeable_numbers(found):
+    rows = {row["kind"]: row for row in found["rows"]}
+    assert all(row["n_frames"] == (3 if "," in kind and "L1_2" not in kind else 2) for kind, row in rows.items())
+    wrong = {kind: row["wrong"] for kind, row in rows.items() if row["right"] < 1.0 and kind != "L1_2 precipitate"}
+    assert sum(len(frames) for frames in wrong.values()) <= 1, wrong
+
+
 def nucleus_numbers(found):
     rows = {row["nucleus"]: row for row in found["rows"] if row["method"] == "local"}
     sphere, lamella = rows["BCC sphere in FCC"], rows["HCP lamella of 2 layers in FCC"]
@@ -372,6 +379,7 @@ NUMBERS = {
     "coexistence": coexistence_numbers,
     "interface": interface_numbers,
     "shock": shock_numbers,
+    "interchangeable": interchangeable_numbers,
     "species": species_numbers,
     "nucleus": nucleus_numbers,
     "denoise": denoise_numbers,

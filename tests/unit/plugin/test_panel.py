@@ -21,7 +21,7 @@ from ovito_mace_phase.plugin.modifier import parameter_names
 from ovito_mace_phase.runtime.errors import ModelFileError
 
 DEFAULTS = {
-    "species": "",
+    "species": "auto",
     "length_scale": None,
     "only_selected": False,
     "phases": "",

@@ -56,7 +56,7 @@ def device_spacing(frame: Frame, positions: Tensor) -> Spacing:
     n_found = int(n_found)
     if not n_found:
         return Spacing(factor=1.0, any_neighbours=False, by_species=by_species)
-    if not least**0.5 >= OVERLAP * typical ** (1.0 / 3.0):
+    if not least**0.5 > OVERLAP * typical ** (1.0 / 3.0):
         local_spacing(frame)  # names the atoms, or finds that they are far enough from each other
     if frame.n_species > 1:
         of_atoms = torch.empty_like(volume)
