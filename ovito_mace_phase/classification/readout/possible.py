@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .kept_logits import KeptLogits, take_columns
-from .kernels import best_columns
+from .kernels_keep import keep_rows
 from .local_prior import N_RIVALS
 
 IMPOSSIBLE = np.float32(-1e30)
@@ -45,7 +45,8 @@ def _of_possible(kept: KeptLogits, possible: npt.NDArray[np.bool_]) -> KeptLogit
         logits = np.ascontiguousarray(take_columns(logits if kept.chosen is None else logits[:, kept.chosen], place))
         n_best = min(best.shape[1], len(place))
         found, values = np.empty((len(few), n_best), dtype=np.int16), np.empty((len(few), n_best), dtype=np.float32)
-        best_columns(logits, found, values)
+        sums, nothing = np.empty((2, len(few)), dtype=np.float32), np.empty((0, len(place)), dtype=np.float32)
+        keep_rows(logits, np.arange(len(few)), np.float32(1.0), found, values, *sums, nothing, 0, nothing)
         columns[few, :n_best], best[few, :n_best] = place[found], values
         best[few, n_best:] = IMPOSSIBLE
     return dataclasses.replace(kept, best_columns=columns.astype(np.int16), best=best.astype(np.float32), found={})
