@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
-MOST_FEW, MOST_MANY = 12, 40
+MOST_FEW, MOST_MANY = 12, 26
 """Least and largest number of neighbours of a template."""
 GAP = 1.06
 _SAME = 1e-3  # relative difference of distances of one shell
@@ -60,7 +60,7 @@ def shell_sizes(cell: Float, fractional: Float, site: Int, directions: int = 3) 
     """Return N of every atom of a crystal, (n_atoms,); atoms of one `site` have the same; 2 directions for a sheet."""
     atom, image, vectors = neighbours(cell, fractional, MOST_MANY + 8)
     distance = np.linalg.norm(vectors, axis=2)
-    gaps = [_gaps(row) for row in distance]
+    gaps = [_gaps(row, around, directions) for row, around in zip(distance, vectors, strict=True)]
     place = np.zeros(len(site), dtype=np.int64)
     while True:
         size = np.array([gap[min(k, len(gap) - 1)] for gap, k in zip(gaps, place, strict=True)])
@@ -99,9 +99,14 @@ def _nearest(
     return atom, images[image], vectors[atom, image]
 
 
-def _gaps(distance: Float) -> list[int]:
-    """Return the sizes at which a gap of the distances lies, smallest first; the widest alone where none is wide."""
+def _gaps(distance: Float, vectors: Float, directions: int) -> list[int]:
+    """Return the sizes at which a gap of the distances lies, smallest first; the widest alone where none is wide.
+
+    The vectors must span so many directions: a layer is no template of a crystal.
+    """
     sizes = np.arange(MOST_FEW, min(MOST_MANY, len(distance) - 1) + 1)
+    solid = [n for n in sizes if np.linalg.matrix_rank(vectors[:n], tol=1e-3 * distance[0]) >= directions]
+    sizes = np.array(solid if solid else sizes)
     ratio = distance[sizes] / distance[sizes - 1]
     wide = sizes[ratio >= GAP]
     return [int(n) for n in wide] if len(wide) else [int(sizes[np.argmax(ratio)])]

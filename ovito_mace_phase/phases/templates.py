@@ -3,10 +3,10 @@
     v_k = (r_k + lattice vector - r_a) / L,    k = 1 ... N nearest of atom a,    L^3 = 8 pi w / (3 (n + 1)),
     w the mean of |v|^3 over the n = 14 nearest atoms of any species: V of a dense crystal, measured as in a frame
 
-A neighbour k of an atom a is itself an atom of the cell, so that a match of one atom says what its neighbours are and how
-they are turned: a crystal is followed from atom to atom. Sites are numbers of atoms alike by symmetry. ``templates.npz``
-holds what spglib says of the sites and rotations (`lab/phase_table/templates.py`); the vectors follow from the reference
-cell. Quaternions and rotations take the frame of the reference cell to that of the file.
+A neighbour k of an atom a is itself an atom of the cell, so that a match of one atom says what its neighbours are and
+how they are turned: a crystal is followed from atom to atom. Sites are numbers of atoms alike by symmetry.
+``templates.npz`` holds what spglib says of sites and rotations (`lab/phase_table/templates.py`); the vectors follow
+from the reference cell. Rotations take the frame of the reference cell to that of the file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 FORMAT = 1
 _FILE = "templates.npz"
+NOISE = 0.4
+"""An atom of a hot crystal may lie so much farther out than its place, in units of the shortest vector."""
 _N_NEAREST = 14  # as in `atoms.length_scale`
 _PER_ATOM = ("site", "wyckoff", "size", "seed")
 
@@ -55,6 +57,8 @@ class Template:
         In units of L, see below.
     rotations : (n_rotations, 3, 3) float64
         Proper rotations of the crystal, identity first.
+    crowd : int
+        Most neighbours of an atom up to its template's longest vector and NOISE times its shortest.
     planar : bool
         All vectors lie in one plane: a single sheet.
     net : bool
@@ -70,6 +74,7 @@ class Template:
     neighbour: Int
     vectors: Float
     rotations: Float
+    crowd: int
     planar: bool
     net: bool
 
@@ -106,6 +111,7 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any]) -> Templa
     turns = np.array([basis @ w @ np.linalg.inv(basis) for w in record["rotations"]])
     species, vectors_kept = cell.species[counted], vectors[kept] / unit
     seed, site = record["seed"][counted].astype(bool), record["site"][counted].astype(np.int64)
+    crowd = _crowd(cell.cell, fractional, size)
     parts = [(atom[kept], vectors_kept)]
     if record["handed"]:  # the other hand comes after the first, with atoms of its own
         parts.append((atom[kept] + len(counted), -vectors_kept))
@@ -121,9 +127,17 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any]) -> Templa
         neighbour=np.concatenate([part[0] for part in parts]),
         vectors=np.concatenate([part[1] for part in parts]),
         rotations=turns[np.argsort(-np.trace(turns, axis1=1, axis2=2), kind="stable")],
+        crowd=crowd,
         planar=int(np.linalg.matrix_rank(vectors[0, : size[0]], tol=1e-3 * unit)) < 3,
         net=len(counted) < cell.n_atoms,
     )
+
+
+def _crowd(cell: Float, fractional: Float, size: Int) -> int:
+    _, _, vectors = neighbours(cell, fractional, 3 * int(size.max()))
+    distance = np.linalg.norm(vectors, axis=2)
+    reach = distance[np.arange(len(size)), size - 1] + NOISE * distance[:, 0]
+    return int((distance < reach[:, None]).sum(axis=1).max())
 
 
 def _spacing(cell: ReferenceCell) -> float:

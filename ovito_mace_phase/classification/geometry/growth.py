@@ -1,0 +1,241 @@
+"""Matches of the atoms of a frame: crystals grow from seeds, each matched atom saying what its neighbours are.
+
+    seed    the atom with the best claim within so many steps of it: all phases it may be, all rotations are tried
+    round   matched atoms hand on phase, atom of the cell, F, species  to their neighbours, which fit that alone
+    again   with seeds among the atoms that nobody reached, at shorter distances
+
+A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
+that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
+result does not depend on the order of the atoms, on blocks or threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.threads import over_rows
+from ovito_mace_phase.runtime.watch import Watch
+
+from .kernels_growth import commit, hand_on, spread_largest, start, take_over
+from .library import Library
+from .surroundings import Surroundings
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+HOPS = (5, 2, 1, 0)
+"""Steps to near neighbours within which a seed has the best claim, stage by stage."""
+_STEP = 12  # nearest neighbours that a step may go to
+_SEED_ROWS, _ROWS = 8, 1024
+_FEW = 3  # phases tried at the atoms left over at last
+_MOST_TRIES = 8
+"""Times that an atom listens to its neighbours."""
+
+
+class Limits(NamedTuple):
+    """What counts as a match.
+
+    Attributes
+    ----------
+    loosest : float
+        rmsd, while crystals grow; the verdict comes afterwards, by region.
+    cold, rise : float
+        A neighbour takes a match over with an rmsd up to `cold`, or `rise` times the level handed on with it.
+    share : float
+        Of its own rmsd in the level that an atom hands on; the rest is the level it was handed.
+    most_strain : float
+        Deviatoric strain, noise of a single atom included.
+    most_wrong : float
+        Share of atoms of the wrong species in a template: antisites.
+    clearly : float
+        Another phase must fit better by this factor.
+    most_turn : float
+        Squared relative difference of the F of neighbours in one crystal: turned by some 20 degrees, noise included.
+    enough : float
+        rmsd of the label at a seed below which nothing else is tried there.
+    """
+
+    loosest: float = 0.30
+    cold: float = 0.13
+    rise: float = 1.8
+    share: float = 0.2
+    most_strain: float = 0.35
+    most_wrong: float = 0.25
+    clearly: float = 0.75
+    most_turn: float = 0.15
+    enough: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """Atoms on templates, in sorted order.
+
+    Attributes
+    ----------
+    template : (n_atoms,) int64
+        Atom of the library; -1 where nothing fits.
+    gradient : (n_atoms, 3, 3) float64
+        F, from template to frame.
+    values : (n_atoms, 5) float64
+        rmsd, residual, strain, s, see `kernels`, and the level that was handed on.
+    slots : (n_atoms, N) int16
+        Neighbour at each place of the template.
+    grain : (n_atoms,) int64
+        Number of the seed that a match goes back to.
+    codes : (n_grains, n_codes) int64
+        Species of the codes of the phase of a grain.
+    """
+
+    template: Int
+    gradient: Float
+    values: Float
+    slots: npt.NDArray[np.int16]
+    grain: Int
+    codes: Int
+
+
+def grow(
+    library: Library,
+    near: Surroundings,
+    allowed: npt.NDArray[np.int16],
+    claim: npt.NDArray[np.float32],
+    parent: Int,
+    parent_strain: Float,
+    limits: Limits,
+    watch: Watch | None = None,
+) -> Matches:
+    """Match the atoms of a frame.
+
+    Parameters
+    ----------
+    library : Library
+    near : Surroundings
+    allowed : (n_atoms, n_allowed) int16
+        Phases each atom may have, places in the library, best first, -1 behind the last one.
+    claim : (n_atoms,) float32
+        How good a seed an atom is; atoms of zero are none.
+    parent, parent_strain : (n_phases,)
+        Place of the parent of a phase, itself where it has none, and the strain up to which it stands for the phase.
+    limits : Limits
+    watch : Watch, optional
+    """
+    state = _Growth(library, near, allowed, limits)
+    watch = watch or Watch()
+    tried = np.zeros(len(near), dtype=bool)
+    for hops in HOPS:
+        open_claim = np.where((state.template < 0) & ~tried, claim, np.float32(0.0))
+        while True:
+            watch.check()
+            seeds = _peaks(open_claim, near, hops)
+            if not len(seeds):
+                break
+            tried[seeds] = True
+            few = allowed if hops else allowed[:, :_FEW]
+            state.start(seeds, few[seeds], parent, parent_strain)
+            if hops:
+                break
+            open_claim = np.where((state.template < 0) & ~tried, claim, np.float32(0.0))
+    return state.matches()
+
+
+def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int:
+    """Return the atoms with the largest claim within `hops` steps to near neighbours; all with a claim where `hops` is 0."""
+    top = claim
+    for _ in range(hops):
+        wider = np.empty_like(top)
+        spread_largest(top, near.count, near.neighbour, _STEP, wider)
+        top = wider
+    return np.flatnonzero((claim > 0.0) & (claim >= top))
+
+
+class _Growth:
+    """The state while crystals grow."""
+
+    def __init__(
+        self, library: Library, near: Surroundings, allowed: npt.NDArray[np.int16], limits: Limits
+    ) -> None:
+        n_atoms, size = len(near), int(np.diff(library.offsets).max())
+        self.library, self.near, self.allowed, self.limits = library, near, allowed, limits
+        self.template = np.full(n_atoms, -1, dtype=np.int64)
+        self.gradient = np.zeros((n_atoms, 3, 3))
+        self.values = np.full((n_atoms, 5), np.nan)
+        self.slots = np.zeros((n_atoms, size), dtype=np.int16)
+        self.grain = np.full(n_atoms, -1, dtype=np.int64)
+        self.tries = np.zeros(n_atoms, dtype=np.int64)
+        self.codes: list[Int] = []
+        self.n_grains = 0
+        self._giver = np.full(n_atoms, -1, dtype=np.int64)
+        self._asked_template = np.zeros(n_atoms, dtype=np.int64)
+        self._asked = np.zeros(n_atoms, dtype=np.int64)
+
+    def start(self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float) -> None:
+        """Search at the seeds and let what is found grow."""
+        library, near = self.library, self.near
+        n_seeds, n_codes = len(seeds), int(library.n_codes.max())
+        template = np.full(n_seeds, -1, dtype=np.int64)
+        gradient, values = np.zeros((n_seeds, 3, 3)), np.zeros((n_seeds, 5))
+        slots = np.zeros((n_seeds, self.slots.shape[1]), dtype=np.int16)
+        codes = np.full((n_seeds, n_codes), -1, dtype=np.int64)
+        n_species = int(near.species.max(initial=0)) + 1
+
+        def work(first: int, last: int) -> None:
+            start(
+                library, self.limits, self.limits.clearly, self.limits.enough, seeds, allowed, parent, parent_strain, near.count, near.vectors,
+                near.neighbour, near.species, n_species, first, last, template, gradient, values, slots, codes,
+            )  # fmt: skip
+
+        over_rows(work, n_seeds, _SEED_ROWS)
+        good = np.flatnonzero(template >= 0)
+        atoms = seeds[good]
+        self.template[atoms], self.gradient[atoms], self.values[atoms] = template[good], gradient[good], values[good]
+        self.slots[atoms] = slots[good]
+        self.grain[atoms] = self.n_grains + np.arange(len(good))
+        self.n_grains += len(good)
+        self.codes.append(codes[good])
+        self._spread(atoms)
+
+    def _spread(self, fresh: Int) -> None:
+        library, near, limits = self.library, self.near, self.limits
+        codes = np.concatenate(self.codes)
+        while len(fresh):
+            n_asked = hand_on(
+                library, limits, fresh, self.template, self.gradient, self.values, self.slots, self.grain, codes,
+                self.allowed, self.tries, _MOST_TRIES, near.species, near.neighbour, self._asked, self._giver,
+                self._asked_template, 0,
+            )  # fmt: skip
+            asked = np.sort(self._asked[:n_asked])
+            gradient, values = np.zeros((n_asked, 3, 3)), np.zeros((n_asked, 5))
+            slots = np.zeros((n_asked, self.slots.shape[1]), dtype=np.int16)
+            grain, good = np.zeros(n_asked, dtype=np.int64), np.zeros(n_asked, dtype=bool)
+
+            def work(first: int, last: int) -> None:
+                take_over(
+                    library, limits, asked, self._giver, self._asked_template, near.count, near.vectors,  # noqa: B023
+                    near.neighbour, near.species, self.gradient, self.values, self.grain, codes, first, last, gradient,  # noqa: B023
+                    values, slots, grain, good,  # noqa: B023 - used up within this turn of the loop
+                )  # fmt: skip
+
+            over_rows(work, n_asked, _ROWS)
+            changed = np.empty(n_asked, dtype=np.int64)
+            n_changed = commit(
+                limits, asked, self._asked_template, gradient, values, slots, grain, good, self.tries, self.template,
+                self.gradient, self.values, self.slots, self.grain, changed,
+            )  # fmt: skip
+            self._giver[asked] = -1
+            fresh = changed[:n_changed]
+        self.codes = [codes]
+
+    def matches(self) -> Matches:
+        n_codes = int(self.library.n_codes.max())
+        codes = np.concatenate(self.codes) if self.codes else np.zeros((0, n_codes), dtype=np.int64)
+        return Matches(
+            template=self.template,
+            gradient=self.gradient,
+            values=self.values,
+            slots=self.slots,
+            grain=self.grain,
+            codes=codes,
+        )
