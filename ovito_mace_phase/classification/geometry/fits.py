@@ -1,6 +1,6 @@
 """The matches of a frame, held against each other: what the verdict and the output are made of.
 
-    level   mean misfit around an atom, weights (share of neighbours that agree)^4, taken on over LEVEL_SWEEPS neighbours:
+    level   mean misfit around an atom, weights (share of neighbours that agree)^16, taken on over LEVEL_SWEEPS neighbours:
             the thermal level of the crystal there, that of its inside at its border
 """
 
@@ -92,7 +92,7 @@ def fit_frame(
         )  # fmt: skip
 
     over_rows(hold, n_atoms, _ROWS)
-    weight, around = support**4, np.where(found.template >= 0, misfit, 0.0)
+    weight, around = support**16, np.where(found.template >= 0, misfit, 0.0)
     for _ in range(LEVEL_SWEEPS):
         weight, around = _spread(found, library, near.neighbour, weight, around)
     back = np.empty(n_atoms, dtype=np.int64)

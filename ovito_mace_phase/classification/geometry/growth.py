@@ -2,7 +2,7 @@
 
     seed    the atom with the best claim within so many steps of it: all phases it may be, all rotations are tried
     round   matched atoms hand on phase, atom of the cell, F, species  to their neighbours, which fit that alone
-    again   with seeds among the atoms that nobody reached, at shorter distances
+    again   with seeds among the atoms that nobody reached, at shorter distances; cold ones before hot ones
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
 that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
@@ -11,6 +11,7 @@ result does not depend on the order of the atoms, on blocks or threads.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 HOPS = (5, 2, 1, 0)
 """Steps to near neighbours within which a seed has the best claim, stage by stage."""
+WARMER = (0.15, 0.18, 0.22, 0.26, 1.0)
+"""Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these steps."""
 _STEP = 12  # nearest neighbours that a step may go to
 _SEED_ROWS, _ROWS = 8, 1024
 _FEW = 3  # phases tried at the atoms left over at last
@@ -126,18 +129,12 @@ def grow(
     watch = watch or Watch()
     tried = np.zeros(len(near), dtype=bool)
     for hops in HOPS:
-        open_claim = np.where((state.template < 0) & ~tried, claim, np.float32(0.0))
-        while True:
-            watch.check()
-            seeds = _peaks(open_claim, near, hops)
-            if not len(seeds):
-                break
-            tried[seeds] = True
-            few = allowed if hops else allowed[:, :_FEW]
-            state.start(seeds, few[seeds], parent, parent_strain)
-            if hops:
-                break
-            open_claim = np.where((state.template < 0) & ~tried, claim, np.float32(0.0))
+        watch.check()
+        seeds = _peaks(np.where((state.template < 0) & ~tried, claim, np.float32(0.0)), near, hops)
+        tried[seeds] = True
+        state.start(seeds, (allowed if hops else allowed[:, :_FEW])[seeds], parent, parent_strain)
+    for low, high in itertools.pairwise(WARMER):
+        state.plant_pending(low, high)
     return state.matches()
 
 
@@ -149,6 +146,15 @@ def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int
         spread_largest(top, near.count, near.neighbour, _STEP, wider)
         top = wider
     return np.flatnonzero((claim > 0.0) & (claim >= top))
+
+
+class _Seeds(NamedTuple):
+    atoms: Int
+    template: Int
+    gradient: Float
+    values: Float
+    slots: npt.NDArray[np.int16]
+    codes: Int
 
 
 class _Growth:
@@ -166,13 +172,14 @@ class _Growth:
         self.grain = np.full(n_atoms, -1, dtype=np.int64)
         self.tries = np.zeros(n_atoms, dtype=np.int64)
         self.codes: list[Int] = []
+        self.pending: list[_Seeds] = []
         self.n_grains = 0
         self._giver = np.full(n_atoms, -1, dtype=np.int64)
         self._asked_template = np.zeros(n_atoms, dtype=np.int64)
         self._asked = np.zeros(n_atoms, dtype=np.int64)
 
     def start(self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float) -> None:
-        """Search at the seeds and let what is found grow."""
+        """Search at the seeds and let what is found grow; hot matches wait."""
         library, near = self.library, self.near
         n_seeds, n_codes = len(seeds), int(library.n_codes.max())
         template = np.full(n_seeds, -1, dtype=np.int64)
@@ -183,18 +190,30 @@ class _Growth:
 
         def work(first: int, last: int) -> None:
             start(
-                library, self.limits, self.limits.clearly, self.limits.enough, seeds, allowed, parent, parent_strain, near.count, near.vectors,
-                near.neighbour, near.species, n_species, first, last, template, gradient, values, slots, codes,
+                library, self.limits, self.limits.clearly, self.limits.enough, seeds, allowed, parent, parent_strain,
+                near.count, near.vectors, near.neighbour, near.species, n_species, first, last, template, gradient,
+                values, slots, codes,
             )  # fmt: skip
 
         over_rows(work, n_seeds, _SEED_ROWS)
-        good = np.flatnonzero(template >= 0)
-        atoms = seeds[good]
-        self.template[atoms], self.gradient[atoms], self.values[atoms] = template[good], gradient[good], values[good]
-        self.slots[atoms] = slots[good]
-        self.grain[atoms] = self.n_grains + np.arange(len(good))
-        self.n_grains += len(good)
-        self.codes.append(codes[good])
+        parts = (seeds, template, gradient, values, slots, codes)
+        hot = values[:, 0] > WARMER[0]
+        self.pending.append(_Seeds(*(part[(template >= 0) & hot] for part in parts)))
+        self._plant(_Seeds(*(part[(template >= 0) & ~hot] for part in parts)))
+
+    def plant_pending(self, low: float, high: float) -> None:
+        """Let the seeds of these rmsd grow that nobody reached."""
+        for found in self.pending:
+            free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
+            self._plant(_Seeds(*(part[free] for part in found)))
+
+    def _plant(self, found: _Seeds) -> None:
+        atoms = found.atoms
+        self.template[atoms], self.gradient[atoms], self.values[atoms] = found.template, found.gradient, found.values
+        self.slots[atoms] = found.slots
+        self.grain[atoms] = self.n_grains + np.arange(len(atoms))
+        self.n_grains += len(atoms)
+        self.codes.append(found.codes)
         self._spread(atoms)
 
     def _spread(self, fresh: Int) -> None:
