@@ -1,8 +1,4 @@
-"""The matches of a frame, held against each other: what the verdict and the output are made of.
-
-    level   mean misfit around an atom, weights (share of neighbours that agree)^16, taken on over LEVEL_SWEEPS neighbours:
-            the thermal level of the crystal there, that of its inside at its border
-"""
+"""The matches of a frame, held against each other: what the verdict and the output are made of."""
 
 from __future__ import annotations
 
@@ -12,19 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
-from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
-from .growth import Limits, Matches, grow
-from .kernels_growth import compare, spread_level
-from .library import Library
+from .agreement import agreement
+from .growth import Limits, grow
 from .proposals import Proposals
 from .surroundings import find_surroundings
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
-LEVEL_SWEEPS = 4
-_ROWS = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +32,8 @@ class Fits:
         F from the template, in network units, to the frame.
     rmsd, residual, strain, scale : (n_atoms,) float64
         See `kernels`; NaN where nothing fits.
-    support : (n_atoms,) float64
-        Share of the neighbours that are what the match says.
-    misfit : (n_atoms,) float64
-        Deviation from the template under the mean strain of the surroundings.
-    level : (n_atoms,) float64
-        Mean misfit of the crystal around; 0 where no neighbour agrees.
+    support, misfit, level : (n_atoms,) float64
+        See `agreement`.
     """
 
     proposals: Proposals
@@ -82,19 +70,16 @@ def fit_frame(
     found = grow(
         library, near, proposals.allowed[order], claim[order], proposals.parent, proposals.parent_strain, limits, watch
     )
-    support, misfit = np.zeros((2, n_atoms))
-    mean = np.zeros((n_atoms, 3, 3))
-
-    def hold(first: int, last: int) -> None:
-        compare(
-            library, limits, found.template, found.gradient, found.values, found.slots, found.grain, near.neighbour,
-            first, last, support, misfit, mean,
-        )  # fmt: skip
-
-    over_rows(hold, n_atoms, _ROWS)
-    weight, around = support**16, np.where(found.template >= 0, misfit, 0.0)
-    for _ in range(LEVEL_SWEEPS):
-        weight, around = _spread(found, library, near.neighbour, weight, around)
+    held = agreement(
+        library,
+        limits.most_turn,
+        found.template,
+        found.gradient,
+        found.values,
+        found.slots,
+        found.grain,
+        near.neighbour,
+    )
     back = np.empty(n_atoms, dtype=np.int64)
     back[order] = np.arange(n_atoms)
     rmsd, residual, strain, scale = found.values[back, :4].T
@@ -106,21 +91,7 @@ def fit_frame(
         residual=residual,
         strain=strain,
         scale=scale,
-        support=support[back],
-        misfit=misfit[back],
-        level=around[back],
+        support=held.support[back],
+        misfit=held.misfit[back],
+        level=held.level[back],
     )
-
-
-def _spread(
-    found: Matches, library: Library, neighbour: npt.NDArray[np.int32], weight: Float, value: Float
-) -> tuple[Float, Float]:
-    new_weight, new_value = np.zeros((2, len(weight)))
-    over_rows(
-        lambda a, b: spread_level(
-            library, found.template, found.slots, neighbour, weight, value, a, b, new_weight, new_value
-        ),
-        len(weight),
-        _ROWS,
-    )
-    return new_weight, new_value

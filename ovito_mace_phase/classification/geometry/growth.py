@@ -3,6 +3,8 @@
     seed    the atom with the best claim within so many steps of it: all phases it may be, all rotations are tried
     round   matched atoms hand on phase, atom of the cell, F, species  to their neighbours, which fit that alone
     again   with seeds among the atoms that nobody reached, at shorter distances; cold ones before hot ones
+    doubt   atoms that fit worse than the crystal around them, or whose neighbours do not agree, are searched once more;
+            of two phases that fit alike there the simpler one is taken (a layer of dhcp is a layer of fcc or hcp)
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
 that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
+from .agreement import agreement
 from .kernels_growth import commit, hand_on, spread_largest, start, take_over
 from .library import Library
 from .surroundings import Surroundings
@@ -33,7 +36,8 @@ WARMER = (0.15, 0.18, 0.22, 0.26, 1.0)
 """Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these steps."""
 _STEP = 12  # nearest neighbours that a step may go to
 _SEED_ROWS, _ROWS = 8, 1024
-_FEW = 3  # phases tried at the atoms left over at last
+_WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
+_FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
 _MOST_TRIES = 8
 """Times that an atom listens to its neighbours."""
 
@@ -135,6 +139,7 @@ def grow(
         state.start(seeds, (allowed if hops else allowed[:, :_FEW])[seeds], parent, parent_strain)
     for low, high in itertools.pairwise(WARMER):
         state.plant_pending(low, high)
+    state.look_again(parent, parent_strain)
     return state.matches()
 
 
@@ -160,9 +165,7 @@ class _Seeds(NamedTuple):
 class _Growth:
     """The state while crystals grow."""
 
-    def __init__(
-        self, library: Library, near: Surroundings, allowed: npt.NDArray[np.int16], limits: Limits
-    ) -> None:
+    def __init__(self, library: Library, near: Surroundings, allowed: npt.NDArray[np.int16], limits: Limits) -> None:
         n_atoms, size = len(near), int(np.diff(library.offsets).max())
         self.library, self.near, self.allowed, self.limits = library, near, allowed, limits
         self.template = np.full(n_atoms, -1, dtype=np.int64)
@@ -180,6 +183,14 @@ class _Growth:
 
     def start(self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float) -> None:
         """Search at the seeds and let what is found grow; hot matches wait."""
+        found = self._searched(seeds, allowed, parent, parent_strain, np.full(len(seeds), self.limits.enough))
+        hit, hot = found.template >= 0, found.values[:, 0] > WARMER[0]
+        self.pending.append(_Seeds(*(part[hit & hot] for part in found)))
+        self._plant(_Seeds(*(part[hit & ~hot] for part in found)))
+
+    def _searched(
+        self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float, enough: Float
+    ) -> _Seeds:
         library, near = self.library, self.near
         n_seeds, n_codes = len(seeds), int(library.n_codes.max())
         template = np.full(n_seeds, -1, dtype=np.int64)
@@ -190,22 +201,51 @@ class _Growth:
 
         def work(first: int, last: int) -> None:
             start(
-                library, self.limits, self.limits.clearly, self.limits.enough, seeds, allowed, parent, parent_strain,
+                library, self.limits, self.limits.clearly, enough, seeds, allowed, parent, parent_strain,
                 near.count, near.vectors, near.neighbour, near.species, n_species, first, last, template, gradient,
                 values, slots, codes,
             )  # fmt: skip
 
         over_rows(work, n_seeds, _SEED_ROWS)
-        parts = (seeds, template, gradient, values, slots, codes)
-        hot = values[:, 0] > WARMER[0]
-        self.pending.append(_Seeds(*(part[(template >= 0) & hot] for part in parts)))
-        self._plant(_Seeds(*(part[(template >= 0) & ~hot] for part in parts)))
+        return _Seeds(seeds, template, gradient, values, slots, codes)
 
     def plant_pending(self, low: float, high: float) -> None:
         """Let the seeds of these rmsd grow that nobody reached."""
         for found in self.pending:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
             self._plant(_Seeds(*(part[free] for part in found)))
+
+    def look_again(self, parent: Int, parent_strain: Float) -> None:
+        """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
+        held = agreement(
+            self.library, self.limits.most_turn, self.template, self.gradient, self.values, self.slots, self.grain,
+            self.near.neighbour,
+        )  # fmt: skip
+        rmsd = self.values[:, 0]
+        worse = rmsd > np.maximum(WARMER[0] / 1.25, _WORSE * held.level)
+        alone = held.support < _ALONE
+        atoms = np.flatnonzero((self.template >= 0) & (worse | alone))
+        phase = self.library.phase[self.template[atoms]]
+        enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
+        simple = self._simplest_first(self.allowed[atoms], phase)[:, :_FEW]
+        found = self._searched(atoms, simple, parent, parent_strain, enough)
+        hit = found.template >= 0
+        atoms, old, found = atoms[hit], phase[hit], _Seeds(*(part[hit] for part in found))
+        new = self.library.phase[found.template]
+        size = np.diff(np.searchsorted(self.library.phase, np.arange(len(self.library.n_codes) + 1)))
+        better = found.values[:, 0] < self.limits.clearly * rmsd[atoms]
+        simpler = alone[atoms] & (size[new] < size[old]) & (found.values[:, 0] < 1.15 * rmsd[atoms] + 0.01)
+        taken = (new != old) & (better | simpler)
+        self.tries[:] = 0
+        self._plant(_Seeds(*(part[taken] for part in found)))
+
+    def _simplest_first(self, allowed: npt.NDArray[np.int16], phase: Int) -> npt.NDArray[np.int16]:
+        """Return the phases allowed with as many species as `phase`, those with the smallest cells first."""
+        library = self.library
+        size = np.diff(np.searchsorted(library.phase, np.arange(len(library.n_codes) + 1)))
+        like = (allowed >= 0) & (library.n_codes[allowed] == library.n_codes[phase][:, None])
+        order = np.argsort(np.where(like, size[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
+        return np.take_along_axis(np.where(like, allowed, np.int16(-1)), order, axis=1)
 
     def _plant(self, found: _Seeds) -> None:
         atoms = found.atoms

@@ -83,7 +83,9 @@ def deviatoric_strain(gradient):
     c = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
-            c[i, j] = gradient[0, i] * gradient[0, j] + gradient[1, i] * gradient[1, j] + gradient[2, i] * gradient[2, j]
+            c[i, j] = (
+                gradient[0, i] * gradient[0, j] + gradient[1, i] * gradient[1, j] + gradient[2, i] * gradient[2, j]
+            )
     mean = (c[0, 0] + c[1, 1] + c[2, 2]) / 3.0
     off = c[0, 1] ** 2 + c[0, 2] ** 2 + c[1, 2] ** 2
     p = np.sqrt(((c[0, 0] - mean) ** 2 + (c[1, 1] - mean) ** 2 + (c[2, 2] - mean) ** 2 + 2.0 * off) / 6.0)
@@ -206,7 +208,17 @@ def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
         for k in range(size):
             before[k] = slot[k]
         missing = match(
-            library, t, n, vectors, species, codes, gradient, shift, 1.5 * _MISSING if turn == 0 else _MISSING, slot, used
+            library,
+            t,
+            n,
+            vectors,
+            species,
+            codes,
+            gradient,
+            shift,
+            1.5 * _MISSING if turn == 0 else _MISSING,
+            slot,
+            used,
         )
         if missing * 3 > size:
             return False

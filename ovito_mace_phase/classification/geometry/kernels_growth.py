@@ -56,7 +56,7 @@ def start(
     """Search for the phase of some atoms among those allowed; write the best match of each, or template -1.
 
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a later
-    one must be better by the factor `clearly`, and none is tried where the first one has a score below `enough`. Where the
+    one must be better by the factor `clearly`, and none is tried after one with a score below `enough` (len(atoms),). Where the
     phase has a parent that fits about as well with no more than `parent_strain`, the parent is taken.
     """
     width, n_allowed = slots.shape[1], allowed.shape[1]
@@ -96,7 +96,7 @@ def start(
                     held_slots[choice, k] = slot[k]
             if held[choice] >= 0 and (winner < 0 or score[choice] < clearly * score[winner]):
                 winner = choice
-            if choice == 0 and score[0] < enough:
+            if score[choice] < enough[row]:
                 break
         if winner < 0:
             continue
@@ -187,7 +187,11 @@ def take_over(
         size = library.offsets[t + 1] - library.offsets[t]
         if not fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out):
             continue
-        if out[4] > 0 or out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4])) or out[2] > limits.most_strain:
+        if (
+            out[4] > 0
+            or out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
+            or out[2] > limits.most_strain
+        ):
             continue
         if wrong_species(library, t, species[a], near, codes, new_slots[row]) > limits.most_wrong * (size + 1):
             continue
@@ -243,7 +247,9 @@ def same_turn(library, phase, one, other, most, turned):
 
 
 @kernel(**COMPILED)
-def compare(library, limits, template, gradient, values, slots, grain, neighbour, first, last, support, misfit, mean):
+def compare(
+    library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, misfit, mean
+):
     """Hold every match against those of its neighbours.
 
     Writes the share of template neighbours that are what the match says, the mean F of these and the atom, and the misfit
@@ -273,10 +279,10 @@ def compare(library, limits, template, gradient, values, slots, grain, neighbour
                     for j in range(3):
                         apart += (turned[i, j] - gradient[a, i, j]) ** 2
                         norm += gradient[a, i, j] ** 2
-                if apart >= limits.most_turn * norm:
+                if apart >= most_turn * norm:
                     continue
             elif library.site[u] != library.site[expected] or not same_turn(
-                library, phase, gradient[a], gradient[b], limits.most_turn, turned
+                library, phase, gradient[a], gradient[b], most_turn, turned
             ):
                 continue
             held += 1
@@ -296,7 +302,9 @@ def compare(library, limits, template, gradient, values, slots, grain, neighbour
             for j in range(3):
                 for m in range(3):
                     extra += (
-                        (gradient[a, i, j] - mean[a, i, j]) * library.spread[t, j, m] * (gradient[a, i, m] - mean[a, i, m])
+                        (gradient[a, i, j] - mean[a, i, j])
+                        * library.spread[t, j, m]
+                        * (gradient[a, i, m] - mean[a, i, m])
                     )
         freedom = 1.0 if library.planar[t] else (3.0 * size - 4.0) / (3.0 * size - 9.0)
         points = (size + 1) * library.length[t] ** 2

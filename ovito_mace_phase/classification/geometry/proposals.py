@@ -44,9 +44,7 @@ class Proposals:
     parent_strain: npt.NDArray[np.float64]
 
 
-def propose(
-    phases: Sequence[Phase], label: Int, best: npt.NDArray[np.int16], *, net: bool = False
-) -> Proposals | None:
+def propose(phases: Sequence[Phase], label: Int, best: npt.NDArray[np.int16], *, net: bool = False) -> Proposals | None:
     """Return the proposals of some atoms; None where no phase has a template.
 
     Parameters

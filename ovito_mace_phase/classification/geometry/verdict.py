@@ -86,12 +86,16 @@ def judge(
     supported = (misfit <= max(LEAST, rmsd_cutoff)) | (fits.support >= SUPPORT)
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
-        chance = 1.0 / (1.0 + np.exp((np.where(good | ~matched | supported, misfit, _NOTHING) - cutoff) / (_SOFT * cutoff)))
+        chance = 1.0 / (
+            1.0 + np.exp((np.where(good | ~matched | supported, misfit, _NOTHING) - cutoff) / (_SOFT * cutoff))
+        )
     known = np.isin(proposed, fits.proposals.columns)
     without = (proposed >= 0) & ~known & ~good
     background = proposed < 0
     out = np.where(good, column, np.where(without & dense, proposed, -1))
-    sure = np.where(good, np.where(column == proposed, confidence, chance * np.maximum(fits.support, 0.5)), 1.0 - chance)
+    sure = np.where(
+        good, np.where(column == proposed, confidence, chance * np.maximum(fits.support, 0.5)), 1.0 - chance
+    )
     sure = np.where((without & dense) | background, confidence, sure)
     reason = np.where(good, Reason.NONE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))
     reason = np.where(without & dense, Reason.NO_TEMPLATE, reason)

@@ -1,0 +1,75 @@
+"""Matches of neighbours held against each other.
+
+support  share of the neighbours that are what the match of an atom says, turned as it is
+misfit   deviation from the template under the mean F of the atom and those neighbours, see `kernels_growth.compare`
+level    mean misfit around an atom, weights support^16, taken on over LEVEL_SWEEPS neighbours: the thermal level of
+         the crystal there; at its border that of its inside
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.threads import over_rows
+
+from .kernels_growth import compare, spread_level
+from .library import Library
+
+Float = npt.NDArray[np.float64]
+LEVEL_SWEEPS = 4
+_ROWS = 2048
+
+
+class Agreement(NamedTuple):
+    """Support, misfit (9 where nothing fits), level (0 where no neighbour agrees), (n_atoms,) each."""
+
+    support: Float
+    misfit: Float
+    level: Float
+
+
+def agreement(
+    library: Library,
+    most_turn: float,
+    template: npt.NDArray[np.int64],
+    gradient: Float,
+    values: Float,
+    slots: npt.NDArray[np.int16],
+    grain: npt.NDArray[np.int64],
+    neighbour: npt.NDArray[np.int32],
+) -> Agreement:
+    """Hold the matches of a frame against each other; arrays as in `growth.Matches` and `Surroundings`."""
+    n_atoms = len(template)
+    support, misfit = np.zeros((2, n_atoms))
+    mean = np.zeros((n_atoms, 3, 3))
+
+    def hold(first: int, last: int) -> None:
+        compare(
+            library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, misfit, mean
+        )
+
+    over_rows(hold, n_atoms, _ROWS)
+    weight, level = support**16, np.where(template >= 0, misfit, 0.0)
+    for _ in range(LEVEL_SWEEPS):
+        weight, level = _spread(library, template, slots, neighbour, weight, level)
+    return Agreement(support, misfit, level)
+
+
+def _spread(
+    library: Library,
+    template: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int16],
+    neighbour: npt.NDArray[np.int32],
+    weight: Float,
+    value: Float,
+) -> tuple[Float, Float]:
+    new_weight, new_value = np.zeros((2, len(weight)))
+    over_rows(
+        lambda a, b: spread_level(library, template, slots, neighbour, weight, value, a, b, new_weight, new_value),
+        len(weight),
+        _ROWS,
+    )
+    return new_weight, new_value
