@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
+from .geometry.geometry import Geometry
 from .readout.distances import distances
 from .readout.kept_logits import KeptLogits
 from .readout.labels import OTHER_ID
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .denoise import Denoised
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 _AUTO_FRACTION = 0.01
 _AUTO_MOST = 8
 
@@ -47,6 +49,8 @@ class PhaseResult:
         Settings of the call.
     card : mapping
         The card of the model.
+    geometry : Geometry or None
+        What the templates say of the atoms; None where the labels were not verified.
     denoised : Denoised or None
         With denoising: the final positions, to which all of the above belong.
     before : PhaseResult or None
@@ -60,6 +64,7 @@ class PhaseResult:
     evaluated: KeptLogits = field(repr=False)
     settings: Settings = field(default_factory=Settings, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    geometry: Geometry | None = field(default=None, repr=False)
     denoised: Denoised | None = None
     before: PhaseResult | None = None
 
@@ -128,6 +133,41 @@ class PhaseResult:
         if not self.settings.distances:
             return {}
         return distances(self.order_parameters, self.card, self.kept.frame.factor)
+
+    @property
+    def rmsd(self) -> Float64:
+        """Deviation from the template, (n_atoms,) float64, PTM's definition; NaN where none fits. See `geometry`."""
+        return self._geometry().rmsd
+
+    @property
+    def orientation(self) -> Float64:
+        """Quaternions x, y, z, w from the crystal to the frame, (n_atoms, 4) float64; NaN where none fits."""
+        return self._geometry().orientation
+
+    @property
+    def deformation_gradient(self) -> Float64:
+        """Elastic deformation gradient F, (n_atoms, 3, 3) float64, without scale; NaN where none fits."""
+        return self._geometry().deformation_gradient
+
+    @property
+    def interatomic_distance(self) -> Float64:
+        """Shortest distance of the fitted template, (n_atoms,) float64, in the unit of the file; NaN where none fits."""
+        return self._geometry().interatomic_distance
+
+    @property
+    def site(self) -> npt.NDArray[np.int32]:
+        """Symmetry-distinct site of the reference cell, (n_atoms,) int32; -1 for Other and unverified atoms."""
+        return self._geometry().site
+
+    @property
+    def reason(self) -> npt.NDArray[np.int8]:
+        """Why an atom is Other, (n_atoms,) int8, see `geometry.verdict.Reason`."""
+        return self._geometry().reason
+
+    def _geometry(self) -> Geometry:
+        if self.geometry is None:
+            raise InputError("the labels were not verified (verify='off'); use verify='auto' for what templates say")
+        return self.geometry
 
     def frequent_phases(self) -> tuple[str, ...]:
         """Return the keys of the phases of at least 1 % of the atoms, most frequent first, at most 8, without Other."""

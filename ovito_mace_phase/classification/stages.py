@@ -2,7 +2,7 @@
 
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
 denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
-result_of   prior, thresholds: KeptLogits -> PhaseResult                      cheap
+result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           cheap
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .readout.kept_logits import FULL_BYTES, KeptLogits
 from .readout.labels import OTHER_ID, label_atoms
 from .result import PhaseResult
 from .settings import Settings
+from .verified import verified
 
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
@@ -119,16 +120,22 @@ def _labelled(
         if settings.phases is None:
             calibration = calibration.of(model.phases)
         kept = kept.restricted(considered_columns(model.phases, settings.phases), calibration.temperature)
-    labels = label_atoms(kept, calibration, prior=settings.prior, threshold=settings.confidence_threshold)
     ids: npt.NDArray[np.int32] = np.array([phase.id for phase in kept.phases] + [OTHER_ID], dtype=np.int32)
+    if settings.verify == "off":
+        labels = label_atoms(kept, calibration, prior=settings.prior, threshold=settings.confidence_threshold)
+        column, confidence, margin, geometry = labels.column, labels.confidence, labels.margin, None
+    else:
+        geometry, margin = verified(kept, calibration, settings)
+        column, confidence = geometry.column, geometry.confidence
     return PhaseResult(
-        phase=ids[labels.column],
-        confidence=labels.confidence,
-        margin=labels.margin,
+        phase=ids[column],
+        confidence=confidence,
+        margin=margin,
         kept=kept,
         evaluated=evaluated,
         settings=settings,
         card=model.card,
+        geometry=geometry,
         denoised=found,
         before=before,
     )

@@ -5,7 +5,7 @@ Phases that nearly no atom proposes are left out of a large frame, so that a few
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,14 @@ class Proposals:
     parent_strain: npt.NDArray[np.float64]
 
 
-def propose(phases: Sequence[Phase], label: Int, best: npt.NDArray[np.int16], *, net: bool = False) -> Proposals | None:
+def propose(
+    phases: Sequence[Phase],
+    label: Int,
+    best: npt.NDArray[np.int16],
+    *,
+    net: bool = False,
+    named: Collection[str] = (),
+) -> Proposals | None:
     """Return the proposals of some atoms; None where no phase has a template.
 
     Parameters
@@ -57,6 +64,8 @@ def propose(phases: Sequence[Phase], label: Int, best: npt.NDArray[np.int16], *,
         Places of the largest logits, largest first.
     net : bool
         Phases of which the centres of molecules alone have templates, or all others.
+    named : collection of str
+        Keys of phases that keep their name where their parent would stand for them.
     """
     known = {k: found for k, p in enumerate(phases) if (found := template(p)) is not None and found.net == net}
     open_atoms = label >= 0
@@ -66,7 +75,7 @@ def propose(phases: Sequence[Phase], label: Int, best: npt.NDArray[np.int16], *,
     used = (labels > _LEAST_LABEL * n_open) | (rivals > max(1.0, _LEAST_RIVAL * n_open))
     place = {phase.key: k for k, phase in enumerate(phases)}
     columns = [k for k in range(len(phases)) if k in known and used[k]]
-    family = {k: place[phases[k].family] for k in columns if phases[k].family in place}
+    family = {k: place[phases[k].family] for k in columns if phases[k].family in place and phases[k].key not in named}
     columns += sorted({k for k in family.values() if k in known} - set(columns))
     if not columns:
         return None
