@@ -151,7 +151,7 @@ class PhaseResult:
 
     @property
     def interatomic_distance(self) -> Float64:
-        """Shortest distance of the fitted template, (n_atoms,) float64, in the unit of the file; NaN where none fits."""
+        """Shortest distance of the fitted template, (n_atoms,) float64, unit of the file; NaN where none fits."""
         return self._geometry().interatomic_distance
 
     @property

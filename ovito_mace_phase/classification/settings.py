@@ -51,8 +51,8 @@ class Settings:
     verify : 'auto' or 'off'
         Hold the labels against the templates of the phases, see `classification.geometry`; 'off': the network alone.
     rmsd_cutoff : float
-        Largest deviation from a template, in units of the mean distance of its neighbours; 0 follows the thermal level of
-        the crystal at hand.
+        Largest deviation from a template, in units of the mean distance of its neighbours; 0 follows the thermal level
+        of the crystal at hand.
     defects : 'other' or 'phase'
         What an atom is whose own shell of neighbours is incomplete or crowded.
     denoise_steps : int

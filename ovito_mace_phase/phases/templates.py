@@ -30,6 +30,7 @@ FORMAT = 1
 _FILE = "templates.npz"
 NOISE = 0.4
 """An atom of a hot crystal may lie so much farther out than its place, in units of the shortest vector."""
+FREE = 0.62
 _N_NEAREST = 14  # as in `atoms.length_scale`
 _PER_ATOM = ("site", "wyckoff", "size", "seed")
 
@@ -59,8 +60,13 @@ class Template:
         Proper rotations of the crystal, identity first.
     crowd : int
         Most neighbours of an atom up to its template's longest vector and NOISE times its shortest.
+    free : (n_atoms,) float64
+        Distance within which no atom lies but those of the template, even in a hot crystal: FREE times that of the
+        first atom that is not among them.
     planar : bool
         All vectors lie in one plane: a single sheet.
+    simple : bool
+        A lattice that OVITO's methods know: the shell of one atom tells it.
     net : bool
         Atoms of other species than the centre's are left out: the oxygen net of an ice.
     """
@@ -75,7 +81,9 @@ class Template:
     vectors: Float
     rotations: Float
     crowd: int
+    free: Float
     planar: bool
+    simple: bool
     net: bool
 
     @property
@@ -99,7 +107,7 @@ def template(phase: Phase) -> Template | None:
     return _template(phase.key) if phase.key in _stored() and phase.reference is _reference(phase.key) else None
 
 
-def template_of(key: str, cell: ReferenceCell, record: dict[str, Any]) -> Template:
+def template_of(key: str, cell: ReferenceCell, record: dict[str, Any], *, simple: bool = False) -> Template:
     """Make the template of a crystal of what `lab.phase_table.templates.site_record` says of it."""
     counted = np.flatnonzero(record["site"] >= 0)
     size = record["size"][counted].astype(np.int64)
@@ -111,7 +119,7 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any]) -> Templa
     turns = np.array([basis @ w @ np.linalg.inv(basis) for w in record["rotations"]])
     species, vectors_kept = cell.species[counted], vectors[kept] / unit
     seed, site = record["seed"][counted].astype(bool), record["site"][counted].astype(np.int64)
-    crowd = _crowd(cell.cell, fractional, size)
+    crowd, free = _crowd(cell.cell, fractional, size)
     parts = [(atom[kept], vectors_kept)]
     if record["handed"]:  # the other hand comes after the first, with atoms of its own
         parts.append((atom[kept] + len(counted), -vectors_kept))
@@ -128,16 +136,18 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any]) -> Templa
         vectors=np.concatenate([part[1] for part in parts]),
         rotations=turns[np.argsort(-np.trace(turns, axis1=1, axis2=2), kind="stable")],
         crowd=crowd,
+        free=np.concatenate([free, free] if record["handed"] else [free]) / unit,
         planar=int(np.linalg.matrix_rank(vectors[0, : size[0]], tol=1e-3 * unit)) < 3,
+        simple=simple,
         net=len(counted) < cell.n_atoms,
     )
 
 
-def _crowd(cell: Float, fractional: Float, size: Int) -> int:
+def _crowd(cell: Float, fractional: Float, size: Int) -> tuple[int, Float]:
     _, _, vectors = neighbours(cell, fractional, 3 * int(size.max()))
     distance = np.linalg.norm(vectors, axis=2)
     reach = distance[np.arange(len(size)), size - 1] + NOISE * distance[:, 0]
-    return int((distance < reach[:, None]).sum(axis=1).max())
+    return int((distance < reach[:, None]).sum(axis=1).max()), FREE * distance[np.arange(len(size)), size]
 
 
 def _spacing(cell: ReferenceCell) -> float:
@@ -177,8 +187,19 @@ def _stored() -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {}
     for k, key in enumerate(arrays["key"].tolist()):
         out[key] = {name: arrays[name][atoms[k] : atoms[k + 1]] for name in _PER_ATOM}
+        out[key]["rivals"] = str(arrays["rivals"][k]) if "rivals" in arrays else ""
         out[key] |= {"rotations": arrays["rotations"][turns[k] : turns[k + 1]], "handed": bool(arrays["handed"][k])}
     return out
+
+
+@cache
+def _rivals() -> dict[str, tuple[str, ...]]:
+    return {key: tuple(record["rivals"].split()) for key, record in _stored().items()}
+
+
+def rivals(key: str) -> tuple[str, ...]:
+    """Return the keys of phases whose crystals could be taken for this phase, atom by atom."""
+    return _rivals().get(key, ())
 
 
 def _reference(key: str) -> ReferenceCell | None:
@@ -189,7 +210,9 @@ def _reference(key: str) -> ReferenceCell | None:
 
 @cache
 def _template(key: str) -> Template:
-    cell = _reference(key)
-    if cell is None:
+    from .table import phase_table
+
+    phase = phase_table().by_key(key)
+    if phase.reference is None:
         raise InputError(f"the phase {key} has no reference cell")
-    return template_of(key, cell, _stored()[key])
+    return template_of(key, phase.reference, _stored()[key], simple=phase.lattice == key or key == "GRAPHENE")

@@ -1,1 +1,1 @@
-"""The geometry of what the network proposes: templates are fitted to the atoms, and the labels are held against them."""
+"""Geometry of what the network proposes: templates fitted to the atoms, and labels held against them."""

@@ -15,20 +15,21 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .kernels_growth import compare, spread_level
+from .kernels_growth import compare, spread_level, spread_support
 from .library import Library
 
 Float = npt.NDArray[np.float64]
-LEVEL_SWEEPS = 4
+LEVEL_SWEEPS, REGION_SWEEPS = 4, 3
 _ROWS = 2048
 
 
 class Agreement(NamedTuple):
-    """Support, misfit (9 where nothing fits), level (0 where no neighbour agrees), (n_atoms,) each."""
+    """Support, misfit (9 where nothing fits), level (0 where no neighbour agrees), region, (n_atoms,) each."""
 
     support: Float
     misfit: Float
     level: Float
+    region: Float
 
 
 def agreement(
@@ -55,7 +56,22 @@ def agreement(
     weight, level = support**16, np.where(template >= 0, misfit, 0.0)
     for _ in range(LEVEL_SWEEPS):
         weight, level = _spread(library, template, slots, neighbour, weight, level)
-    return Agreement(support, misfit, level)
+    region = support
+    for _ in range(REGION_SWEEPS):
+        region = _averaged(library, template, slots, neighbour, region)
+    return Agreement(support, misfit, level, region)
+
+
+def _averaged(
+    library: Library,
+    template: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int16],
+    neighbour: npt.NDArray[np.int32],
+    value: Float,
+) -> Float:
+    mean = np.zeros_like(value)
+    over_rows(lambda a, b: spread_support(library, template, slots, neighbour, value, a, b, mean), len(value), _ROWS)
+    return mean
 
 
 def _spread(

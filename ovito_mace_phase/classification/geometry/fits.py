@@ -8,15 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .agreement import agreement
 from .growth import Limits, grow
+from .kernels_growth import find_crowded
 from .proposals import Proposals
 from .surroundings import find_surroundings
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
+_ROWS = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,10 @@ class Fits:
         F from the template, in network units, to the frame.
     rmsd, residual, strain, scale : (n_atoms,) float64
         See `kernels`; NaN where nothing fits.
-    support, misfit, level : (n_atoms,) float64
+    support, misfit, level, region : (n_atoms,) float64
         See `agreement`.
+    crowded : (n_atoms,) bool
+        An atom too many lies within the template.
     """
 
     proposals: Proposals
@@ -46,6 +51,8 @@ class Fits:
     support: Float
     misfit: Float
     level: Float
+    region: Float
+    crowded: npt.NDArray[np.bool_]
 
     @property
     def column(self) -> Int:
@@ -80,6 +87,15 @@ def fit_frame(
         found.grain,
         near.neighbour,
     )
+    crowded = np.zeros(n_atoms, dtype=bool)
+    over_rows(
+        lambda a, b: find_crowded(
+            library, found.template, found.values, found.slots, near.count, near.vectors, near.neighbour, near.species,
+            a, b, crowded,
+        ),
+        n_atoms,
+        _ROWS,
+    )  # fmt: skip
     back = np.empty(n_atoms, dtype=np.int64)
     back[order] = np.arange(n_atoms)
     rmsd, residual, strain, scale = found.values[back, :4].T
@@ -94,4 +110,6 @@ def fit_frame(
         support=held.support[back],
         misfit=held.misfit[back],
         level=held.level[back],
+        region=held.region[back],
+        crowded=crowded[back],
     )

@@ -1,8 +1,8 @@
 """What templates say of the atoms of a frame: the output that goes with verified labels.
 
     rmsd                   PTM's: rotation and scale alone, in units of the mean distance of the template's neighbours
-    orientation            quaternion of Q, crystal -> frame, by the rotation of the crystal that makes it the least turn
-    deformation gradient   F in the same setting times s, so without scale: F = Q in an unstrained crystal
+    orientation            quaternion of Q, crystal -> frame, by the rotation of the crystal that makes it the least
+    turn deformation gradient   F in the same setting times s, so without scale: F = Q in an unstrained crystal
     interatomic distance   d / s, the shortest distance of the fitted template
 
 All are as OVITO's Polyhedral Template Matching defines them, for any phase. They are worked out when asked for.

@@ -5,6 +5,9 @@
     again   with seeds among the atoms that nobody reached, at shorter distances; cold ones before hot ones
     doubt   atoms that fit worse than the crystal around them, or whose neighbours do not agree, are searched once more;
             of two phases that fit alike there the simpler one is taken (a layer of dhcp is a layer of fcc or hcp)
+    sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
+    and
+            that one is taken whose sites come as they should: A15 has local surroundings of sigma, but not in its order
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
 that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
@@ -23,7 +26,7 @@ import numpy.typing as npt
 from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
-from .agreement import agreement
+from .agreement import Agreement, agreement
 from .kernels_growth import commit, hand_on, spread_largest, start, take_over
 from .library import Library
 from .surroundings import Surroundings
@@ -33,10 +36,14 @@ Float = npt.NDArray[np.float64]
 HOPS = (5, 2, 1, 0)
 """Steps to near neighbours within which a seed has the best claim, stage by stage."""
 WARMER = (0.15, 0.18, 0.22, 0.26, 1.0)
-"""Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these steps."""
+"""Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these
+steps.
+"""
 _STEP = 12  # nearest neighbours that a step may go to
 _SEED_ROWS, _ROWS = 8, 1024
 _WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
+_AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
+_SIDES, _ENOUGH = 4, 0.2  # phases tried, of those that this share of the atoms may have
 _FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
 _MOST_TRIES = 8
 """Times that an atom listens to its neighbours."""
@@ -131,20 +138,36 @@ def grow(
     """
     state = _Growth(library, near, allowed, limits)
     watch = watch or Watch()
-    tried = np.zeros(len(near), dtype=bool)
-    for hops in HOPS:
-        watch.check()
-        seeds = _peaks(np.where((state.template < 0) & ~tried, claim, np.float32(0.0)), near, hops)
-        tried[seeds] = True
-        state.start(seeds, (allowed if hops else allowed[:, :_FEW])[seeds], parent, parent_strain)
-    for low, high in itertools.pairwise(WARMER):
-        state.plant_pending(low, high)
+    state.run(claim, parent, parent_strain, watch)
     state.look_again(parent, parent_strain)
+    _take_sides(state, claim)
     return state.matches()
 
 
+def _take_sides(state: _Growth, claim: npt.NDArray[np.float32]) -> None:
+    """Try phases one by one on the atoms whose neighbours agree little, and keep the one that agrees most."""
+    library, allowed = state.library, state.allowed
+    best = state.held().region
+    phase = np.where(state.template >= 0, library.phase[state.template], -1)
+    doubt = (phase >= 0) & ~library.simple[phase] & (best < _AGREED)
+    if not doubt.any():
+        return
+    asked = np.bincount(allowed[doubt][allowed[doubt] >= 0], minlength=len(library.n_codes))
+    for rival in np.argsort(-asked, kind="stable")[:_SIDES]:
+        atoms = (allowed == rival).any(axis=1) & (doubt | (phase == rival))
+        if asked[rival] < _ENOUGH * doubt.sum() or not atoms.any():
+            continue
+        alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
+        other = _Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
+        other.run(np.where(atoms, claim, np.float32(0.0)), np.arange(len(asked)), np.zeros(len(asked)), Watch())
+        region = other.held().region
+        better = doubt & (other.template >= 0) & (region > best + _MORE)
+        state.replace(better, other)
+        best[better] = region[better]
+
+
 def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int:
-    """Return the atoms with the largest claim within `hops` steps to near neighbours; all with a claim where `hops` is 0."""
+    """Return the atoms with the largest claim within so many steps to near neighbours; 0: all with a claim."""
     top = claim
     for _ in range(hops):
         wider = np.empty_like(top)
@@ -215,12 +238,35 @@ class _Growth:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
             self._plant(_Seeds(*(part[free] for part in found)))
 
-    def look_again(self, parent: Int, parent_strain: Float) -> None:
-        """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
-        held = agreement(
+    def run(self, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float, watch: Watch) -> None:
+        """Let crystals grow from seeds, cold ones first."""
+        tried = np.zeros(len(self.near), dtype=bool)
+        for hops in HOPS:
+            watch.check()
+            seeds = _peaks(np.where((self.template < 0) & ~tried, claim, np.float32(0.0)), self.near, hops)
+            tried[seeds] = True
+            self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds], parent, parent_strain)
+        for low, high in itertools.pairwise(WARMER):
+            self.plant_pending(low, high)
+
+    def held(self) -> Agreement:
+        """Hold the matches against each other."""
+        return agreement(
             self.library, self.limits.most_turn, self.template, self.gradient, self.values, self.slots, self.grain,
             self.near.neighbour,
         )  # fmt: skip
+
+    def replace(self, atoms: npt.NDArray[np.bool_], other: _Growth) -> None:
+        """Take the matches of some atoms over from another state."""
+        for name in ("template", "gradient", "values", "slots"):
+            getattr(self, name)[atoms] = getattr(other, name)[atoms]
+        self.grain[atoms] = other.grain[atoms] + self.n_grains
+        self.n_grains += other.n_grains
+        self.codes.extend(other.codes)
+
+    def look_again(self, parent: Int, parent_strain: Float) -> None:
+        """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
+        held = self.held()
         rmsd = self.values[:, 0]
         worse = rmsd > np.maximum(WARMER[0] / 1.25, _WORSE * held.level)
         alone = held.support < _ALONE
@@ -257,35 +303,38 @@ class _Growth:
         self._spread(atoms)
 
     def _spread(self, fresh: Int) -> None:
-        library, near, limits = self.library, self.near, self.limits
         codes = np.concatenate(self.codes)
         while len(fresh):
             n_asked = hand_on(
-                library, limits, fresh, self.template, self.gradient, self.values, self.slots, self.grain, codes,
-                self.allowed, self.tries, _MOST_TRIES, near.species, near.neighbour, self._asked, self._giver,
-                self._asked_template, 0,
+                self.library, self.limits, fresh, self.template, self.gradient, self.values, self.slots, self.grain,
+                codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour, self._asked,
+                self._giver, self._asked_template, 0,
             )  # fmt: skip
-            asked = np.sort(self._asked[:n_asked])
-            gradient, values = np.zeros((n_asked, 3, 3)), np.zeros((n_asked, 5))
-            slots = np.zeros((n_asked, self.slots.shape[1]), dtype=np.int16)
-            grain, good = np.zeros(n_asked, dtype=np.int64), np.zeros(n_asked, dtype=bool)
-
-            def work(first: int, last: int) -> None:
-                take_over(
-                    library, limits, asked, self._giver, self._asked_template, near.count, near.vectors,  # noqa: B023
-                    near.neighbour, near.species, self.gradient, self.values, self.grain, codes, first, last, gradient,  # noqa: B023
-                    values, slots, grain, good,  # noqa: B023 - used up within this turn of the loop
-                )  # fmt: skip
-
-            over_rows(work, n_asked, _ROWS)
-            changed = np.empty(n_asked, dtype=np.int64)
-            n_changed = commit(
-                limits, asked, self._asked_template, gradient, values, slots, grain, good, self.tries, self.template,
-                self.gradient, self.values, self.slots, self.grain, changed,
-            )  # fmt: skip
-            self._giver[asked] = -1
-            fresh = changed[:n_changed]
+            fresh = self._round(np.sort(self._asked[:n_asked]), codes)
         self.codes = [codes]
+
+    def _round(self, asked: Int, codes: Int) -> Int:
+        """Fit what their neighbours say to the atoms that are asked; return those that changed."""
+        near, n_asked = self.near, len(asked)
+        gradient, values = np.zeros((n_asked, 3, 3)), np.zeros((n_asked, 5))
+        slots = np.zeros((n_asked, self.slots.shape[1]), dtype=np.int16)
+        grain, good = np.zeros(n_asked, dtype=np.int64), np.zeros(n_asked, dtype=bool)
+
+        def work(first: int, last: int) -> None:
+            take_over(
+                self.library, self.limits, asked, self._giver, self._asked_template, near.count, near.vectors,
+                near.neighbour, near.species, self.gradient, self.values, self.grain, codes, first, last, gradient,
+                values, slots, grain, good,
+            )  # fmt: skip
+
+        over_rows(work, n_asked, _ROWS)
+        changed = np.empty(n_asked, dtype=np.int64)
+        n_changed = commit(
+            self.limits, asked, self._asked_template, gradient, values, slots, grain, good, self.tries, self.template,
+            self.gradient, self.values, self.slots, self.grain, changed,
+        )  # fmt: skip
+        self._giver[asked] = -1
+        return changed[:n_changed]
 
     def matches(self) -> Matches:
         n_codes = int(self.library.n_codes.max())

@@ -2,15 +2,15 @@
 
     u_m   neighbours of the atom;   v_k  vectors of the template, v_0 = u_0 = 0
     match  pi(k) = the nearest u to F v_k + shift, each u once;   F, shift <- least squares of u_pi(k) on v_k;   again
-    H     = sum_k (u_pi(k) - mean u)(v_k - c)^T,   F = H A^-1,   Q = polar factor of H,   s = tr(Q^T H) / sum |u - mean u|^2
+    H = sum_k (u_pi(k) - mean u)(v_k - c)^T,   F = H A^-1,   Q = polar factor of H,   s = tr(Q^T H) / sum |u - mean u|^2
 
     rmsd       sqrt( sum_k |s (u_pi(k) - mean u) - Q (v_k - c)|^2 / (N + 1) ) / a          rotation and scale: PTM's
     residual   sqrt( sum_k |(u_pi(k) - mean u) - F (v_k - c)|^2 / (N + 1) (3 N - 4) / (3 N - 9) ) s / a     with strain
     strain     largest |e_i - mean e|,   e_i = log of the principal stretches of F
 
-In noise alone the two are equal on average: the second has five numbers more to fit. Matching against a template that is
-turned, and strained by 15 %, as a neighbour is, needs no search; without a neighbour the first vector and another one at
-an angle to it are laid on all pairs of neighbours like them.
+In noise alone the two are equal on average: the second has five numbers more to fit. Matching against a template that
+is turned, and strained by 15 %, as a neighbour is, needs no search; without a neighbour the first vector and another
+one at an angle to it are laid on all pairs of neighbours like them.
 Source: P. M. Larsen, S. Schmidt, J. Schiotz, Model. Simul. Mater. Sci. Eng. 24 (2016) 055007; the polar factor by
 Newton's method, N. J. Higham, SIAM J. Sci. Stat. Comput. 7 (1986) 1160.
 """
@@ -194,9 +194,9 @@ def match(library, t, n, vectors, species, codes, gradient, shift, limit, slot, 
 def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
     """Fit template t from a first guess of F, in place.
 
-    `vectors` (n, 3) and `species` (n,) are the neighbours, nearest first; `codes` the species of the codes of the phase,
-    -1 where it is open. Writes rmsd, residual, strain, s and the number of empty places to `out`, and the neighbours at
-    the places of the template to `slot`. False where it does not fit at all.
+    `vectors` (n, 3) and `species` (n,) are the neighbours, nearest first; `codes` the species of the codes of the
+    phase, -1 where it is open. Writes rmsd, residual, strain, s and the number of empty places to `out`, and the
+    neighbours at the places of the template to `slot`. False where it does not fit at all.
     """
     size = library.offsets[t + 1] - library.offsets[t]
     if n < size:

@@ -1,7 +1,7 @@
 """Numba kernels: neighbours sorted by distance; fits of many atoms; matches handed on from atom to atom.
 
-The state of a frame is what `growth.Matches` holds, in sorted order. A round reads the state and writes beside it, so that
-the order of the atoms within it does not matter.
+The state of a frame is what `growth.Matches` holds, in sorted order. A round reads the state and writes beside it, so
+that the order of the atoms within it does not matter.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -55,9 +55,10 @@ def start(
 ):  # fmt: skip
     """Search for the phase of some atoms among those allowed; write the best match of each, or template -1.
 
-    `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a later
-    one must be better by the factor `clearly`, and none is tried after one with a score below `enough` (len(atoms),). Where the
-    phase has a parent that fits about as well with no more than `parent_strain`, the parent is taken.
+    `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
+    later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`
+    (len(atoms),). Where the phase has a parent that fits about as well with no more than `parent_strain`, the parent
+    is taken.
     """
     width, n_allowed = slots.shape[1], allowed.shape[1]
     used = np.empty(vectors.shape[1], dtype=np.bool_)
@@ -126,8 +127,8 @@ def hand_on(
 ):  # fmt: skip
     """Let atoms that were just matched tell their neighbours what they should be; return how many are asked.
 
-    `giver` (n_atoms,) is -1 on entry. An atom listens to its best matched neighbour; one that is matched already only to
-    one that is clearly better. `asked` gets the atoms.
+    `giver` (n_atoms,) is -1 on entry. An atom listens to its best matched neighbour; one that is matched already only
+    to one that is clearly better. `asked` gets the atoms.
     """
     for index in range(len(fresh)):
         b = fresh[index]
@@ -203,8 +204,8 @@ def take_over(
 
 @kernel(**COMPILED)
 def commit(
-    limits, asked, asked_template, new_gradient, new_values, new_slots, new_grain, good, tries, template, gradient, values,
-    slots, grain, fresh
+    limits, asked, asked_template, new_gradient, new_values, new_slots, new_grain, good, tries, template, gradient,
+    values, slots, grain, fresh
 ):  # fmt: skip
     """Write the matches of a round to the state, and the atoms that changed to `fresh`; return how many."""
     changed = 0
@@ -252,9 +253,9 @@ def compare(
 ):
     """Hold every match against those of its neighbours.
 
-    Writes the share of template neighbours that are what the match says, the mean F of these and the atom, and the misfit
-    against the template under that F,  misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k - c)|^2 s^2 /
-    ((N + 1) a^2); where no neighbour agrees it is the rmsd.
+    Writes the share of template neighbours that are what the match says, the mean F of these and the atom, and the
+    misfit against the template under that F,  misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k -
+    c)|^2 s^2 / ((N + 1) a^2); where no neighbour agrees it is the rmsd.
     """
     turned, total = np.empty((3, 3)), np.empty((3, 3))
     for a in range(first, last):
@@ -328,3 +329,45 @@ def spread_level(library, template, slots, neighbour, weight, misfit, first, las
                 held += weight[b] * misfit[b]
         if total > 0.0:
             new_weight[a], new_misfit[a] = total / (end - begin + 1), held / total
+
+
+@kernel(**COMPILED)
+def find_crowded(library, template, values, slots, count, vectors, neighbour, species, first, last, crowded):
+    """Tell which matched atoms have an atom too many: nearer than `library.free`, of the species of a matched one."""
+    for a in range(first, last):
+        crowded[a] = False
+        t = template[a]
+        if t < 0:
+            continue
+        size = library.offsets[t + 1] - library.offsets[t]
+        reach = (library.free[t] / values[a, 3]) ** 2
+        for m in range(count[a]):
+            square = vectors[a, m, 0] ** 2 + vectors[a, m, 1] ** 2 + vectors[a, m, 2] ** 2
+            if square >= reach:
+                break
+            kind = species[neighbour[a, m]]
+            held, like = False, kind == species[a]
+            for k in range(size):
+                held = held or slots[a, k] == m
+                like = like or species[neighbour[a, slots[a, k]]] == kind
+            if like and not held:
+                crowded[a] = True
+                break
+
+
+@kernel(**COMPILED)
+def spread_support(library, template, slots, neighbour, value, first, last, mean):
+    """Average a value over an atom and its neighbours that are matched in the same phase."""
+    for a in range(first, last):
+        t = template[a]
+        mean[a] = 0.0
+        if t < 0:
+            continue
+        begin, end = library.offsets[t], library.offsets[t + 1]
+        total, held = value[a], 1
+        for k in range(begin, end):
+            b = neighbour[a, slots[a, k - begin]]
+            if template[b] >= 0 and library.phase[template[b]] == library.phase[t]:
+                total += value[b]
+                held += 1
+        mean[a] = total / held

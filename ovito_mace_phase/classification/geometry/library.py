@@ -4,7 +4,8 @@ With v_k the vectors of one atom of a reference cell and v_0 = 0 the atom itself
 
     c = mean_k v_k,    A = sum_k (v_k - c)(v_k - c)^T,    a = mean_{k > 0} |v_k|,    d = min_{k > 0} |v_k|
 
-Template atoms are numbered through all phases; a sheet has the normal of its plane added to A, so that it has an inverse.
+Template atoms are numbered through all phases; a sheet has the normal of its plane added to A, so that it has an
+inverse.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Library(NamedTuple):
     turn_offsets : (n_phases + 1,) int64
     turns : (n_turns, 3, 3) float64
         Rotations of the crystals.
+    free : (n,) float64
+        Distance within which an atom that is not matched is one too many.
+    simple : (n_phases,) bool
+        Lattices that PTM knows too, which the shell of one atom tells.
     crowd : int
         Neighbours to look at, so that those of every template are among them.
     """
@@ -76,6 +81,8 @@ class Library(NamedTuple):
     seeds: Int
     turn_offsets: Int
     turns: Float
+    free: Float
+    simple: npt.NDArray[np.bool_]
     crowd: int
 
 
@@ -114,6 +121,8 @@ def make_library(templates: Sequence[Template]) -> Library:
         seeds=np.concatenate(seeds).astype(np.int64),
         turn_offsets=np.concatenate([[0], np.cumsum([len(t.rotations) for t in templates])]).astype(np.int64),
         turns=np.ascontiguousarray(np.concatenate([t.rotations for t in templates])),
+        free=np.concatenate([t.free for t in templates]) * unit,
+        simple=np.array([t.simple for t in templates]),
         crowd=max(t.crowd for t in templates) + _SPARE,
     )
 

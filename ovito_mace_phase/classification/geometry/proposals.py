@@ -1,23 +1,23 @@
-"""Which phases are tried at an atom: the label, the best other logits, and the parents of their families.
+"""Which phases are tried at an atom: the label, the best other logits, rivals of the label, and parents of families.
 
 Phases that nearly no atom proposes are left out of a large frame, so that a few odd atoms do not make it slow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.phases import Phase
-from ovito_mace_phase.phases.templates import Template, template
+from ovito_mace_phase.phases.templates import Template, rivals, template
 
 from .library import Library, make_library
 
 Int = npt.NDArray[np.int64]
-_LEAST_LABEL, _LEAST_RIVAL = 2e-4, 2e-3  # shares of the atoms
+_LEAST_LABEL, _LEAST_RIVAL, _FREQUENT = 2e-4, 2e-3, 0.02  # shares of the atoms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ def propose(
     used = (labels > _LEAST_LABEL * n_open) | (rivals > max(1.0, _LEAST_RIVAL * n_open))
     place = {phase.key: k for k, phase in enumerate(phases)}
     columns = [k for k in range(len(phases)) if k in known and used[k]]
+    columns += _rivals(columns, labels, n_open, phases, known, place)
     family = {k: place[phases[k].family] for k in columns if phases[k].family in place and phases[k].key not in named}
     columns += sorted({k for k in family.values() if k in known} - set(columns))
     if not columns:
@@ -85,7 +86,11 @@ def propose(
     strain = np.zeros(len(columns))
     for k, above in family.items():
         parent[there[k]], strain[there[k]] = there[above], phases[k].family_strain
-    allowed = _joined(there[label], there[best], parent)
+    others = [[there[place[key]] for key in rivals(phases[k].key) if there[place.get(key, -1)] >= 0] for k in columns]
+    rival = np.full((len(columns) + 1, max([1, *map(len, others)])), -1, dtype=np.int16)
+    for k, entry in enumerate(others):
+        rival[k, : len(entry)] = entry
+    allowed = _joined(there[label], np.concatenate([there[best], rival[there[label]]], axis=1), parent)
     allowed[~open_atoms] = -1
     templates = tuple(known[k] for k in columns)
     return Proposals(
@@ -96,6 +101,20 @@ def propose(
         parent=parent,
         parent_strain=strain,
     )
+
+
+def _rivals(
+    columns: list[int],
+    labels: Int,
+    n_open: int,
+    phases: Sequence[Phase],
+    known: Mapping[int, Template],
+    place: Mapping[str, int],
+) -> list[int]:
+    """Return the columns of the rivals of frequent labels, where they are not among those yet."""
+    frequent = [k for k in columns if labels[k] > _FREQUENT * n_open and not known[k].simple]
+    found = {place[key] for k in frequent for key in rivals(phases[k].key) if key in place}
+    return sorted((found & set(known)) - set(columns))
 
 
 def _joined(label: npt.NDArray[np.int16], best: npt.NDArray[np.int16], parent: Int) -> npt.NDArray[np.int16]:

@@ -1,12 +1,14 @@
 """Labels held against templates: an atom keeps a phase that fits, takes one that fits clearly better, or is Other.
 
-    cutoff  = max(LEAST, min(FACTOR level, MOST))       level: thermal level of the crystal there; rmsd_cutoff where given
-    fits    : misfit <= cutoff, and where misfit > LEAST at least SUPPORT of the neighbours are what the match says
+    cutoff  = max(LEAST, min(FACTOR level, MOST))    level: thermal level of the crystal there; or rmsd_cutoff
+    fits    : misfit <= cutoff, no atom too many, and
+              at least SUPPORT of the neighbours are what the match says, or misfit <= LEAST    lattices that PTM knows
+              at least REGION of those of the atoms around are                                  all other phases
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
-A cold crystal is cut at LEAST, PTM's cutoff; a hot one keeps its atoms, since its own level counts. Neighbours that agree
-are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls Other, stay as they
-are.
+A cold crystal is cut at LEAST, PTM's cutoff; a hot one keeps its atoms, since its own level counts. Neighbours that
+agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls Other,
+stay as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from .fits import Fits
 
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
-LEAST, FACTOR, MOST, SUPPORT = 0.10, 2.0, 0.28, 0.4
+LEAST, FACTOR, MOST, SUPPORT, REGION = 0.10, 2.0, 0.28, 0.4, 0.5
 _SOFT = 0.1
 _NOTHING = 0.35  # misfit of an atom that nothing fits
 
@@ -83,7 +85,9 @@ def judge(
     else:
         cutoff[~matched] = np.median(cutoff[matched]) if matched.any() else LEAST
     misfit = np.where(matched, fits.misfit, _NOTHING)
-    supported = (misfit <= max(LEAST, rmsd_cutoff)) | (fits.support >= SUPPORT)
+    simple = matched & fits.proposals.library.simple[fits.proposals.library.phase[fits.template]]
+    alone = (misfit <= max(LEAST, rmsd_cutoff)) | (fits.support >= SUPPORT)
+    supported = np.where(simple, alone, fits.region >= REGION) & ~fits.crowded
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
         chance = 1.0 / (

@@ -1,7 +1,8 @@
 """Labels of a frame, verified: the network proposes, a template verifies.
 
     proposals -> fits -> verdict          all phases but ices
-    the same for the molecules' centres   ices and hydrates: hydrogen is disordered, and goes with the oxygen it is nearest
+    the same for the molecules' centres   ices and hydrates: hydrogen is disordered, and goes with the oxygen it is
+    nearest
 
 See `growth`, `agreement` and `verdict` for the rules.
 """
