@@ -52,8 +52,9 @@ def neighbours(cell: Float, fractional: Float, n_most: int) -> tuple[Int, Int, F
         if min(len(atom) for atom, _, _ in found) >= n_most + 1:
             break
         reach *= 1.25
-    atom, image, vectors = (np.stack([entry[part][:n_most] for entry in found]) for part in range(3))
-    return atom, image, vectors
+    atom = np.stack([entry[0][:n_most] for entry in found])
+    image = np.stack([entry[1][:n_most] for entry in found])
+    return atom, image, np.stack([entry[2][:n_most] for entry in found])
 
 
 def shell_sizes(cell: Float, fractional: Float, site: Int, directions: int = 3) -> Int:
@@ -63,7 +64,7 @@ def shell_sizes(cell: Float, fractional: Float, site: Int, directions: int = 3) 
     gaps = [_gaps(row, around, directions) for row, around in zip(distance, vectors, strict=True)]
     place = np.zeros(len(site), dtype=np.int64)
     while True:
-        size = np.array([gap[min(k, len(gap) - 1)] for gap, k in zip(gaps, place, strict=True)])
+        size = np.array([gap[min(int(k), len(gap) - 1)] for gap, k in zip(gaps, place, strict=True)])
         for one in np.unique(site):
             size[site == one] = size[site == one].max()
         if spans(atom, image, size, directions) or (place >= [len(gap) - 1 for gap in gaps]).all():

@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +24,21 @@ from ovito_mace_phase.runtime.errors import InputError
 
 from .record import Phase, ReferenceCell
 from .shells import neighbours
+from .symmetry import site_record
+from .table import phase_table
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
+Kind = Literal["none", "crystal", "net"]
 FORMAT = 1
 _FILE = "templates.npz"
 NOISE = 0.4
 """An atom of a hot crystal may lie so much farther out than its place, in units of the shortest vector."""
 FREE = 0.62
 _N_NEAREST = 14  # as in `atoms.length_scale`
+_OWN: WeakKeyDictionary[ReferenceCell, Template] = WeakKeyDictionary()
+LAST_OF_PTM = 8
+"""Ids of the phases that OVITO's Polyhedral Template Matching knows: the shell of one atom tells them."""
 _PER_ATOM = ("site", "wyckoff", "size", "seed")
 
 
@@ -102,9 +109,26 @@ class Template:
         return float(np.linalg.norm(self.vectors, axis=1).max())
 
 
+def kind_of(phase: Phase) -> Kind:
+    """Return what kind of template a phase has, without making it; a net is the oxygens of an ice."""
+    if phase.reference is None:
+        return "none"
+    record = _stored().get(phase.key)
+    return "net" if record is not None and bool((record["site"] < 0).any()) else "crystal"
+
+
 def template(phase: Phase) -> Template | None:
-    """Return the template of a phase; None for one without, such as Other, or a phase that a model brings along."""
-    return _template(phase.key) if phase.key in _stored() and phase.reference is _reference(phase.key) else None
+    """Return the template of a phase; None for one without a crystal, such as Other.
+
+    That of a phase which a model brings along is made of its reference cell, once.
+    """
+    if phase.reference is None:
+        return None
+    if phase.key in _stored() and phase.reference is _reference(phase.key):
+        return _template(phase.key)
+    if phase.reference not in _OWN:
+        _OWN[phase.reference] = template_of(phase.key, phase.reference, site_record(phase.reference))
+    return _OWN[phase.reference]
 
 
 def template_of(key: str, cell: ReferenceCell, record: dict[str, Any], *, simple: bool = False) -> Template:
@@ -203,16 +227,12 @@ def rivals(key: str) -> tuple[str, ...]:
 
 
 def _reference(key: str) -> ReferenceCell | None:
-    from .table import phase_table
-
     return phase_table().by_key(key).reference
 
 
 @cache
 def _template(key: str) -> Template:
-    from .table import phase_table
-
     phase = phase_table().by_key(key)
     if phase.reference is None:
         raise InputError(f"the phase {key} has no reference cell")
-    return template_of(key, phase.reference, _stored()[key], simple=phase.lattice == key or key == "GRAPHENE")
+    return template_of(key, phase.reference, _stored()[key], simple=phase.id <= LAST_OF_PTM)

@@ -184,6 +184,16 @@ class _Seeds(NamedTuple):
     slots: npt.NDArray[np.int16]
     codes: Int
 
+    def taken(self, which: npt.NDArray[np.bool_]) -> _Seeds:
+        return _Seeds(
+            self.atoms[which],
+            self.template[which],
+            self.gradient[which],
+            self.values[which],
+            self.slots[which],
+            self.codes[which],
+        )
+
 
 class _Growth:
     """The state while crystals grow."""
@@ -208,8 +218,8 @@ class _Growth:
         """Search at the seeds and let what is found grow; hot matches wait."""
         found = self._searched(seeds, allowed, parent, parent_strain, np.full(len(seeds), self.limits.enough))
         hit, hot = found.template >= 0, found.values[:, 0] > WARMER[0]
-        self.pending.append(_Seeds(*(part[hit & hot] for part in found)))
-        self._plant(_Seeds(*(part[hit & ~hot] for part in found)))
+        self.pending.append(found.taken(hit & hot))
+        self._plant(found.taken(hit & ~hot))
 
     def _searched(
         self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float, enough: Float
@@ -236,7 +246,7 @@ class _Growth:
         """Let the seeds of these rmsd grow that nobody reached."""
         for found in self.pending:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
-            self._plant(_Seeds(*(part[free] for part in found)))
+            self._plant(found.taken(free))
 
     def run(self, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float, watch: Watch) -> None:
         """Let crystals grow from seeds, cold ones first."""
@@ -276,14 +286,14 @@ class _Growth:
         simple = self._simplest_first(self.allowed[atoms], phase)[:, :_FEW]
         found = self._searched(atoms, simple, parent, parent_strain, enough)
         hit = found.template >= 0
-        atoms, old, found = atoms[hit], phase[hit], _Seeds(*(part[hit] for part in found))
+        atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
         new = self.library.phase[found.template]
         size = np.diff(np.searchsorted(self.library.phase, np.arange(len(self.library.n_codes) + 1)))
         better = found.values[:, 0] < self.limits.clearly * rmsd[atoms]
         simpler = alone[atoms] & (size[new] < size[old]) & (found.values[:, 0] < 1.15 * rmsd[atoms] + 0.01)
         taken = (new != old) & (better | simpler)
         self.tries[:] = 0
-        self._plant(_Seeds(*(part[taken] for part in found)))
+        self._plant(found.taken(taken))
 
     def _simplest_first(self, allowed: npt.NDArray[np.int16], phase: Int) -> npt.NDArray[np.int16]:
         """Return the phases allowed with as many species as `phase`, those with the smallest cells first."""

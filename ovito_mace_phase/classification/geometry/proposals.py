@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.phases import Phase
-from ovito_mace_phase.phases.templates import Template, rivals, template
+from ovito_mace_phase.phases.templates import LAST_OF_PTM, Template, kind_of, rivals, template
 
 from .library import Library, make_library
 
@@ -67,12 +67,13 @@ def propose(
     named : collection of str
         Keys of phases that keep their name where their parent would stand for them.
     """
-    known = {k: found for k, p in enumerate(phases) if (found := template(p)) is not None and found.net == net}
+    wanted = "net" if net else "crystal"
+    known = {k for k, phase in enumerate(phases) if kind_of(phase) == wanted}
     open_atoms = label >= 0
     n_open = int(open_atoms.sum())
     labels = np.bincount(label[open_atoms], minlength=len(phases))
-    rivals = np.bincount(best[open_atoms].ravel(), minlength=len(phases))
-    used = (labels > _LEAST_LABEL * n_open) | (rivals > max(1.0, _LEAST_RIVAL * n_open))
+    seconds = np.bincount(best[open_atoms].ravel(), minlength=len(phases))
+    used = (labels > _LEAST_LABEL * n_open) | (seconds > max(1.0, _LEAST_RIVAL * n_open))
     place = {phase.key: k for k, phase in enumerate(phases)}
     columns = [k for k in range(len(phases)) if k in known and used[k]]
     columns += _rivals(columns, labels, n_open, phases, known, place)
@@ -92,7 +93,7 @@ def propose(
         rival[k, : len(entry)] = entry
     allowed = _joined(there[label], np.concatenate([there[best], rival[there[label]]], axis=1), parent)
     allowed[~open_atoms] = -1
-    templates = tuple(known[k] for k in columns)
+    templates = tuple(found for k in columns if (found := template(phases[k])) is not None)
     return Proposals(
         columns=np.array(columns),
         templates=templates,
@@ -108,13 +109,13 @@ def _rivals(
     labels: Int,
     n_open: int,
     phases: Sequence[Phase],
-    known: Mapping[int, Template],
+    known: set[int],
     place: Mapping[str, int],
 ) -> list[int]:
     """Return the columns of the rivals of frequent labels, where they are not among those yet."""
-    frequent = [k for k in columns if labels[k] > _FREQUENT * n_open and not known[k].simple]
+    frequent = [k for k in columns if labels[k] > _FREQUENT * n_open and phases[k].id > LAST_OF_PTM]
     found = {place[key] for k in frequent for key in rivals(phases[k].key) if key in place}
-    return sorted((found & set(known)) - set(columns))
+    return sorted((found & known) - set(columns))
 
 
 def _joined(label: npt.NDArray[np.int16], best: npt.NDArray[np.int16], parent: Int) -> npt.NDArray[np.int16]:

@@ -6,9 +6,10 @@
               at least REGION of those of the atoms around are                                  all other phases
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
-A cold crystal is cut at LEAST, PTM's cutoff; a hot one keeps its atoms, since its own level counts. Neighbours that
-agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls Other,
-stay as they are.
+The confidence is that of the network times P(fits); for another phase than the network's the share of neighbours that
+agree takes its place; that of Other is 1 - P(fits). A cold crystal is cut at LEAST, PTM's cutoff; a hot one keeps its
+atoms, since its own level counts. Neighbours that agree are evidence that noise alone cannot give. A phase without a
+template, and atoms that the network calls Other, stay as they are.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def judge(
     background = proposed < 0
     out = np.where(good, column, np.where(without & dense, proposed, -1))
     sure = np.where(
-        good, np.where(column == proposed, confidence, chance * np.maximum(fits.support, 0.5)), 1.0 - chance
+        good, chance * np.where(column == proposed, confidence, np.maximum(fits.support, 0.5)), 1.0 - chance
     )
     sure = np.where((without & dense) | background, confidence, sure)
     reason = np.where(good, Reason.NONE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))

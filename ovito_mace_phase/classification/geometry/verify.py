@@ -18,7 +18,7 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases import Phase
-from ovito_mace_phase.phases.templates import template
+from ovito_mace_phase.phases.templates import kind_of
 from ovito_mace_phase.runtime.watch import Watch
 
 from .fits import Fits, fit_frame
@@ -80,7 +80,7 @@ def match_frame(
     tuple of Part
         Of all atoms, and of the centres of molecules.
     """
-    is_net = np.array([(found := template(p)) is not None and found.net for p in phases] + [False])
+    is_net = _nets(phases)
     claim = np.where(dense, confidence, np.float32(0.0))
     parts = []
     ordinary = np.where(is_net[proposed], -1, proposed)
@@ -119,7 +119,7 @@ def verdict_of(
             continue
         mine = np.zeros(len(frame), dtype=bool)
         mine[atoms] = True
-        nets = np.array([(t := template(p)) is not None and t.net for p in phases] + [False])[proposed]
+        nets = _nets(phases)[proposed]
         centres = np.full(len(frame), -1, dtype=np.int64)
         centres[atoms] = np.arange(len(atoms))
         owner = _owners(frame, mine, nets & ~mine)
@@ -131,6 +131,11 @@ def verdict_of(
         column[lost], reason[lost] = -1, Reason.DEFECT
         sure[lost] = 1.0
     return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
+
+
+def _nets(phases: tuple[Phase, ...]) -> Bool:
+    """Tell which phases are nets; False for -1 behind the last one."""
+    return np.array([kind_of(phase) == "net" for phase in phases] + [False])
 
 
 def _some(frame: NetworkFrame, atoms: Int) -> NetworkFrame:

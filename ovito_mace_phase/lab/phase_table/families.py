@@ -29,10 +29,12 @@ from ovito_mace_phase.phases.record import Phase
 from ovito_mace_phase.phases.table import phase_table, write_table
 from ovito_mace_phase.phases.templates import Template, template
 
+from .templates import write_arrays
+
 log = logging.getLogger(__name__)
 EXACT, ALIKE = 0.01, 0.10
 FARTHEST, LIMIT, SHARE = 0.25, 0.15, 0.75
-SMALL = 4
+SMALL = 6
 _WIDTH = 8.0
 
 
@@ -72,6 +74,8 @@ def relations(phases: list[Phase]) -> tuple[dict[str, tuple[str, float]], dict[s
     known = [(p, t) for p in phases if (t := template(p)) is not None and not t.net and not t.planar]
     for n_species in sorted({p.n_species for p, _ in known}):
         group = [(p, t) for p, t in known if p.n_species == n_species and len(t.site) <= SMALL]
+        if not group:
+            continue
         templates = [t for _, t in group]
         library = make_library(templates)
         turns = np.array([len(t.rotations) for t in templates])
@@ -101,9 +105,9 @@ def main(folder: Path) -> None:
         [replace(p, family=named[p.key][0], family_strain=named[p.key][1]) for p in phases],
     )
     with np.load(folder / "templates.npz", allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+        arrays = {name: file[name] for name in file.files if name != "format"}
     arrays["rivals"] = np.array([" ".join(sorted(rivals.get(key, []))) for key in arrays["key"].tolist()])
-    np.savez_compressed(folder / "templates.npz", **arrays)
+    write_arrays(folder / "templates.npz", arrays)
     click.echo(json.dumps({"parents": parents, "rivals": {k: len(v) for k, v in rivals.items()}}))
 
 

@@ -7,6 +7,7 @@ protons are disordered.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) 
     """
     counted = np.flatnonzero(cell.species == _OXYGEN) if net else np.arange(cell.n_atoms)
     fractional, species = cell.fractional[counted], cell.species[counted]
-    found = spglib.get_symmetry_dataset((cell.cell, fractional, species), symprec=SYMPREC)
+    found = spglib.get_symmetry_dataset((cell.cell.tolist(), fractional.tolist(), species.tolist()), symprec=SYMPREC)
     if found is None:
         raise RuntimeError(f"spglib finds no symmetry at symprec = {SYMPREC}")
     site = np.unique(found.equivalent_atoms, return_inverse=True)[1]
@@ -76,6 +77,20 @@ def build(phases: list[Phase]) -> dict[str, np.ndarray]:
     return pack_symmetry(records)
 
 
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the file; the same arrays give the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in {"format": np.array(FORMAT), **arrays}.items():
+            with archive.open(_entry(name), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(f"{name}.npy")  # its date is that of the format
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
+
+
 def _spread(values: np.ndarray, counted: np.ndarray, n_atoms: int, rest: Any) -> np.ndarray:
     out = np.full(n_atoms, rest, dtype=values.dtype)
     out[counted] = values
@@ -101,7 +116,7 @@ def _orbits(fractional: np.ndarray, cell: np.ndarray, rotations: np.ndarray, tra
 def main(output: Path) -> None:
     """Build the file of the sites of all phases."""
     arrays = build(list(phase_table()))
-    np.savez_compressed(output, format=np.array(FORMAT), **arrays)
+    write_arrays(output, arrays)
     click.echo(f"{len(arrays['key'])} phases, {int(arrays['seed'].sum())} seeds, {output.stat().st_size} bytes")
 
 

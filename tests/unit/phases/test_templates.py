@@ -10,7 +10,9 @@ import pytest
 from ovito_mace_phase.lab.phase_table.ices import ICES
 from ovito_mace_phase.lab.phase_table.templates import SHEETS, site_record
 from ovito_mace_phase.phases import phase_table
+from ovito_mace_phase.phases.record import ReferenceCell
 from ovito_mace_phase.phases.shells import MOST_FEW, MOST_MANY, neighbours, spans
+from ovito_mace_phase.phases.symmetry import site_record as own_record
 from ovito_mace_phase.phases.templates import _stored, template
 
 TABLE = phase_table()
@@ -29,11 +31,12 @@ def test_every_phase_has_a_template():
     assert {phase.key for phase in TABLE if (t := template(phase)) is not None and t.planar} == set(SHEETS)
 
 
-def test_a_phase_of_another_cell_has_none():
+def test_a_phase_of_another_cell_has_its_own():
     phase = TABLE.by_key("FCC")
-    cell = dataclasses.replace(phase.reference, cell=phase.reference.cell * 1.01)
-    assert template(dataclasses.replace(phase, reference=cell)) is None
-    assert template(dataclasses.replace(phase, key="MY_PHASE", id=100_000)) is None
+    cell = dataclasses.replace(phase.reference, cell=phase.reference.cell * np.array([1.0, 1.0, 1.02]))
+    other = template(dataclasses.replace(phase, reference=cell))
+    assert len(other.rotations) == 4  # tetragonal
+    assert len(template(phase).rotations) == 24
 
 
 def test_the_file_is_what_spglib_says(rng):
@@ -109,3 +112,25 @@ def test_counts_of_turns_and_sites():
     assert sorted(set(a15.wyckoff.tolist())) == ["a", "c"] or sorted(set(a15.wyckoff.tolist())) == ["a", "d"]
     quartz = template(TABLE.by_key("ALPHA_QUARTZ"))
     assert len(quartz.site) == 2 * TABLE.by_key("ALPHA_QUARTZ").reference.n_atoms  # both hands
+
+
+def test_symmetry_without_spglib(rng):
+    """As spglib finds it, in any cell of the crystal, and so a phase that a model brings along has a template too."""
+    usual = ("FCC", "HCP", "SC", "ROCKSALT", "ALPHA_QUARTZ", "A15", "GRAPHITE_AB", "PEROVSKITE")
+    for key in [*usual, *(k for k in drawn(rng, 8) if k not in NETS and k not in SHEETS)]:
+        cell = TABLE.by_key(key).reference
+        stored = _stored()[key]
+        mixed = np.array([[1, 0, 0], [int(rng.integers(-1, 2)), 1, 0], [0, int(rng.integers(-1, 2)), 1]])
+        other = ReferenceCell(
+            cell=mixed @ cell.cell, species=cell.species, fractional=cell.fractional @ np.linalg.inv(mixed)
+        )
+        found = own_record(other)
+        assert len(found["rotations"]) == len(stored["rotations"]), key
+        assert found["handed"] == stored["handed"], key
+        np.testing.assert_array_equal(found["size"], stored["size"], err_msg=key)
+        assert found["seed"].sum() == stored["seed"].sum(), key
+        assert len(np.unique(found["site"])) == len(np.unique(stored["site"])), key
+        mine = dataclasses.replace(TABLE.by_key(key), key="MY_PHASE", id=100_000, reference=other)
+        turns = template(mine).rotations
+        apart = np.abs(turns[:, None] - template(TABLE.by_key(key)).rotations[None]).max(axis=(2, 3)).min(axis=1)
+        assert apart.max() < 1e-2, key
