@@ -1,9 +1,12 @@
 """Matches of neighbours held against each other.
 
-support  share of the neighbours that are what the match of an atom says, turned as it is
-misfit   deviation from the template under the mean F of the atom and those neighbours, see `kernels_growth.compare`
-level    mean misfit around an atom, weights support^16, taken on over LEVEL_SWEEPS neighbours: the thermal level of
-         the crystal there; at its border that of its inside
+    support  share of the neighbours that are what the match of an atom says, turned as it is
+    accord   the same of those neighbours that are matched at all: a surface takes nothing away
+    misfit   deviation from the template under the mean F of the atom and those neighbours, see `kernels_growth.compare`
+    level    mean misfit around an atom, weights support^16, taken on over LEVEL_SWEEPS neighbours
+    region   mean support around an atom, taken on over REGION_SWEEPS neighbours; accord is taken on likewise
+
+The level is the thermal one of the crystal at that place; at its border it is that of its inside.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ _ROWS = 2048
 
 
 class Agreement(NamedTuple):
-    """Support, misfit (9 where nothing fits), level (0 where no neighbour agrees), region, (n_atoms,) each."""
+    """Support, misfit (9 where nothing fits), level (0 where none agrees), region, accord, (n_atoms,) each."""
 
     support: Float
     misfit: Float
     level: Float
     region: Float
+    accord: Float
 
 
 def agreement(
@@ -42,14 +46,27 @@ def agreement(
     grain: npt.NDArray[np.int64],
     neighbour: npt.NDArray[np.int32],
 ) -> Agreement:
-    """Hold the matches of a frame against each other; arrays as in `growth.Matches` and `Surroundings`."""
+    """Hold the matches of a frame against each other; arrays as in `matching.Matches` and `Surroundings`."""
     n_atoms = len(template)
-    support, misfit = np.zeros((2, n_atoms))
+    support, accord, misfit = np.zeros((3, n_atoms))
     mean = np.zeros((n_atoms, 3, 3))
 
     def hold(first: int, last: int) -> None:
         compare(
-            library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, misfit, mean
+            library,
+            most_turn,
+            template,
+            gradient,
+            values,
+            slots,
+            grain,
+            neighbour,
+            first,
+            last,
+            support,
+            accord,
+            misfit,
+            mean,
         )
 
     over_rows(hold, n_atoms, _ROWS)
@@ -59,7 +76,8 @@ def agreement(
     region = support
     for _ in range(REGION_SWEEPS):
         region = _averaged(library, template, slots, neighbour, region)
-    return Agreement(support, misfit, level, region)
+        accord = _averaged(library, template, slots, neighbour, accord)
+    return Agreement(support, misfit, level, region, accord)
 
 
 def _averaged(

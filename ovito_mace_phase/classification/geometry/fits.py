@@ -12,8 +12,9 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .agreement import agreement
-from .growth import Limits, grow
+from .growth import grow
 from .kernels_growth import find_crowded
+from .matching import Limits
 from .proposals import Proposals
 from .surroundings import find_surroundings
 
@@ -35,7 +36,7 @@ class Fits:
         F from the template, in network units, to the frame.
     rmsd, residual, strain, scale : (n_atoms,) float64
         See `kernels`; NaN where nothing fits.
-    support, misfit, level, region : (n_atoms,) float64
+    support, misfit, level, region, accord : (n_atoms,) float64
         See `agreement`.
     crowded : (n_atoms,) bool
         An atom too many lies within the template.
@@ -52,6 +53,7 @@ class Fits:
     misfit: Float
     level: Float
     region: Float
+    accord: Float
     crowded: npt.NDArray[np.bool_]
 
     @property
@@ -111,5 +113,6 @@ def fit_frame(
         misfit=held.misfit[back],
         level=held.level[back],
         region=held.region[back],
+        accord=held.accord[back],
         crowded=crowded[back],
     )

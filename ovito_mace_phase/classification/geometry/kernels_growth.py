@@ -1,6 +1,6 @@
 """Numba kernels: neighbours sorted by distance; fits of many atoms; matches handed on from atom to atom.
 
-The state of a frame is what `growth.Matches` holds, in sorted order. A round reads the state and writes beside it, so
+The state of a frame is what `matching.Matches` holds, in sorted order. A round reads the state and writes beside it, so
 that the order of the atoms within it does not matter.
 """
 # mypy: disable-error-code="no-untyped-def"
@@ -249,27 +249,31 @@ def same_turn(library, phase, one, other, most, turned):
 
 @kernel(**COMPILED)
 def compare(
-    library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, misfit, mean
+    library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, accord, misfit, mean
 ):
     """Hold every match against those of its neighbours.
 
-    Writes the share of template neighbours that are what the match says, the mean F of these and the atom, and the
-    misfit against the template under that F,  misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k -
-    c)|^2 s^2 / ((N + 1) a^2); where no neighbour agrees it is the rmsd.
+    Writes the share of template neighbours that are what the match says, `accord` the share of those that are matched,
+    the mean F of these and the atom, and the misfit against the template under that F,
+
+        misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k - c)|^2 s^2 / ((N + 1) a^2);
+
+    where no neighbour agrees it is the rmsd.
     """
     turned, total = np.empty((3, 3)), np.empty((3, 3))
     for a in range(first, last):
         t = template[a]
-        support[a], misfit[a] = 0.0, NO_FIT
+        support[a], accord[a], misfit[a] = 0.0, 0.0, NO_FIT
         if t < 0:
             continue
         phase = library.phase[t]
         begin, end = library.offsets[t], library.offsets[t + 1]
         total[:] = gradient[a]
-        held = 1
+        held, matched = 1, 0
         for k in range(begin, end):
             b = neighbour[a, slots[a, k - begin]]
             u = template[b]
+            matched += u >= 0
             if u < 0 or library.phase[u] != phase:
                 continue
             expected = library.neighbour[k]
@@ -291,6 +295,7 @@ def compare(
                 for j in range(3):
                     total[i, j] += turned[i, j]
         support[a] = (held - 1) / (end - begin)
+        accord[a] = (held - 1) / max(1, matched)
         for i in range(3):
             for j in range(3):
                 mean[a, i, j] = total[i, j] / held

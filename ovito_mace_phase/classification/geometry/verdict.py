@@ -3,7 +3,7 @@
     cutoff  = max(LEAST, min(FACTOR level, MOST))    level: thermal level of the crystal there; or rmsd_cutoff
     fits    : misfit <= cutoff, no atom too many, and
               at least SUPPORT of the neighbours are what the match says, or misfit <= LEAST    lattices that PTM knows
-              at least REGION of those of the atoms around are                                  all other phases
+              at least SOME of them are, and ACCORD of those around that fit anything           all other phases
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
 The confidence is that of the network times P(fits); for another phase than the network's the share of neighbours that
@@ -24,7 +24,8 @@ from .fits import Fits
 
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
-LEAST, FACTOR, MOST, SUPPORT, REGION = 0.10, 2.0, 0.28, 0.4, 0.5
+LEAST, FACTOR, MOST = 0.10, 2.0, 0.28
+SUPPORT, SOME, ACCORD = 0.4, 0.25, 0.6
 _SOFT = 0.1
 _NOTHING = 0.35  # misfit of an atom that nothing fits
 
@@ -88,7 +89,7 @@ def judge(
     misfit = np.where(matched, fits.misfit, _NOTHING)
     simple = matched & fits.proposals.library.simple[fits.proposals.library.phase[fits.template]]
     alone = (misfit <= max(LEAST, rmsd_cutoff)) | (fits.support >= SUPPORT)
-    supported = np.where(simple, alone, fits.region >= REGION) & ~fits.crowded
+    supported = np.where(simple, alone, (fits.support >= SOME) & (fits.accord >= ACCORD)) & ~fits.crowded
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
         chance = 1.0 / (
