@@ -64,6 +64,7 @@ def judge(
     confidence: Float32,
     dense: npt.NDArray[np.bool_],
     rmsd_cutoff: float = 0.0,
+    without: npt.NDArray[np.bool_] | None = None,
 ) -> Verdict:
     """Hold proposals against fits.
 
@@ -78,6 +79,8 @@ def judge(
         Whether the density is high enough for the label.
     rmsd_cutoff : float
         0 follows the thermal level.
+    without : (n_atoms,) bool, optional
+        Whether the label is a phase that has no template.
     """
     column = fits.column
     matched = column >= 0
@@ -95,15 +98,14 @@ def judge(
         chance = 1.0 / (
             1.0 + np.exp((np.where(good | ~matched | supported, misfit, _NOTHING) - cutoff) / (_SOFT * cutoff))
         )
-    known = np.isin(proposed, fits.proposals.columns)
-    without = (proposed >= 0) & ~known & ~good
+    free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0
-    out = np.where(good, column, np.where(without & dense, proposed, -1))
+    out = np.where(good, column, np.where(free & dense, proposed, -1))
     sure = np.where(
         good, chance * np.where(column == proposed, confidence, np.maximum(fits.support, 0.5)), 1.0 - chance
     )
-    sure = np.where((without & dense) | background, confidence, sure)
+    sure = np.where((free & dense) | background, confidence, sure)
     reason = np.where(good, Reason.NONE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))
-    reason = np.where(without & dense, Reason.NO_TEMPLATE, reason)
+    reason = np.where(free & dense, Reason.NO_TEMPLATE, reason)
     reason = np.where(background & ~good, Reason.BACKGROUND, reason)
     return Verdict(column=out, confidence=sure.astype(np.float32), reason=reason.astype(np.int8))

@@ -107,13 +107,15 @@ def verdict_of(
     rmsd_cutoff: float = 0.0,
 ) -> Verdict:
     """Return the verified labels of a frame; parameters as in `match_frame` and `judge`."""
-    kept = (proposed >= 0) & dense
-    reason = np.where(proposed < 0, Reason.BACKGROUND, np.where(dense, Reason.NO_TEMPLATE, Reason.LOW_DENSITY))
+    without = np.array([kind_of(phase) == "none" for phase in phases] + [False])[proposed]
+    kept = without & dense
+    reason = np.where(kept, Reason.NO_TEMPLATE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))
+    reason = np.where(proposed < 0, Reason.BACKGROUND, reason)
     column = np.where(kept, proposed, -1)
-    sure = np.where(kept | (proposed < 0), confidence, 1.0 - confidence).astype(np.float32)
+    sure = np.where(kept | (proposed < 0), confidence, np.float32(1.0)).astype(np.float32)
     for part in parts:
         atoms = part.atoms
-        found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff)
+        found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff, without[atoms])
         if len(atoms) == len(frame) and not part.fits.proposals.templates[0].net:
             column, sure, reason = found.column, found.confidence, found.reason
             continue
