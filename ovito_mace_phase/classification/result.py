@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
+from .geometry.geometry import Geometry
 from .readout.distances import distances
 from .readout.kept_logits import KeptLogits
 from .readout.labels import OTHER_ID
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .denoise import Denoised
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Value = TypeVar("Value", bound=np.generic)
 _AUTO_FRACTION = 0.01
 _AUTO_MOST = 8
 
@@ -48,6 +51,8 @@ class PhaseResult:
         Settings of the call.
     card : mapping
         The card of the model.
+    geometry : Geometry or None
+        What the templates say of the atoms; None where the labels were not verified.
     denoised : Denoised or None
         With denoising: the final positions, to which all of the above belong.
     before : PhaseResult or None
@@ -61,6 +66,7 @@ class PhaseResult:
     evaluated: KeptLogits = field(repr=False)
     settings: Settings = field(default_factory=Settings, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    geometry: Geometry | None = field(default=None, repr=False)
     denoised: Denoised | None = None
     before: PhaseResult | None = None
 
@@ -149,13 +155,51 @@ class PhaseResult:
             return {}
         return distances(self.order_parameters, self.card, self.kept.frame.factor)
 
+    @property
+    def rmsd(self) -> Float64:
+        """Deviation from the template, (n_atoms,) float64, PTM's definition; NaN where none fits. See `geometry`."""
+        return self._of_all_atoms(self._geometry().rmsd)
+
+    @property
+    def orientation(self) -> Float64:
+        """Quaternions x, y, z, w from the crystal to the frame, (n_atoms, 4) float64; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().orientation)
+
+    @property
+    def deformation_gradient(self) -> Float64:
+        """Elastic deformation gradient F, (n_atoms, 3, 3) float64, without scale; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().deformation_gradient)
+
+    @property
+    def interatomic_distance(self) -> Float64:
+        """Shortest distance of the fitted template, (n_atoms,) float64, unit of the file; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().interatomic_distance)
+
+    @property
+    def site(self) -> npt.NDArray[np.int32]:
+        """Symmetry-distinct site of the reference cell, (n_atoms,) int32; -1 for Other and unverified atoms."""
+        return self._spread(self._geometry().site, -1)
+
+    @property
+    def reason(self) -> npt.NDArray[np.int8]:
+        """Why an atom is Other, (n_atoms,) int8, see `geometry.verdict.Reason`."""
+        return self._spread(self._geometry().reason, 0)
+
+    def _geometry(self) -> Geometry:
+        if self.geometry is None:
+            raise InputError("the labels were not verified (verify='off'); use verify='auto' for what templates say")
+        return self.geometry
+
     def frequent_phases(self) -> tuple[str, ...]:
         """Return the keys of the phases of at least 1 % of the atoms, most frequent first, at most 8, without Other."""
         names = {phase.key for phase in self.phases if phase.id != OTHER_ID}
         enough = _AUTO_FRACTION * len(self.phase)
         return tuple(key for key, count in self.counts().items() if key in names and count >= enough)[:_AUTO_MOST]
 
-    def _of_all_atoms(self, values: Float32) -> Float32:
+    def _of_all_atoms(self, values: npt.NDArray[Value]) -> npt.NDArray[Value]:
         """Values of the sites on all atoms, NaN on those that have none."""
+        return self._spread(values, np.nan)
+
+    def _spread(self, values: npt.NDArray[Value], rest: float) -> npt.NDArray[Value]:
         sites = self.evaluated.frame.sites
-        return values if sites is None else sites.spread(values, np.nan)
+        return values if sites is None else sites.spread(values, rest)

@@ -21,6 +21,8 @@ Prior = PriorName | Mapping[str, float]
 Compatibility = Literal["none", "PTM", "CNA"]
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
+Verify = Literal["auto", "off"]
+Defects = Literal["other", "phase"]
 PRIORS: tuple[PriorName, ...] = get_args(PriorName)
 BY_NAME = "by name"
 """Text for species=None."""
@@ -49,6 +51,13 @@ class Settings:
         frame, 'uniform' uses the logits alone; a mapping gives weights by key (phases not named have weight 1).
     confidence_threshold : float
         Atoms with less confidence become Other; 0 to 1.
+    verify : 'auto' or 'off'
+        Hold the labels against the templates of the phases, see `classification.geometry`; 'off': the network alone.
+    rmsd_cutoff : float
+        Largest deviation from a template, in units of the mean distance of its neighbours; 0 follows the thermal level
+        of the crystal at hand.
+    defects : 'other' or 'phase'
+        What an atom is whose own shell of neighbours is incomplete or crowded.
     denoise_steps : int
         Remove the thermal noise first, in at most this many steps; 0: off.
     apply_to_positions : bool
@@ -88,6 +97,9 @@ class Settings:
     phases: tuple[str, ...] | None = None
     prior: Prior = "local"
     confidence_threshold: float = 0.0
+    verify: Verify = "auto"
+    rmsd_cutoff: float = 0.0
+    defects: Defects = "other"
     denoise_steps: int = 0
     apply_to_positions: bool = False
     order_parameters: tuple[str, ...] | None = None
@@ -103,7 +115,12 @@ class Settings:
     keep_logits: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("length_scale", float), ("confidence_threshold", float), ("denoise_steps", int)):
+        for name, kind in (
+            ("length_scale", float),
+            ("confidence_threshold", float),
+            ("rmsd_cutoff", float),
+            ("denoise_steps", int),
+        ):
             object.__setattr__(self, name, _number(name, getattr(self, name), kind))
         if self.length_scale is not None and not 0.0 < self.length_scale < inf:
             raise InputError(
@@ -112,6 +129,11 @@ class Settings:
             )
         if not 0.0 <= self.confidence_threshold <= 1.0:
             raise InputError(f"the confidence threshold must lie between 0 and 1, not {self.confidence_threshold}")
+        for name, known in (("verify", get_args(Verify)), ("defects", get_args(Defects))):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} must be {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
+        if not 0.0 <= self.rmsd_cutoff <= 1.0:
+            raise InputError(f"rmsd_cutoff must lie between 0 (automatic) and 1, not {self.rmsd_cutoff:g}")
         if not 0 <= self.denoise_steps <= MOST_STEPS:
             raise InputError(f"the number of denoising steps must be 0 to {MOST_STEPS}, not {self.denoise_steps}")
         if not isinstance(self.prior, Mapping) and self.prior not in PRIORS:
@@ -120,7 +142,8 @@ class Settings:
             )
 
 
-PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in ("backend", "memory", "keep_logits"))
+_NO_PARAMETERS = ("backend", "memory", "keep_logits", "verify", "rmsd_cutoff", "defects")
+PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in _NO_PARAMETERS)
 """Names of the parameters of the modifier."""
 
 

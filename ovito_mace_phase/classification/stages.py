@@ -3,7 +3,7 @@
 network_frame_of   types merged, close atoms taken out: Frame -> NetworkFrame
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
 denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
-result_of   prior, thresholds: KeptLogits -> PhaseResult                      cheap
+result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           cheap
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .denoise import Denoised, denoise
+from .geometry.geometry import Geometry
 from .readout.keep import keep_logits
 from .readout.kept_logits import FULL_BYTES, KeptLogits
 from .readout.labels import OTHER_ID, label_atoms
 from .result import PhaseResult
 from .settings import Settings
+from .verified import verified
 
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
@@ -140,16 +142,17 @@ def _labelled(
         if settings.phases is None:
             calibration = calibration.of(model.phases)
         kept = kept.restricted(considered_columns(model.phases, settings.phases), calibration.temperature)
-    labels = label_atoms(
-        kept,
-        calibration,
-        prior=settings.prior,
-        threshold=settings.confidence_threshold,
-        possible=possible_phases(kept),
-    )
     ids: npt.NDArray[np.int32] = np.array([phase.id for phase in kept.phases] + [OTHER_ID], dtype=np.int32)
-    sites = evaluated.frame.sites
-    phase, confidence, margin = ids[labels.column], labels.confidence, labels.margin
+    possible = possible_phases(kept)
+    geometry: Geometry | None = None
+    if settings.verify == "off":
+        threshold = settings.confidence_threshold
+        labels = label_atoms(kept, calibration, prior=settings.prior, threshold=threshold, possible=possible)
+        column, confidence, margin = labels.column, labels.confidence, labels.margin
+    else:
+        geometry, margin = verified(kept, calibration, settings, possible)
+        column, confidence = geometry.column, geometry.confidence
+    phase, sites = ids[column], evaluated.frame.sites
     if sites is not None:
         phase, confidence = sites.spread(phase, OTHER_ID), sites.spread(confidence, 1.0)
         margin, found = sites.spread(margin, 0.0), None if found is None else _of_all_atoms(found, sites)
@@ -161,6 +164,7 @@ def _labelled(
         evaluated=evaluated,
         settings=settings,
         card=model.card,
+        geometry=geometry,
         denoised=found,
         before=before,
     )
