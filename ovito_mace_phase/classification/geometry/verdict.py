@@ -27,6 +27,7 @@ Float32 = npt.NDArray[np.float32]
 LEAST, FACTOR, MOST = 0.10, 2.0, 0.28
 SUPPORT, SOME, ACCORD = 0.4, 0.25, 0.6
 _SOFT = 0.1
+_ALONE = 1.15  # misfit over the cutoff, at least, of an atom that fits but for what is around it
 _NOTHING = 0.35  # misfit of an atom that nothing fits
 
 
@@ -96,7 +97,11 @@ def judge(
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
         chance = 1.0 / (
-            1.0 + np.exp((np.where(good | ~matched | supported, misfit, _NOTHING) - cutoff) / (_SOFT * cutoff))
+            1.0
+            + np.exp(
+                (np.where(supported | ~matched, misfit, np.maximum(misfit, _ALONE * cutoff)) - cutoff)
+                / (_SOFT * cutoff)
+            )
         )
     free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0
