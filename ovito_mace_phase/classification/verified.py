@@ -58,6 +58,7 @@ def verified(
             dense,
             of_possible(kept, possible).best_columns,
             named=settings.phases or (),
+            never=_ruled_out(settings.prior),
         )
     parts = kept.found[key]
     verdict = verdict_of(
@@ -77,6 +78,11 @@ def _above(verdict: Verdict, threshold: float) -> Verdict:
         confidence=np.where(doubtful, 1.0 - verdict.confidence, verdict.confidence).astype(np.float32),
         reason=np.where(doubtful, Reason.LOW_CONFIDENCE, verdict.reason).astype(np.int8),
     )
+
+
+def _ruled_out(prior: str | Mapping[str, float]) -> tuple[str, ...]:
+    """Return the phases that a prior gives no weight."""
+    return tuple(key for key, weight in prior.items() if weight == 0.0) if isinstance(prior, Mapping) else ()
 
 
 def _prior_key(prior: str | Mapping[str, float]) -> object:

@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "lab.features": {"lab.samples", "lab", "atoms", "phases", "runtime", *NETWORK},
     "lab.samples": {"lab.data", "lab", "atoms", "phases", "runtime"},
     "lab.data": {"lab.phase_table", "lab", "atoms", "phases", "runtime"},
-    "lab.phase_table": {"lab", "atoms", "phases", "runtime"},
+    "lab.phase_table": {"classification.geometry", "lab", "atoms", "phases", "runtime"},
     "lab": {"atoms", "phases", "runtime"},
     "classification": {"classification.geometry", "classification.readout", "model", "atoms", "phases", "runtime"},
     "classification.geometry": {"atoms", "phases", "runtime"},

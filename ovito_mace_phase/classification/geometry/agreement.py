@@ -5,6 +5,7 @@
     misfit   deviation from the template under the mean F of the atom and those neighbours, see `kernels_growth.compare`
     level    mean misfit around an atom, weights support^16, taken on over LEVEL_SWEEPS neighbours
     region   mean support around an atom, taken on over REGION_SWEEPS neighbours; accord is taken on likewise
+    strain   deviatoric strain of the mean F of the atom and the neighbours that agree
 
 The level is the thermal one of the crystal at that place; at its border it is that of its inside.
 """
@@ -27,13 +28,14 @@ _ROWS = 2048
 
 
 class Agreement(NamedTuple):
-    """Support, misfit (9 where nothing fits), level (0 where none agrees), region, accord, (n_atoms,) each."""
+    """Support, misfit (9 where nothing fits), level (0 where none agrees), region, accord, strain, (n_atoms,) each."""
 
     support: Float
     misfit: Float
     level: Float
     region: Float
     accord: Float
+    strain: Float
 
 
 def agreement(
@@ -48,8 +50,7 @@ def agreement(
 ) -> Agreement:
     """Hold the matches of a frame against each other; arrays as in `matching.Matches` and `Surroundings`."""
     n_atoms = len(template)
-    support, accord, misfit = np.zeros((3, n_atoms))
-    mean = np.zeros((n_atoms, 3, 3))
+    support, accord, misfit, strain = np.zeros((4, n_atoms))
 
     def hold(first: int, last: int) -> None:
         compare(
@@ -66,7 +67,7 @@ def agreement(
             support,
             accord,
             misfit,
-            mean,
+            strain,
         )
 
     over_rows(hold, n_atoms, _ROWS)
@@ -77,7 +78,7 @@ def agreement(
     for _ in range(REGION_SWEEPS):
         region = _averaged(library, template, slots, neighbour, region)
         accord = _averaged(library, template, slots, neighbour, accord)
-    return Agreement(support, misfit, level, region, accord)
+    return Agreement(support, misfit, level, region, accord, strain)
 
 
 def _averaged(

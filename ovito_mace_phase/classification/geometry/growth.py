@@ -8,6 +8,7 @@
     sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
     and
             that one is taken whose sites come as they should: A15 has local surroundings of sigma, but not in its order
+    parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
 that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
@@ -58,9 +59,10 @@ def grow(
     """
     state = Growth(library, near, allowed, limits)
     watch = watch or Watch()
-    state.run(claim, parent, parent_strain, watch)
-    state.look_again(parent, parent_strain)
+    state.run(claim, watch)
+    state.look_again()
     _take_sides(state, claim)
+    _call_by_parents(state, claim, parent, parent_strain)
     return state.matches()
 
 
@@ -79,8 +81,25 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
             continue
         alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
-        other.run(np.where(atoms, claim, np.float32(0.0)), np.arange(len(asked)), np.zeros(len(asked)), Watch())
+        other.run(np.where(atoms, claim, np.float32(0.0)), Watch())
         region = other.held().region
         better = doubt & (other.template >= 0) & (region > best + _MORE)
         state.replace(better, other)
         best[better] = region[better]
+
+
+def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:
+    """Give atoms of a phase to its parent, where that fits about as well and the crystal is not strained too far."""
+    library = state.library
+    for phase in np.flatnonzero(parent != np.arange(len(parent))):
+        atoms = state.template >= 0
+        atoms[atoms] = library.phase[state.template[atoms]] == phase
+        if not atoms.any():
+            continue
+        alone = np.where(atoms, np.int16(parent[phase]), np.int16(-1))[:, None]
+        other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
+        other.run(np.where(atoms, np.maximum(claim, np.float32(1e-6)), np.float32(0.0)), Watch())
+        residual = state.values[:, 1]
+        fits = atoms & (other.template >= 0)
+        fits[fits] = other.values[fits, 1] <= np.maximum(1.3 * residual[fits], residual[fits] + 0.02)
+        state.replace(fits & (other.held().strain <= parent_strain[phase]), other)

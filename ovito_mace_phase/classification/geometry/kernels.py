@@ -29,7 +29,7 @@ _HOPELESS = 0.5  # of d: rms distance of neighbours from their places
 _WRONG_SPECIES = 0.3  # of d: so much farther an atom of the wrong species counts
 _LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
 _GOOD = 1e-3  # score with which a search ends
-_AGAIN, _AGREED = 3, 0.2  # it ends too when rotations alike by symmetry have given a score below this so many times
+_AGAIN, _AGREED = 3, 0.06  # it ends too when rotations alike by symmetry have given a score below this so many times
 _RADII = 0.2  # largest rms difference of the sorted lengths, in units of their mean
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, fit, search, wrong_species
+from .kernels import NO_FIT, deviatoric_strain, fit, search, wrong_species
 
 
 @kernel(**COMPILED)
@@ -50,15 +50,14 @@ def spread_largest(score, count, neighbour, most, out):
 
 @kernel(**COMPILED)
 def start(
-    library, limits, clearly, enough, atoms, allowed, parent, parent_strain, count, vectors, neighbour, species,
+    library, limits, clearly, enough, atoms, allowed, count, vectors, neighbour, species,
     n_species, first, last, template, gradient, values, slots, codes
 ):  # fmt: skip
     """Search for the phase of some atoms among those allowed; write the best match of each, or template -1.
 
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
-    later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`
-    (len(atoms),). Where the phase has a parent that fits about as well with no more than `parent_strain`, the parent
-    is taken.
+    later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`, a number
+    for each atom.
     """
     width, n_allowed = slots.shape[1], allowed.shape[1]
     used = np.empty(vectors.shape[1], dtype=np.bool_)
@@ -101,16 +100,6 @@ def start(
                 break
         if winner < 0:
             continue
-        phase = allowed[row, winner]
-        for choice in range(n_allowed):
-            if (
-                held[choice] >= 0
-                and allowed[row, choice] == parent[phase]
-                and held_values[choice, 2] <= parent_strain[phase]
-                and held_values[choice, 1] <= max(1.3 * held_values[winner, 1], held_values[winner, 1] + 0.02)
-            ):
-                winner = choice
-                break
         template[row] = held[winner]
         values[row] = held_values[winner]
         values[row, 4] = values[row, 0]
@@ -122,11 +111,12 @@ def start(
 
 @kernel(**COMPILED)
 def hand_on(
-    library, limits, fresh, template, gradient, values, slots, grain, grain_codes, allowed, tries, most_tries, species,
-    neighbour, asked, giver, asked_template, n_asked
+    library, limits, strict, fresh, template, gradient, values, slots, grain, grain_codes, allowed, tries, most_tries,
+    species, neighbour, asked, giver, asked_template, n_asked
 ):  # fmt: skip
     """Let atoms that were just matched tell their neighbours what they should be; return how many are asked.
 
+    Where `strict` they hear of their label alone, otherwise of all that is allowed, and of the lattices that PTM knows.
     `giver` (n_atoms,) is -1 on entry. An atom listens to its best matched neighbour; one that is matched already only
     to one that is clearly better. `asked` gets the atoms.
     """
@@ -153,8 +143,8 @@ def hand_on(
                     continue
                 if limits.clearly * values[a, 0] <= values[b, 0]:
                     continue
-            may = False
-            for choice in range(allowed.shape[1]):
+            may = allowed[a, 0] == phase or (not strict and library.simple[phase] and allowed[a, 0] >= 0)
+            for choice in range(0 if strict else allowed.shape[1]):
                 may = may or allowed[a, choice] == phase
             if not may:
                 continue
@@ -249,12 +239,25 @@ def same_turn(library, phase, one, other, most, turned):
 
 @kernel(**COMPILED)
 def compare(
-    library, most_turn, template, gradient, values, slots, grain, neighbour, first, last, support, accord, misfit, mean
+    library,
+    most_turn,
+    template,
+    gradient,
+    values,
+    slots,
+    grain,
+    neighbour,
+    first,
+    last,
+    support,
+    accord,
+    misfit,
+    strain,
 ):
     """Hold every match against those of its neighbours.
 
     Writes the share of template neighbours that are what the match says, `accord` the share of those that are matched,
-    the mean F of these and the atom, and the misfit against the template under that F,
+    the strain of the mean F of these and the atom, and the misfit against the template under that F,
 
         misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k - c)|^2 s^2 / ((N + 1) a^2);
 
@@ -298,7 +301,8 @@ def compare(
         accord[a] = (held - 1) / max(1, matched)
         for i in range(3):
             for j in range(3):
-                mean[a, i, j] = total[i, j] / held
+                total[i, j] /= held
+        strain[a] = 0.0 if library.planar[t] else deviatoric_strain(total)
         if held == 1:
             misfit[a] = values[a, 0]
             continue
@@ -308,9 +312,7 @@ def compare(
             for j in range(3):
                 for m in range(3):
                     extra += (
-                        (gradient[a, i, j] - mean[a, i, j])
-                        * library.spread[t, j, m]
-                        * (gradient[a, i, m] - mean[a, i, m])
+                        (gradient[a, i, j] - total[i, j]) * library.spread[t, j, m] * (gradient[a, i, m] - total[i, m])
                     )
         freedom = 1.0 if library.planar[t] else (3.0 * size - 4.0) / (3.0 * size - 9.0)
         points = (size + 1) * library.length[t] ** 2

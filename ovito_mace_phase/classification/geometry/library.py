@@ -10,7 +10,9 @@ inverse.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +97,7 @@ def make_library(templates: Sequence[Template]) -> Library:
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     vectors = np.ascontiguousarray(np.concatenate([t.vectors for t in templates]) * unit)
     planar = np.repeat([t.planar for t in templates], counts)
-    moments = [_moments(vectors[a:b], flat) for a, b, flat in zip(offsets[:-1], offsets[1:], planar, strict=True)]
+    moments = [entry for found in templates for entry in _moments_of(found)]
     centre, spread, inverse, square, length, nearest, second, normal = (
         np.array([entry[part] for entry in moments]) for part in range(8)
     )
@@ -125,6 +127,12 @@ def make_library(templates: Sequence[Template]) -> Library:
         simple=np.array([t.simple for t in templates]),
         crowd=max(t.crowd for t in templates) + _SPARE,
     )
+
+
+@cache
+def _moments_of(found: Template) -> list[tuple[Float, Float, Float, float, float, float, int, Float]]:
+    vectors, ends = found.vectors * TARGET_VOLUME ** (1.0 / 3.0), found.offsets
+    return [_moments(vectors[a:b], found.planar) for a, b in itertools.pairwise(ends)]
 
 
 def _moments(vectors: Float, planar: bool) -> tuple[Float, Float, Float, float, float, float, int, Float]:

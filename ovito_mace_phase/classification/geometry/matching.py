@@ -64,7 +64,7 @@ class Limits(NamedTuple):
     most_wrong: float = 0.25
     clearly: float = 0.75
     most_turn: float = 0.15
-    enough: float = 0.05
+    enough: float = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,20 +139,19 @@ class Growth:
         self.codes: list[Int] = []
         self.pending: list[_Seeds] = []
         self.n_grains = 0
+        self.strict = True
         self._giver = np.full(n_atoms, -1, dtype=np.int64)
         self._asked_template = np.zeros(n_atoms, dtype=np.int64)
         self._asked = np.zeros(n_atoms, dtype=np.int64)
 
-    def start(self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float) -> None:
+    def start(self, seeds: Int, allowed: npt.NDArray[np.int16]) -> None:
         """Search at the seeds and let what is found grow; hot matches wait."""
-        found = self._searched(seeds, allowed, parent, parent_strain, np.full(len(seeds), self.limits.enough))
+        found = self._searched(seeds, allowed, np.full(len(seeds), self.limits.enough))
         hit, hot = found.template >= 0, found.values[:, 0] > WARMER[0]
         self.pending.append(found.taken(hit & hot))
         self._plant(found.taken(hit & ~hot))
 
-    def _searched(
-        self, seeds: Int, allowed: npt.NDArray[np.int16], parent: Int, parent_strain: Float, enough: Float
-    ) -> _Seeds:
+    def _searched(self, seeds: Int, allowed: npt.NDArray[np.int16], enough: Float) -> _Seeds:
         library, near = self.library, self.near
         n_seeds, n_codes = len(seeds), int(library.n_codes.max())
         template = np.full(n_seeds, -1, dtype=np.int64)
@@ -163,7 +162,7 @@ class Growth:
 
         def work(first: int, last: int) -> None:
             start(
-                library, self.limits, self.limits.clearly, enough, seeds, allowed, parent, parent_strain,
+                library, self.limits, self.limits.clearly, enough, seeds, allowed,
                 near.count, near.vectors, near.neighbour, near.species, n_species, first, last, template, gradient,
                 values, slots, codes,
             )  # fmt: skip
@@ -177,14 +176,16 @@ class Growth:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
             self._plant(found.taken(free))
 
-    def run(self, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float, watch: Watch) -> None:
-        """Let crystals grow from seeds, cold ones first."""
+    def run(self, claim: npt.NDArray[np.float32], watch: Watch) -> None:
+        """Let crystals grow from seeds, cold ones first: at first over atoms of their label, then over others."""
         tried = np.zeros(len(self.near), dtype=bool)
         for hops in HOPS:
             watch.check()
             seeds = _peaks(np.where((self.template < 0) & ~tried, claim, np.float32(0.0)), self.near, hops)
             tried[seeds] = True
-            self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds], parent, parent_strain)
+            self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
+        self.strict = False
+        self._spread(np.flatnonzero(self.template >= 0))
         for low, high in itertools.pairwise(WARMER):
             self.plant_pending(low, high)
 
@@ -203,7 +204,7 @@ class Growth:
         self.n_grains += other.n_grains
         self.codes.extend(other.codes)
 
-    def look_again(self, parent: Int, parent_strain: Float) -> None:
+    def look_again(self) -> None:
         """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
         held = self.held()
         rmsd = self.values[:, 0]
@@ -213,7 +214,7 @@ class Growth:
         phase = self.library.phase[self.template[atoms]]
         enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
         simple = self._simplest_first(self.allowed[atoms], phase)[:, :_FEW]
-        found = self._searched(atoms, simple, parent, parent_strain, enough)
+        found = self._searched(atoms, simple, enough)
         hit = found.template >= 0
         atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
         new = self.library.phase[found.template]
@@ -225,11 +226,12 @@ class Growth:
         self._plant(found.taken(taken))
 
     def _simplest_first(self, allowed: npt.NDArray[np.int16], phase: Int) -> npt.NDArray[np.int16]:
-        """Return the phases allowed with as many species as `phase`, those with the smallest cells first."""
+        """Return the phases allowed with as many species as `phase`: PTM's first, then by the size of their cells."""
         library = self.library
         size = np.diff(np.searchsorted(library.phase, np.arange(len(library.n_codes) + 1)))
         like = (allowed >= 0) & (library.n_codes[allowed] == library.n_codes[phase][:, None])
-        order = np.argsort(np.where(like, size[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
+        rank = np.where(library.simple, 0, int(size.max()) + 1) + size  # lattices that PTM knows come first
+        order = np.argsort(np.where(like, rank[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
         return np.take_along_axis(np.where(like, allowed, np.int16(-1)), order, axis=1)
 
     def _plant(self, found: _Seeds) -> None:
@@ -242,12 +244,14 @@ class Growth:
         self._spread(atoms)
 
     def _spread(self, fresh: Int) -> None:
+        if not len(fresh):
+            return
         codes = np.concatenate(self.codes)
         while len(fresh):
             n_asked = hand_on(
-                self.library, self.limits, fresh, self.template, self.gradient, self.values, self.slots, self.grain,
-                codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour, self._asked,
-                self._giver, self._asked_template, 0,
+                self.library, self.limits, self.strict, fresh, self.template, self.gradient, self.values, self.slots,
+                self.grain, codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour,
+                self._asked, self._giver, self._asked_template, 0,
             )  # fmt: skip
             fresh = self._round(np.sort(self._asked[:n_asked]), codes)
         self.codes = [codes]

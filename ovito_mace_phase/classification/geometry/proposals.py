@@ -51,6 +51,7 @@ def propose(
     *,
     net: bool = False,
     named: Collection[str] = (),
+    never: Collection[str] = (),
 ) -> Proposals | None:
     """Return the proposals of some atoms; None where no phase has a template.
 
@@ -66,9 +67,11 @@ def propose(
         Phases of which the centres of molecules alone have templates, or all others.
     named : collection of str
         Keys of phases that keep their name where their parent would stand for them.
+    never : collection of str
+        Keys of phases that are not tried.
     """
     wanted = "net" if net else "crystal"
-    known = {k for k, phase in enumerate(phases) if kind_of(phase) == wanted}
+    known = {k for k, phase in enumerate(phases) if kind_of(phase) == wanted and phase.key not in never}
     open_atoms = label >= 0
     n_open = int(open_atoms.sum())
     labels = np.bincount(label[open_atoms], minlength=len(phases))

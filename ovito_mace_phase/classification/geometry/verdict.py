@@ -10,6 +10,11 @@ The confidence is that of the network times P(fits); for another phase than the 
 agree takes its place; that of Other is 1 - P(fits). A cold crystal is cut at LEAST, PTM's cutoff; a hot one keeps its
 atoms, since its own level counts. Neighbours that agree are evidence that noise alone cannot give. A phase without a
 template, and atoms that the network calls Other, stay as they are.
+
+Measured with mace-phase-6. Crystals of some 1000 atoms with white noise of 0.09 of the shortest distance (15 phases):
+0 to 0.1 % of the atoms are Other, but for SIGMA with 1.5 to 1.8 %; the network alone loses up to 30 %. Hot dynamics: Cu
+0.0 %, NaCl at most 0.2 %. A minimised Cu polycrystal: 92.5 % of the atoms are what common neighbour analysis calls them
+(the network alone 69.5 %, PTM with its cutoff of 0.1 94.1 %).
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 LEAST, FACTOR, MOST = 0.10, 2.0, 0.28
 SUPPORT, SOME, ACCORD = 0.4, 0.25, 0.6
-_SOFT = 0.1
+_SOFT = 0.06
+_ALONE = 1.15  # misfit over the cutoff, at least, of an atom that fits but for what is around it
 _NOTHING = 0.35  # misfit of an atom that nothing fits
 
 
@@ -96,7 +102,11 @@ def judge(
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
         chance = 1.0 / (
-            1.0 + np.exp((np.where(good | ~matched | supported, misfit, _NOTHING) - cutoff) / (_SOFT * cutoff))
+            1.0
+            + np.exp(
+                (np.where(supported | ~matched, misfit, np.maximum(misfit, _ALONE * cutoff)) - cutoff)
+                / (_SOFT * cutoff)
+            )
         )
     free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0

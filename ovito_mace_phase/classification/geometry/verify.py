@@ -55,6 +55,7 @@ def match_frame(
     best: npt.NDArray[np.int16],
     *,
     named: tuple[str, ...] = (),
+    never: tuple[str, ...] = (),
     watch: Watch | None = None,
 ) -> tuple[Part, ...]:
     """Fit templates to the atoms of a frame.
@@ -73,6 +74,8 @@ def match_frame(
         Places of the largest logits.
     named : tuple of str
         Phases that the user chose by key: they are not called by the name of their parent.
+    never : tuple of str
+        Phases that are not tried.
     watch : Watch, optional
 
     Returns
@@ -84,13 +87,13 @@ def match_frame(
     claim = np.where(dense, confidence, np.float32(0.0))
     parts = []
     ordinary = np.where(is_net[proposed], -1, proposed)
-    if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, named=named)) is not None:
+    if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, named=named, never=never)) is not None:
         fits = fit_frame(frame, found, np.where(ordinary >= 0, claim, np.float32(0.0)), watch=watch)
         parts.append(Part(atoms=np.arange(len(frame)), fits=fits))
     if is_net[proposed].any():
         atoms = _centres(frame, is_net[proposed])
         label = np.where(is_net[proposed[atoms]], proposed[atoms], -1)
-        found = propose(phases, label, best[atoms], net=True, named=named)
+        found = propose(phases, label, best[atoms], net=True, named=named, never=never)
         if found is not None:
             chosen = np.where(label >= 0, claim[atoms], np.float32(0.0))
             parts.append(Part(atoms=atoms, fits=fit_frame(_some(frame, atoms), found, chosen, watch=watch)))

@@ -2,8 +2,9 @@
 
 Each template p is fitted to every site of each crystal q with as many species:
 
-    p is the parent of q    residual < EXACT at all sites of q, more rotations than q has, strain D < FARTHEST: q is a
-                            homogeneous deformation of p, and is called p up to a strain of min(LIMIT, SHARE D) from p
+    p is the parent of q    residual < EXACT at all sites of q, as many atoms of each species in the cell, more
+                            rotations than q has, strain D < FARTHEST: q is a homogeneous deformation of p, and is
+                            called p up to a strain of min(LIMIT, SHARE D) from p
     q is a rival of p       rmsd < ALIKE at all sites of q: a crystal of q could be taken for p, atom by atom
 
 Crystals of up to SMALL atoms in the cell are looked at: parents are simple, and so are those that a strain takes them
@@ -67,6 +68,10 @@ def fitted(crystal: Phase, templates: list[Template], library: Library) -> np.nd
     return out
 
 
+def _composition(found: Template) -> list[int]:
+    return sorted(np.bincount(found.species[: len(found.wyckoff)]).tolist())
+
+
 def relations(phases: list[Phase]) -> tuple[dict[str, tuple[str, float]], dict[str, list[str]]]:
     """Return key -> parent and strain up to which it stands for the phase, and key -> keys of the rivals."""
     parents: dict[str, tuple[str, float]] = {}
@@ -82,7 +87,8 @@ def relations(phases: list[Phase]) -> tuple[dict[str, tuple[str, float]], dict[s
         log.info("%d phases of %d species", len(group), n_species)
         for place, (crystal, own) in enumerate(group):
             found = fitted(crystal, templates, library).max(axis=0)
-            above = (found[:, 1] < EXACT) & (found[:, 2] < FARTHEST) & (turns > turns[place])
+            alike = np.array([_composition(t) == _composition(own) for t in templates])
+            above = alike & (found[:, 1] < EXACT) & (found[:, 2] < FARTHEST) & (turns > turns[place])
             if above.any():
                 best = min(np.flatnonzero(above), key=lambda k: (-turns[k], found[k, 2]))
                 parents[own.key] = (templates[best].key, round(min(LIMIT, SHARE * float(found[best, 2])), 4))

@@ -7,6 +7,7 @@ protons are disordered.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) 
     """
     counted = np.flatnonzero(cell.species == _OXYGEN) if net else np.arange(cell.n_atoms)
     fractional, species = cell.fractional[counted], cell.species[counted]
-    found = spglib.get_symmetry_dataset((cell.cell.tolist(), fractional.tolist(), species.tolist()), symprec=SYMPREC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        crystal = (cell.cell.tolist(), fractional.tolist(), species.tolist())
+        found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
     if found is None:
         raise RuntimeError(f"spglib finds no symmetry at symprec = {SYMPREC}")
     site = np.unique(found.equivalent_atoms, return_inverse=True)[1]

@@ -138,7 +138,7 @@ def test_orientation_and_strain_are_those_of_the_crystal(key, rng):
     size = np.linalg.norm(found.orientation, axis=1)
     np.testing.assert_allclose(size, 1.0, atol=1e-6)
     spread = 1.0 - np.abs(found.orientation @ found.orientation[0])
-    assert spread.max() < 1e-4  # one crystal, one orientation
+    assert spread.max() < 1e-3  # one crystal, one orientation; under strain Q differs a little from site to site
     assert found.orientation[:, 3].min() >= 0.0
 
 

@@ -35,7 +35,7 @@ def test_a_phase_of_another_cell_has_its_own():
     phase = TABLE.by_key("FCC")
     cell = dataclasses.replace(phase.reference, cell=phase.reference.cell * np.array([1.0, 1.0, 1.02]))
     other = template(dataclasses.replace(phase, reference=cell))
-    assert len(other.rotations) == 4  # tetragonal
+    assert len(other.rotations) == 8  # tetragonal
     assert len(template(phase).rotations) == 24
 
 
@@ -127,7 +127,6 @@ def test_symmetry_without_spglib(rng):
         found = own_record(other)
         assert len(found["rotations"]) == len(stored["rotations"]), key
         assert found["handed"] == stored["handed"], key
-        np.testing.assert_array_equal(found["size"], stored["size"], err_msg=key)
         assert found["seed"].sum() == stored["seed"].sum(), key
         assert len(np.unique(found["site"])) == len(np.unique(stored["site"])), key
         mine = dataclasses.replace(TABLE.by_key(key), key="MY_PHASE", id=100_000, reference=other)
