@@ -23,7 +23,7 @@ from ovito_mace_phase.runtime.watch import Watch
 
 from .fits import Fits, fit_frame
 from .proposals import propose
-from .verdict import Reason, Verdict, judge
+from .verdict import Reason, Verdict, doubt, judge
 
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
@@ -115,7 +115,7 @@ def verdict_of(
     reason = np.where(kept, Reason.NO_TEMPLATE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))
     reason = np.where(proposed < 0, Reason.BACKGROUND, reason)
     column = np.where(kept, proposed, -1)
-    sure = np.where(kept | (proposed < 0), confidence, np.float32(1.0)).astype(np.float32)
+    sure = np.where(kept | (proposed < 0), confidence, doubt(confidence)).astype(np.float32)
     for part in parts:
         atoms = part.atoms
         found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff, without[atoms])
@@ -134,7 +134,7 @@ def verdict_of(
         column[taken], sure[taken], reason[taken] = found.column[place], found.confidence[place], found.reason[place]
         lost = nets & (owner < 0)
         column[lost], reason[lost] = -1, Reason.DEFECT
-        sure[lost] = 1.0
+        sure[lost] = doubt(confidence[lost])
     return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
 
 
