@@ -340,7 +340,10 @@ def spread_level(library, template, slots, neighbour, weight, misfit, first, las
 
 @kernel(**COMPILED)
 def find_crowded(library, template, values, slots, count, vectors, neighbour, species, first, last, crowded):
-    """Tell which matched atoms have an atom too many: nearer than `library.free`, of the species of a matched one."""
+    """Tell which matched atoms have an atom too many: nearer than `library.free`, of the species of a matched one.
+
+    An atom that is matched itself has a place of its own in the crystal, from which heat moved it there.
+    """
     for a in range(first, last):
         crowded[a] = False
         t = template[a]
@@ -357,7 +360,7 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
             for k in range(size):
                 held = held or slots[a, k] == m
                 like = like or species[neighbour[a, slots[a, k]]] == kind
-            if like and not held:
+            if like and not held and template[neighbour[a, m]] < 0:
                 crowded[a] = True
                 break
 
