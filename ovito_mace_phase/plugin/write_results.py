@@ -123,7 +123,7 @@ def to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.N
     """Values of the chosen atoms on all atoms."""
     if atoms.chosen is None:
         return values
-    out = np.full(atoms.n_atoms, rest, dtype=values.dtype)
+    out = np.full((atoms.n_atoms, *values.shape[1:]), rest, dtype=values.dtype)
     out[atoms.chosen] = values
     return out
 

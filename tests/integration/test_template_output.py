@@ -137,7 +137,7 @@ def test_sites_of_a_perovskite(rng):
     site = data.particles["Site"]
     names = {kind.id: kind.name for kind in site.types}
     assert set(names.values()) == {"none", "PEROVSKITE:1a", "PEROVSKITE:1b", "PEROVSKITE:3c"}
-    assert len({kind.color for kind in site.types}) == 4
+    assert len({tuple(kind.color) for kind in site.types}) == 4
     found = {tuple({names[k] for k in site[atoms.numbers == number]}) for number in set(atoms.numbers)}
     assert found == {("PEROVSKITE:1a",), ("PEROVSKITE:1b",), ("PEROVSKITE:3c",)}
     (oxygen,) = {k for k, name in names.items() if name.endswith("3c")}
