@@ -193,7 +193,7 @@ def test_reasons(rng):
 
 
 def test_a_changed_cutoff_or_output_does_not_evaluate_again(monkeypatch):
-    fake = install(monkeypatch)
+    fake = install(monkeypatch, templates=True)
     modifier = MacePhaseModifier()
     line = copper(modifier)
     first = line.compute().attributes["MacePhase.counts.OTHER"]
