@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import ovito
 import pytest
 from ase.build import bulk, fcc111
 from fake_model import install
+from ovito.io import import_file
 from ovito.io.ase import ase_to_ovito
 from ovito.modifiers import (
     ColorByTypeModifier,
@@ -17,10 +21,14 @@ from ovito.pipeline import Pipeline, StaticSource
 from pipelines import copper
 
 from ovito_mace_phase import MacePhaseModifier
+from ovito_mace_phase.classification import verified
+from ovito_mace_phase.classification.geometry.verdict import Reason, Verdict
+from ovito_mace_phase.cli import main
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.phases.site_names import site_id, site_names
 from ovito_mace_phase.runtime.errors import InputError
 
+DUMPS = Path(__file__).parents[2] / "sample_dumps"
 TABLE = phase_table()
 OUTPUT = {
     "output_rmsd": True,
@@ -257,3 +265,84 @@ def test_names_of_sites(key):
         "ALPHA_QUARTZ": {"3a", "6c"},
     }
     assert {name.removeprefix(f"{key}:") for name in site_names(TABLE.by_key(key))} == known[key]
+
+
+# ---------------------------------------------------------------- denoising
+
+
+def test_melts_stay_other_after_denoising(monkeypatch):
+    """Denoising makes crystals of a melt, which templates then fit; what was surely Other before is Other still."""
+    data = import_file(str(DUMPS / "cu_melting.dump.gz")).compute(11)
+    line = Pipeline(source=StaticSource(data=data))
+    line.modifiers.append(MacePhaseModifier(denoise_steps=8))
+    found = line.compute()
+    assert found.attributes["MacePhase.counts.OTHER"] == 1024
+    assert reasons(found) == {"background": 1024}
+    assert found.particles["Confidence"][...].mean() > 0.5
+    monkeypatch.setattr(verified, "SURE", 2.0)
+    line.modifiers[0].delegate.confidence_threshold = 1e-6  # reads the labels again
+    assert line.compute().attributes["MacePhase.counts.OTHER"] < 1000
+
+
+def test_of_what_was_before_denoising_the_sure_alone_counts(rng):
+    n = 4000
+
+    def drawn():
+        column = rng.integers(-1, 3, n)
+        reason = np.where(column >= 0, Reason.NONE, rng.choice([r for r in Reason if r != Reason.NONE], n))
+        return Verdict(column=column, confidence=rng.random(n, np.float32), reason=reason.astype(np.int8))
+
+    first, final = drawn(), drawn()
+    kept = verified._still_other(final, first)
+    melt = (first.column < 0) & (first.reason == Reason.BACKGROUND) & (first.confidence > 0.5) & (final.column >= 0)
+    assert 50 < melt.sum() < n // 4
+    assert (kept.column[melt] == -1).all()
+    assert (kept.reason[melt] == Reason.BACKGROUND).all()
+    np.testing.assert_array_equal(kept.confidence, np.where(melt, first.confidence, final.confidence))
+    for name in ("column", "reason"):
+        np.testing.assert_array_equal(getattr(kept, name)[~melt], getattr(final, name)[~melt])
+
+
+# ---------------------------------------------------------------- sessions, files
+
+
+def test_a_session_keeps_them(tmp_path):
+    asked = {"rmsd_cutoff": 0.12, "defects": "phase", "output_site": True, "output_rmsd": False}
+    modifier = MacePhaseModifier(**asked)
+    line = copper(modifier)
+    line.add_to_scene()
+    try:
+        before = np.array(line.compute().particles["Site"])
+        ovito.scene.save(str(tmp_path / "one.ovito"))
+    finally:
+        line.remove_from_scene()
+    ovito.scene.load(str(tmp_path / "one.ovito"))
+    line = ovito.scene.pipelines[-1]
+    try:
+        again = line.modifiers[0].delegate
+        assert {name: getattr(again, name) for name in asked} == asked
+        data = line.compute()
+    finally:
+        line.remove_from_scene()
+    np.testing.assert_array_equal(data.particles["Site"], before)
+    assert "RMSD" not in data.particles
+    assert data.attributes["MacePhase.settings.rmsd_cutoff"] == 0.12
+
+
+@pytest.mark.parametrize("kind", ["xyz", "dump"])
+def test_the_command_writes_them(kind, tmp_path, capsys, no_rendering):
+    slab = fcc111("Cu", (5, 5, 7), vacuum=12.0, periodic=True)
+    path = tmp_path / "slab.xyz"
+    slab.info.clear()
+    slab.write(path, format="extxyz")
+    asked = ["--output-site", "--output-orientation", "--output-interatomic-distance", "--output-deformation-gradient"]
+    arguments = ["classify", str(path), "-o", str(tmp_path), "--no-picture", "--format", kind, "--prior", "uniform"]
+    with pytest.raises(SystemExit) as done:
+        main([*arguments, *asked])
+    assert done.value.code == 0
+    assert "\nOther: 50 defect\n" in capsys.readouterr().out
+    labelled = import_file(str(tmp_path / f"slab.{'labelled.xyz' if kind == 'xyz' else 'dump'}")).compute().particles
+    alone = line_of(slab, MacePhaseModifier(prior="uniform", output_site=True, **OUTPUT)).compute().particles
+    np.testing.assert_allclose(labelled["RMSD"], alone["RMSD"], atol=1e-6)
+    names = [name.replace(" ", "") for name in labelled.keys()]  # noqa: SIM118 - not a dict
+    assert {"Site", "RMSD", "InteratomicDistance"} <= set(names)
