@@ -110,11 +110,12 @@ def unverified(
 
 def _still_other(verdict: Verdict, first: Verdict) -> Verdict:
     """Leave Other what was surely so before denoising, see the head of this module."""
-    melt = (first.reason == Reason.BACKGROUND) & (first.confidence > SURE) & (first.column < 0) & (verdict.column >= 0)
+    sure = (first.column < 0) & (first.reason == Reason.BACKGROUND) & (first.confidence > SURE)
+    melt = sure & (verdict.column >= 0)
     return Verdict(
         column=np.where(melt, -1, verdict.column),
         confidence=np.where(melt, first.confidence, verdict.confidence).astype(np.float32),
-        reason=np.where(melt, Reason.BACKGROUND, verdict.reason).astype(np.int8),
+        reason=np.where(sure, Reason.BACKGROUND, verdict.reason).astype(np.int8),
     )
 
 

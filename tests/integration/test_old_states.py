@@ -92,7 +92,7 @@ def test_a_session_gives_what_it_gave(states, name):
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session_has_verified_labels(states, name):
-    """Which are those of 0.1.0 or Other, but for stray atoms and those that a density threshold alone had made Other."""
+    """Which are those of 0.1.0 or Other, but for stray atoms and those that a density threshold had made Other."""
     before = {kind: row[-1] for kind, row in EXPECTED["states"][name]["types"]["Phase"].items()}
     now = states[name][VERIFIED]
     total = sum(before.values())
