@@ -133,7 +133,7 @@ def classify_frame(frame: Frame, model: PhaseModel, settings: Settings, watch: W
     here = network_frame_of(frame, model, settings, watch.cancelled)
     kept = logits_of(here, model, settings, watch.part(0.0, share))
     after = denoised(kept, model, settings, watch.part(share, 1.0)) if settings.denoise_steps else None
-    return result_of(kept, model, settings, after)
+    return result_of(kept, model, settings, after, watch)
 
 
 def _keys(name: str, keys: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -42,6 +42,9 @@ class PhaseResult:
         Calibrated probability of the label, 0 to 1.
     margin : (n_atoms,) float32
         Best minus second-best logit.
+    reason : (n_atoms,) int8
+        Why an atom is Other, or has a phase that was not verified, see `geometry.verdict.Reason`; NONE (0) for other
+        atoms, and for those too close to others to belong to a crystal.
     kept : KeptLogits
         The logits that were kept, of the phases that were considered; of the sites where several atoms lie at the place
         of one (`kept.frame.sites`).
@@ -62,6 +65,7 @@ class PhaseResult:
     phase: npt.NDArray[np.int32]
     confidence: Float32
     margin: Float32
+    reason: npt.NDArray[np.int8] = field(repr=False)
     kept: KeptLogits = field(repr=False)
     evaluated: KeptLogits = field(repr=False)
     settings: Settings = field(default_factory=Settings, repr=False)
@@ -177,13 +181,16 @@ class PhaseResult:
 
     @property
     def site(self) -> npt.NDArray[np.int32]:
-        """Symmetry-distinct site of the reference cell, (n_atoms,) int32; -1 for Other and unverified atoms."""
-        return self._spread(self._geometry().site, -1)
+        """Symmetry-distinct site of the reference cell, (n_atoms,) int32; see `phases.site_names` for what it is.
 
-    @property
-    def reason(self) -> npt.NDArray[np.int8]:
-        """Why an atom is Other, (n_atoms,) int8, see `geometry.verdict.Reason`."""
-        return self._spread(self._geometry().reason, 0)
+        -1 for Other, unverified atoms, and those that have the phase around them without fitting it.
+        """
+        geometry = self._geometry()
+        fitted = np.full(len(geometry.column), -1, dtype=np.int64)
+        for part in geometry.parts:
+            fits = part.fits.template >= 0
+            fitted[part.atoms[fits]] = part.fits.column[fits]
+        return self._spread(np.where(fitted == geometry.column, geometry.site, -1).astype(np.int32), -1)
 
     def _geometry(self) -> Geometry:
         if self.geometry is None:

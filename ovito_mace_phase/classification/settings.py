@@ -24,10 +24,14 @@ Backend = Literal["engine", "mace"]
 Verify = Literal["auto", "off"]
 Defects = Literal["other", "phase"]
 PRIORS: tuple[PriorName, ...] = get_args(PriorName)
+VERIFY: tuple[Verify, ...] = get_args(Verify)
+DEFECTS: tuple[Defects, ...] = get_args(Defects)
 BY_NAME = "by name"
 """Text for species=None."""
 MOST_STEPS = 1000
 """Of denoising."""
+OF_TEMPLATES = ("output_orientation", "output_deformation_gradient", "output_interatomic_distance", "output_site")
+"""Output that there is of verified labels alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ class Settings:
         Largest deviation from a template, in units of the mean distance of its neighbours; 0 follows the thermal level
         of the crystal at hand.
     defects : 'other' or 'phase'
-        What an atom is whose own shell of neighbours is incomplete or crowded.
+        What an atom is whose own shell of neighbours is incomplete or crowded: Other, or the phase around it.
     denoise_steps : int
         Remove the thermal noise first, in at most this many steps; 0: off.
     apply_to_positions : bool
@@ -66,6 +70,9 @@ class Settings:
         Keys of the phases whose logits are given; None: phases of at least 1 % of the atoms, at most 8.
     distances : bool
         Give the distance from the ideal crystal of the phase for every order parameter.
+    output_rmsd, output_orientation, output_deformation_gradient, output_interatomic_distance, output_site : bool
+        Write what the templates say of every atom (in OVITO); `PhaseResult` has all of it. The rmsd, on by default, is
+        left out with ``verify="off"``, the others are refused.
     color_by_type : bool
         Colour the particles by phase (in OVITO).
     compatibility : 'none', 'PTM' or 'CNA'
@@ -104,6 +111,11 @@ class Settings:
     apply_to_positions: bool = False
     order_parameters: tuple[str, ...] | None = None
     distances: bool = False
+    output_rmsd: bool = True
+    output_orientation: bool = False
+    output_deformation_gradient: bool = False
+    output_interatomic_distance: bool = False
+    output_site: bool = False
     color_by_type: bool = True
     compatibility: Compatibility = "none"
     further_phases: bool = True
@@ -129,11 +141,14 @@ class Settings:
             )
         if not 0.0 <= self.confidence_threshold <= 1.0:
             raise InputError(f"the confidence threshold must lie between 0 and 1, not {self.confidence_threshold}")
-        for name, known in (("verify", get_args(Verify)), ("defects", get_args(Defects))):
+        for name, known in (("verify", VERIFY), ("defects", DEFECTS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
         if not 0.0 <= self.rmsd_cutoff <= 1.0:
             raise InputError(f"rmsd_cutoff must lie between 0 (automatic) and 1, not {self.rmsd_cutoff:g}")
+        wanted = [name for name in OF_TEMPLATES if getattr(self, name)]
+        if self.verify == "off" and wanted:
+            raise InputError(f"{', '.join(wanted)}: no template is fitted with verify='off'; use verify='auto' for it")
         if not 0 <= self.denoise_steps <= MOST_STEPS:
             raise InputError(f"the number of denoising steps must be 0 to {MOST_STEPS}, not {self.denoise_steps}")
         if not isinstance(self.prior, Mapping) and self.prior not in PRIORS:
@@ -142,7 +157,7 @@ class Settings:
             )
 
 
-_NO_PARAMETERS = ("backend", "memory", "keep_logits", "verify", "rmsd_cutoff", "defects")
+_NO_PARAMETERS = ("backend", "memory", "keep_logits")
 PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in _NO_PARAMETERS)
 """Names of the parameters of the modifier."""
 

@@ -28,10 +28,10 @@ from .denoise import Denoised, denoise
 from .geometry.geometry import Geometry
 from .readout.keep import keep_logits
 from .readout.kept_logits import FULL_BYTES, KeptLogits
-from .readout.labels import OTHER_ID, label_atoms
+from .readout.labels import OTHER_ID
 from .result import PhaseResult
 from .settings import Settings
-from .verified import verified
+from .verified import unverified, verified
 
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
@@ -97,12 +97,13 @@ def result_of(
     model: PhaseModel,
     settings: Settings,
     after: tuple[Denoised, KeptLogits] | None = None,
+    watch: Watch | None = None,
 ) -> PhaseResult:
     """Label the atoms: of the original frame, or of the denoised one with the original in `before`."""
-    before = _labelled(kept, model, settings)
+    before = _labelled(kept, model, settings, watch=watch)
     if after is None:
         return before
-    return _labelled(after[1], model, settings, after[0], before)
+    return _labelled(after[1], model, settings, after[0], before, watch)
 
 
 def keeps_all_logits(settings: Settings, n_atoms: int, n_phases: int) -> bool:
@@ -135,6 +136,7 @@ def _labelled(
     settings: Settings,
     found: Denoised | None = None,
     before: PhaseResult | None = None,
+    watch: Watch | None = None,
 ) -> PhaseResult:
     calibration: Calibration = model.calibration
     evaluated = kept
@@ -146,20 +148,22 @@ def _labelled(
     possible = possible_phases(kept)
     geometry: Geometry | None = None
     if settings.verify == "off":
-        threshold = settings.confidence_threshold
-        labels = label_atoms(kept, calibration, prior=settings.prior, threshold=threshold, possible=possible)
-        column, confidence, margin = labels.column, labels.confidence, labels.margin
+        verdict, margin = unverified(kept, calibration, settings, possible)
     else:
-        geometry, margin = verified(kept, calibration, settings, possible)
-        column, confidence = geometry.column, geometry.confidence
-    phase, sites = ids[column], evaluated.frame.sites
+        first = None if before is None or before.geometry is None else before.geometry.verdict
+        geometry, margin = verified(kept, calibration, settings, possible, first=first, watch=watch)
+        verdict = geometry.verdict
+    phase, confidence, reason = ids[verdict.column], verdict.confidence, verdict.reason
+    sites = evaluated.frame.sites
     if sites is not None:
         phase, confidence = sites.spread(phase, OTHER_ID), sites.spread(confidence, 1.0)
+        reason = sites.spread(reason, 0)
         margin, found = sites.spread(margin, 0.0), None if found is None else _of_all_atoms(found, sites)
     return PhaseResult(
         phase=phase,
         confidence=confidence,
         margin=margin,
+        reason=reason,
         kept=kept,
         evaluated=evaluated,
         settings=settings,
