@@ -5,7 +5,8 @@ Each template p is fitted to every site of each crystal q with as many species:
     p is the parent of q    residual < EXACT at all sites of q, as many atoms of each species in the cell, more
                             rotations than q has, strain D < FARTHEST: q is a homogeneous deformation of p, and is
                             called p up to a strain of min(LIMIT, SHARE D) from p
-    q is a rival of p       rmsd < ALIKE at all sites of q: a crystal of q could be taken for p, atom by atom
+    q is a rival of p       rmsd < ALIKE at all sites of q: a crystal of q could be taken for p, atom by atom; or both
+                            are stackings of the same layers (`measured.POLYTYPES`)
 
 Crystals of up to SMALL atoms in the cell are looked at: parents are simple, and so are those that a strain takes them
 to. Families go into the table (`Phase.family`), rivals into ``templates.npz``.
@@ -30,6 +31,7 @@ from ovito_mace_phase.phases.record import Phase
 from ovito_mace_phase.phases.table import phase_table, write_table
 from ovito_mace_phase.phases.templates import Template, template
 
+from .measured import POLYTYPES
 from .templates import write_arrays
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,9 @@ def main(folder: Path) -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     phases = list(phase_table())
     parents, rivals = relations(phases)
+    for polytypes in POLYTYPES:
+        for key in polytypes:
+            rivals[key] = sorted({*rivals.get(key, []), *polytypes} - {key})
     named = {p.key: parents.get(p.key, ("", 0.0)) for p in phases}
     write_table(
         folder / "table.json",
