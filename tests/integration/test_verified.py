@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111
+from ase.cluster import Icosahedron
 from ovito.io.ase import ase_to_ovito
-from ovito.modifiers import PolyhedralTemplateMatchingModifier
+from ovito.modifiers import CommonNeighborAnalysisModifier, PolyhedralTemplateMatchingModifier
 from ovito.pipeline import Pipeline, StaticSource
 
 from ovito_mace_phase import PhaseModel, classify
@@ -133,3 +135,42 @@ def test_thresholds_count_after_verification(model, rng):
 def test_settings_that_cannot_be_used(setting, message, model):
     with pytest.raises(InputError, match=message):
         run(PTM["FCC"], model, **setting)
+
+
+def test_icosahedron_is_what_common_neighbour_analysis_says(model, rng):
+    """Twenty tetrahedra with twins between them; the middle, on the five-fold axes, is no fcc however alike it is."""
+    atoms = Icosahedron("Au", 5)
+    atoms.positions += rng.normal(0.0, 0.01, atoms.positions.shape)
+    found = classify(atoms.positions, model=model)
+    pipeline = Pipeline(source=StaticSource(data=ase_to_ovito(atoms)))
+    pipeline.modifiers.append(CommonNeighborAnalysisModifier())
+    theirs = np.array(pipeline.compute().particles["Structure Type"][...])
+    wanted = np.where(np.isin(theirs, (1, 2)), theirs, 0)
+    assert (found.phase == wanted).mean() > 0.98
+    middle = np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1) < 3.2
+    assert middle.sum() == 13
+    assert not found.phase[middle].any()
+
+
+def test_around_a_self_interstitial_nothing_fits(model, rng):
+    atoms = bulk("Cu", cubic=True) * (6, 6, 6)
+    one = int(rng.integers(len(atoms)))
+    atoms += Atoms("Cu", positions=[atoms.positions[one] + [0.0, 0.0, 1.25]])
+    atoms.positions[one, 2] -= 1.25
+    atoms.positions += rng.normal(0.0, 0.03, atoms.positions.shape)
+    found = run(atoms, model)
+    assert not found.phase[[one, -1]].any()
+    away = np.array([atoms.get_distance(one, k, mic=True) for k in range(len(atoms))])
+    assert (found.phase[away < 2.6] == 0).mean() > 0.5
+    assert (found.phase[away > 6.0] == 1).all()
+
+
+def test_where_network_and_template_contradict_each_other_nobody_is_sure(model, rng):
+    atoms = rattled(bulk("Cu", cubic=True) * (6, 6, 6), rng, 0.03)
+    del atoms[int(rng.integers(len(atoms)))]
+    found, alone = run(atoms, model), run(atoms, model, verify="off")
+    other = found.phase == 0
+    assert 10 <= other.sum() <= 14  # beside the vacancy
+    assert (alone.phase == 1).all()
+    assert (found.confidence[other] < 0.9).all()
+    assert (found.confidence[~other] > 0.9).all()
