@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 import numpy as np
-import spglib
 
 from ovito_mace_phase.phases.record import Phase, ReferenceCell
 from ovito_mace_phase.phases.shells import shell_sizes
@@ -46,6 +45,8 @@ def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) 
         ``seed`` (n_atoms,) bool: one atom of each set that rotations take into each other; ``rotations`` (n, 3, 3)
         whole numbers in the basis of the lattice; ``handed``: no mirror image of the crystal is the crystal.
     """
+    import spglib
+
     counted = np.flatnonzero(cell.species == _OXYGEN) if net else np.arange(cell.n_atoms)
     fractional, species = cell.fractional[counted], cell.species[counted]
     with warnings.catch_warnings():
