@@ -21,8 +21,17 @@ from ovito_mace_phase.plugin import session
 
 LATTICE = 3.62
 MOST = ",".join(key for key in store.get_card(None)["phases"] if key not in ("SC", "BCC"))
+OUTPUT = ("orientation", "deformation_gradient", "site", "interatomic_distance")
 CHANGES = (
     ("threshold", {"confidence_threshold": 0.5}),
+    ("rmsd cutoff", {"rmsd_cutoff": 0.15}),
+    ("rmsd cutoff, automatic", {"rmsd_cutoff": 0.0}),
+    ("defects, phase", {"defects": "phase"}),
+    ("orientations and gradients", {"output_orientation": True, "output_deformation_gradient": True}),
+    ("sites and distances", {"output_site": True, "output_interatomic_distance": True}),
+    ("none of them", {f"output_{name}": False for name in OUTPUT}),
+    ("not verified", {"verify": "off"}),
+    ("verified", {"verify": "auto"}),
     ("prior frame", {"prior": "frame"}),
     ("threshold, prior frame", {"confidence_threshold": 0.2}),
     ("prior uniform", {"prior": "uniform"}),

@@ -20,7 +20,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .result import PhaseResult
-from .settings import Backend, Device, Prior, Settings
+from .settings import Backend, Defects, Device, Prior, Settings, Verify
 from .stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of
 
 
@@ -35,6 +35,9 @@ def classify(  # noqa: PLR0913 - the public signature
     phases: Sequence[str] | None = None,
     prior: Prior = "local",
     confidence_threshold: float = 0.0,
+    verify: Verify = "auto",
+    rmsd_cutoff: float = 0.0,
+    defects: Defects = "other",
     denoise_steps: int = 0,
     order_parameters: Sequence[str] | None = None,
     distances: bool = False,
@@ -59,8 +62,8 @@ def classify(  # noqa: PLR0913 - the public signature
         Rows are lattice vectors; None means open boundaries.
     pbc : (3,) bool or bool or None
         Periodic directions; None: all, where there is a cell.
-    species, length_scale, phases, prior, confidence_threshold, denoise_steps, order_parameters, distances, device, \
-    backend, memory, keep_logits
+    species, length_scale, phases, prior, confidence_threshold, verify, rmsd_cutoff, defects, denoise_steps, \
+    order_parameters, distances, device, backend, memory, keep_logits
         See `Settings`.
     model : PhaseModel, str, Path or None
         A model in memory, the name of a model, or the path of a model file; None is the shipped one. A model that was
@@ -103,6 +106,9 @@ def classify(  # noqa: PLR0913 - the public signature
         phases=_keys("phases", phases),
         prior=prior,
         confidence_threshold=confidence_threshold,
+        verify=verify,
+        rmsd_cutoff=rmsd_cutoff,
+        defects=defects,
         denoise_steps=denoise_steps,
         order_parameters=_keys("order_parameters", order_parameters),
         distances=distances,
@@ -127,7 +133,7 @@ def classify_frame(frame: Frame, model: PhaseModel, settings: Settings, watch: W
     here = network_frame_of(frame, model, settings, watch.cancelled)
     kept = logits_of(here, model, settings, watch.part(0.0, share))
     after = denoised(kept, model, settings, watch.part(share, 1.0)) if settings.denoise_steps else None
-    return result_of(kept, model, settings, after)
+    return result_of(kept, model, settings, after, watch)
 
 
 def _keys(name: str, keys: Sequence[str] | None) -> tuple[str, ...] | None:

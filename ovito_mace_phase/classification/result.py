@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
+from .geometry.geometry import Geometry
 from .readout.distances import distances
 from .readout.kept_logits import KeptLogits
 from .readout.labels import OTHER_ID
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .denoise import Denoised
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Value = TypeVar("Value", bound=np.generic)
 _AUTO_FRACTION = 0.01
 _AUTO_MOST = 8
 
@@ -39,6 +42,9 @@ class PhaseResult:
         Calibrated probability of the label, 0 to 1.
     margin : (n_atoms,) float32
         Best minus second-best logit.
+    reason : (n_atoms,) int8
+        Why an atom is Other, or has a phase that was not verified, see `geometry.verdict.Reason`; NONE (0) for other
+        atoms, and for those too close to others to belong to a crystal.
     kept : KeptLogits
         The logits that were kept, of the phases that were considered; of the sites where several atoms lie at the place
         of one (`kept.frame.sites`).
@@ -48,6 +54,8 @@ class PhaseResult:
         Settings of the call.
     card : mapping
         The card of the model.
+    geometry : Geometry or None
+        What the templates say of the atoms; None where the labels were not verified.
     denoised : Denoised or None
         With denoising: the final positions, to which all of the above belong.
     before : PhaseResult or None
@@ -57,10 +65,12 @@ class PhaseResult:
     phase: npt.NDArray[np.int32]
     confidence: Float32
     margin: Float32
+    reason: npt.NDArray[np.int8] = field(repr=False)
     kept: KeptLogits = field(repr=False)
     evaluated: KeptLogits = field(repr=False)
     settings: Settings = field(default_factory=Settings, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    geometry: Geometry | None = field(default=None, repr=False)
     denoised: Denoised | None = None
     before: PhaseResult | None = None
 
@@ -149,13 +159,54 @@ class PhaseResult:
             return {}
         return distances(self.order_parameters, self.card, self.kept.frame.factor)
 
+    @property
+    def rmsd(self) -> Float64:
+        """Deviation from the template, (n_atoms,) float64, PTM's definition; NaN where none fits. See `geometry`."""
+        return self._of_all_atoms(self._geometry().rmsd)
+
+    @property
+    def orientation(self) -> Float64:
+        """Quaternions x, y, z, w from the crystal to the frame, (n_atoms, 4) float64; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().orientation)
+
+    @property
+    def deformation_gradient(self) -> Float64:
+        """Elastic deformation gradient F, (n_atoms, 3, 3) float64, without scale; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().deformation_gradient)
+
+    @property
+    def interatomic_distance(self) -> Float64:
+        """Shortest distance of the fitted template, (n_atoms,) float64, unit of the file; NaN where none fits."""
+        return self._of_all_atoms(self._geometry().interatomic_distance)
+
+    @property
+    def site(self) -> npt.NDArray[np.int32]:
+        """Symmetry-distinct site of the reference cell, (n_atoms,) int32; see `phases.site_names` for what it is.
+
+        -1 for Other, unverified atoms, and those that have the phase around them without fitting it.
+        """
+        geometry = self._geometry()
+        fitted = np.full(len(geometry.column), -1, dtype=np.int64)
+        for part in geometry.parts:
+            fits = part.fits.template >= 0
+            fitted[part.atoms[fits]] = part.fits.column[fits]
+        return self._spread(np.where(fitted == geometry.column, geometry.site, -1).astype(np.int32), -1)
+
+    def _geometry(self) -> Geometry:
+        if self.geometry is None:
+            raise InputError("the labels were not verified (verify='off'); use verify='auto' for what templates say")
+        return self.geometry
+
     def frequent_phases(self) -> tuple[str, ...]:
         """Return the keys of the phases of at least 1 % of the atoms, most frequent first, at most 8, without Other."""
         names = {phase.key for phase in self.phases if phase.id != OTHER_ID}
         enough = _AUTO_FRACTION * len(self.phase)
         return tuple(key for key, count in self.counts().items() if key in names and count >= enough)[:_AUTO_MOST]
 
-    def _of_all_atoms(self, values: Float32) -> Float32:
+    def _of_all_atoms(self, values: npt.NDArray[Value]) -> npt.NDArray[Value]:
         """Values of the sites on all atoms, NaN on those that have none."""
+        return self._spread(values, np.nan)
+
+    def _spread(self, values: npt.NDArray[Value], rest: float) -> npt.NDArray[Value]:
         sites = self.evaluated.frame.sites
-        return values if sites is None else sites.spread(values, np.nan)
+        return values if sites is None else sites.spread(values, rest)

@@ -21,11 +21,17 @@ Prior = PriorName | Mapping[str, float]
 Compatibility = Literal["none", "PTM", "CNA"]
 Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
+Verify = Literal["auto", "off"]
+Defects = Literal["other", "phase"]
 PRIORS: tuple[PriorName, ...] = get_args(PriorName)
+VERIFY: tuple[Verify, ...] = get_args(Verify)
+DEFECTS: tuple[Defects, ...] = get_args(Defects)
 BY_NAME = "by name"
 """Text for species=None."""
 MOST_STEPS = 1000
 """Of denoising."""
+OF_TEMPLATES = ("output_orientation", "output_deformation_gradient", "output_interatomic_distance", "output_site")
+"""Output that there is of verified labels alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,13 @@ class Settings:
         frame, 'uniform' uses the logits alone; a mapping gives weights by key (phases not named have weight 1).
     confidence_threshold : float
         Atoms with less confidence become Other; 0 to 1.
+    verify : 'auto' or 'off'
+        Hold the labels against the templates of the phases, see `classification.geometry`; 'off': the network alone.
+    rmsd_cutoff : float
+        Largest deviation from a template, in units of the mean distance of its neighbours; 0 follows the thermal level
+        of the crystal at hand.
+    defects : 'other' or 'phase'
+        What an atom is whose own shell of neighbours is incomplete or crowded: Other, or the phase around it.
     denoise_steps : int
         Remove the thermal noise first, in at most this many steps; 0: off.
     apply_to_positions : bool
@@ -57,6 +70,9 @@ class Settings:
         Keys of the phases whose logits are given; None: phases of at least 1 % of the atoms, at most 8.
     distances : bool
         Give the distance from the ideal crystal of the phase for every order parameter.
+    output_rmsd, output_orientation, output_deformation_gradient, output_interatomic_distance, output_site : bool
+        Write what the templates say of every atom (in OVITO); `PhaseResult` has all of it. The rmsd, on by default, is
+        left out with ``verify="off"``, the others are refused.
     color_by_type : bool
         Colour the particles by phase (in OVITO).
     compatibility : 'none', 'PTM' or 'CNA'
@@ -88,10 +104,18 @@ class Settings:
     phases: tuple[str, ...] | None = None
     prior: Prior = "local"
     confidence_threshold: float = 0.0
+    verify: Verify = "auto"
+    rmsd_cutoff: float = 0.0
+    defects: Defects = "other"
     denoise_steps: int = 0
     apply_to_positions: bool = False
     order_parameters: tuple[str, ...] | None = None
     distances: bool = False
+    output_rmsd: bool = True
+    output_orientation: bool = False
+    output_deformation_gradient: bool = False
+    output_interatomic_distance: bool = False
+    output_site: bool = False
     color_by_type: bool = True
     compatibility: Compatibility = "none"
     further_phases: bool = True
@@ -103,7 +127,12 @@ class Settings:
     keep_logits: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("length_scale", float), ("confidence_threshold", float), ("denoise_steps", int)):
+        for name, kind in (
+            ("length_scale", float),
+            ("confidence_threshold", float),
+            ("rmsd_cutoff", float),
+            ("denoise_steps", int),
+        ):
             object.__setattr__(self, name, _number(name, getattr(self, name), kind))
         if self.length_scale is not None and not 0.0 < self.length_scale < inf:
             raise InputError(
@@ -112,6 +141,14 @@ class Settings:
             )
         if not 0.0 <= self.confidence_threshold <= 1.0:
             raise InputError(f"the confidence threshold must lie between 0 and 1, not {self.confidence_threshold}")
+        for name, known in (("verify", VERIFY), ("defects", DEFECTS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} must be {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
+        if not 0.0 <= self.rmsd_cutoff <= 1.0:
+            raise InputError(f"rmsd_cutoff must lie between 0 (automatic) and 1, not {self.rmsd_cutoff:g}")
+        wanted = [name for name in OF_TEMPLATES if getattr(self, name)]
+        if self.verify == "off" and wanted:
+            raise InputError(f"{', '.join(wanted)}: no template is fitted with verify='off'; use verify='auto' for it")
         if not 0 <= self.denoise_steps <= MOST_STEPS:
             raise InputError(f"the number of denoising steps must be 0 to {MOST_STEPS}, not {self.denoise_steps}")
         if not isinstance(self.prior, Mapping) and self.prior not in PRIORS:
@@ -120,7 +157,8 @@ class Settings:
             )
 
 
-PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in ("backend", "memory", "keep_logits"))
+_NO_PARAMETERS = ("backend", "memory", "keep_logits")
+PARAMETERS = tuple(field.name for field in fields(Settings) if field.name not in _NO_PARAMETERS)
 """Names of the parameters of the modifier."""
 
 

@@ -3,7 +3,7 @@
 network_frame_of   types merged, close atoms taken out: Frame -> NetworkFrame
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
 denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
-result_of   prior, thresholds: KeptLogits -> PhaseResult                      cheap
+result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           cheap
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .denoise import Denoised, denoise
+from .geometry.geometry import Geometry
 from .readout.keep import keep_logits
 from .readout.kept_logits import FULL_BYTES, KeptLogits
-from .readout.labels import OTHER_ID, label_atoms
+from .readout.labels import OTHER_ID
 from .result import PhaseResult
 from .settings import Settings
+from .verified import unverified, verified
 
 FORWARD_SHARE = 0.05
 """About what one evaluation takes of the time of denoising in eight steps."""
@@ -95,12 +97,13 @@ def result_of(
     model: PhaseModel,
     settings: Settings,
     after: tuple[Denoised, KeptLogits] | None = None,
+    watch: Watch | None = None,
 ) -> PhaseResult:
     """Label the atoms: of the original frame, or of the denoised one with the original in `before`."""
-    before = _labelled(kept, model, settings)
+    before = _labelled(kept, model, settings, watch=watch)
     if after is None:
         return before
-    return _labelled(after[1], model, settings, after[0], before)
+    return _labelled(after[1], model, settings, after[0], before, watch)
 
 
 def keeps_all_logits(settings: Settings, n_atoms: int, n_phases: int) -> bool:
@@ -133,6 +136,7 @@ def _labelled(
     settings: Settings,
     found: Denoised | None = None,
     before: PhaseResult | None = None,
+    watch: Watch | None = None,
 ) -> PhaseResult:
     calibration: Calibration = model.calibration
     evaluated = kept
@@ -140,27 +144,31 @@ def _labelled(
         if settings.phases is None:
             calibration = calibration.of(model.phases)
         kept = kept.restricted(considered_columns(model.phases, settings.phases), calibration.temperature)
-    labels = label_atoms(
-        kept,
-        calibration,
-        prior=settings.prior,
-        threshold=settings.confidence_threshold,
-        possible=possible_phases(kept),
-    )
     ids: npt.NDArray[np.int32] = np.array([phase.id for phase in kept.phases] + [OTHER_ID], dtype=np.int32)
+    possible = possible_phases(kept)
+    geometry: Geometry | None = None
+    if settings.verify == "off":
+        verdict, margin = unverified(kept, calibration, settings, possible)
+    else:
+        first = None if before is None or before.geometry is None else before.geometry.verdict
+        geometry, margin = verified(kept, calibration, settings, possible, first=first, watch=watch)
+        verdict = geometry.verdict
+    phase, confidence, reason = ids[verdict.column], verdict.confidence, verdict.reason
     sites = evaluated.frame.sites
-    phase, confidence, margin = ids[labels.column], labels.confidence, labels.margin
     if sites is not None:
         phase, confidence = sites.spread(phase, OTHER_ID), sites.spread(confidence, 1.0)
+        reason = sites.spread(reason, 0)
         margin, found = sites.spread(margin, 0.0), None if found is None else _of_all_atoms(found, sites)
     return PhaseResult(
         phase=phase,
         confidence=confidence,
         margin=margin,
+        reason=reason,
         kept=kept,
         evaluated=evaluated,
         settings=settings,
         card=model.card,
+        geometry=geometry,
         denoised=found,
         before=before,
     )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovito_mace_phase.classification.settings import MOST_STEPS, PARAMETERS, PRIORS, Settings, from_parameters
+from ovito_mace_phase.classification.settings import (
+    DEFECTS,
+    MOST_STEPS,
+    PARAMETERS,
+    PRIORS,
+    VERIFY,
+    Settings,
+    from_parameters,
+)
 from ovito_mace_phase.runtime.errors import InputError, MacePhaseError
 
 from .renamed import command_with
@@ -20,6 +28,7 @@ Examples:
   ovito-mace-phase classify dump.lammpstrj.gz
   ovito-mace-phase classify run.xyz -o labelled --frames 0::10 --prior frame
   ovito-mace-phase classify hot.dump --denoise-steps 8 --apply-to-positions
+  ovito-mace-phase classify grains.dump --output-orientation --output-site
   ovito-mace-phase classify ice.dump --select 'ParticleType=="O"'
   ovito-mace-phase classify long.dump --jobs 8 --report --movie 50
   ovito-mace-phase classify alloy.dump --species "1,2" --phases FCC,HCP,BCC --order-parameters FCC,HCP
@@ -119,6 +128,34 @@ _OLD_NAMES = {
     metavar="0...1",
     help="Atoms with less confidence become Other.",
 )
+@click.option(
+    "--verify",
+    type=click.Choice(VERIFY),
+    default="auto",
+    show_default=True,
+    help="Hold the labels against the templates of the phases; off: the network alone.",
+)
+@click.option(
+    "--rmsd-cutoff",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    metavar="0...1",
+    help="Largest deviation from a template, as in PTM.  [default: 0, follows the thermal level of the crystal]",
+)
+@click.option(
+    "--defects",
+    type=click.Choice(DEFECTS),
+    default="other",
+    show_default=True,
+    help="What atoms at surfaces, boundaries and vacancies are: Other, or of the phase around them.",
+)
+@click.option(
+    "--output-rmsd/--no-output-rmsd", default=True, show_default=True, help="Write the deviation from the template."
+)
+@click.option("--output-orientation", is_flag=True, help="Write the orientation of the crystal, a quaternion.")
+@click.option("--output-deformation-gradient", is_flag=True, help="Write the elastic deformation gradient.")
+@click.option("--output-interatomic-distance", is_flag=True, help="Write the distance of neighbours in the template.")
+@click.option("--output-site", is_flag=True, help="Write the Wyckoff site of the phase that the atom is on.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

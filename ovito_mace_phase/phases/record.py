@@ -75,6 +75,10 @@ class Phase:
     lattice
         Key of the phase that OVITO's own methods, which do not look at species, know it by; None where they do not. Of
         an ice it is the lattice of the oxygens.
+    family
+        Key of the parent: the phase of highest symmetry of which it is a homogeneous deformation. "" where it has none.
+    family_strain
+        Deviatoric strain, measured from the parent, up to which a crystal is called by the parent's name.
     logit_offset
         What is taken off its logit after training (``lab/training/emphasis.py``).
     """
@@ -98,6 +102,8 @@ class Phase:
     alloy_parent: bool = False
     stacking: str = ""
     lattice: str | None = None
+    family: str = ""
+    family_strain: float = 0.0
     logit_offset: float = 0.0
 
 

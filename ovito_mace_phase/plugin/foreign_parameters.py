@@ -6,13 +6,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-_PTM = "keep a PolyhedralTemplateMatchingModifier(rmsd_cutoff=0) upstream for it (docs/migrating.md)"
 FOREIGN = {
-    "rmsd_cutoff": "a network has no rmsd; confidence_threshold (0 to 1) makes doubtful atoms Other",
-    "output_rmsd": "Confidence, and distances=True, say how far an atom is from its phase",
-    "output_interatomic_distance": _PTM,
-    "output_orientation": _PTM,
-    "output_deformation_gradient": _PTM,
     "output_ordering": "ordered phases such as L1_2, L1_0 and CSCL are phases of their own, found by particle type",
     "mode": "there is no mode to choose and no cutoff",
     "cutoff": "there is no cutoff to choose: lengths are taken from the frame",

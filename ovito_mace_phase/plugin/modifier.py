@@ -17,9 +17,11 @@ from ovito.traits import FilePath, action_handler
 from traits.api import Bool, Button, Enum, Float, Int, Range, Str, Union
 
 from ovito_mace_phase.classification.settings import (
+    DEFECTS,
     MOST_STEPS,
     PARAMETERS,
     PRIORS,
+    VERIFY,
     Settings,
     from_parameters,
 )
@@ -44,12 +46,13 @@ _OLD_NAMES = {"model_file": "model"}
 class MacePhaseModifier(ModifierInterface):
     """Assign every atom a crystal phase, out of hundreds of AFLOW prototypes, and a confidence.
 
-    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>` and, with `color_by_type`, `Color`. With
-    `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with `distances`
-    `Distance_<KEY>`.
+    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>`, `RMSD` and, with `color_by_type`,
+    `Color`. With `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with
+    `distances` `Distance_<KEY>`; on request `Orientation`, `Elastic Deformation Gradient`, `Interatomic Distance` and
+    `Site` (typed).
     Global: attributes `MacePhase.counts.<KEY>`, `MacePhase.fractions.<KEY>`, settings, `MacePhase.species` ("1,2 | 3":
-    types 1 and 2 count as one) and `MacePhase.warnings`; and the bar chart `mace-phase`; with denoising the table
-    `mace-denoising` of its steps.
+    types 1 and 2 count as one), `MacePhase.other.<REASON>` and `MacePhase.warnings`; the bar charts `mace-phase` and
+    `mace-other`, the histogram `mace-rmsd`; with denoising the table `mace-denoising` of its steps.
 
     Parameters
     ----------
@@ -86,6 +89,20 @@ class MacePhaseModifier(ModifierInterface):
     )
     """Atoms with less confidence become Other; 0 to 1."""
 
+    verify = Enum(*VERIFY, label="Verify with templates", ovito_group="Verification", ovito_invalidate_cache=False)
+    """Hold the labels against the templates of the phases; "off", the network alone, gives what version 0.1 gave, and
+    phases to atoms that fit none: in a vapour, at surfaces."""
+
+    rmsd_cutoff = Range(
+        0.0, 1.0, 0.0, label="RMSD cutoff (0: automatic)", ovito_group="Verification", ovito_invalidate_cache=False
+    )
+    """Largest deviation from a template. 0 follows the thermal level of the crystal; set it, PTM's default is 0.1, to
+    compare frames by one fixed cutoff."""
+
+    defects = Enum(*DEFECTS, label="Defects are", ovito_group="Verification", ovito_invalidate_cache=False)
+    """What atoms at surfaces, boundaries and vacancies are: "other", as with PTM and CNA, or the "phase" around them:
+    for the amount of a phase in small grains and particles."""
+
     denoise_steps = Range(0, MOST_STEPS, 0, label="Denoising steps (0: off)", ovito_group="Denoising")
     """Remove the thermal noise first, in at most this many steps (8 is a good number); phases, confidence and order
     parameters then belong to the final positions."""
@@ -102,6 +119,25 @@ class MacePhaseModifier(ModifierInterface):
 
     distances = Bool(False, label="Distances to the phases", ovito_group="Output", ovito_invalidate_cache=False)
     """Write `Distance_<KEY>` for every order parameter: rms displacement from the ideal crystal of the phase."""
+
+    output_rmsd = Bool(True, label="RMSD", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write `RMSD`, the deviation from the template, as PTM defines it; off saves 8 bytes an atom."""
+
+    output_orientation = Bool(False, label="Lattice orientations", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write `Orientation`, a quaternion: for grains and textures."""
+
+    output_deformation_gradient = Bool(
+        False, label="Elastic deformation gradients", ovito_group="Output", ovito_invalidate_cache=False
+    )
+    """Write `Elastic Deformation Gradient`: for rotation and strain of the crystal at every atom."""
+
+    output_interatomic_distance = Bool(
+        False, label="Interatomic distances", ovito_group="Output", ovito_invalidate_cache=False
+    )
+    """Write `Interatomic Distance`, the shortest distance of the fitted template: for expansion and compression."""
+
+    output_site = Bool(False, label="Crystal sites", ovito_group="Output", ovito_invalidate_cache=False)
+    """Write `Site`, the Wyckoff site of the phase that the atom is on: for sublattices, antisites, ordering."""
 
     color_by_type = Bool(True, label="Color particles by phase", ovito_group="Output", ovito_invalidate_cache=False)
     """Write the colour of each atom's phase as `Color`."""
@@ -193,6 +229,7 @@ class MacePhaseModifier(ModifierInterface):
         from .ptm_cna_output import write_compatible
         from .read_atoms import read_atoms
         from .session import evaluate
+        from .write_geometry import write_geometry, write_reasons
         from .write_results import write_denoised, write_result, write_settings
 
         table = get_table(self.model)
@@ -202,9 +239,11 @@ class MacePhaseModifier(ModifierInterface):
         result = yield from evaluate(atoms.frame, settings, _cache_of(data_cache))
         yield "Writing phases"
         write_result(data, atoms, result, table=table, structures=structures)
+        write_geometry(data, atoms, result, table=table, structures=structures)
+        write_reasons(data, atoms, result, table=table, structures=structures)
         write_denoised(data, atoms, result, table=table, structures=structures)
         if settings.compatibility != "none":
-            write_compatible(data, settings, table=table, structures=structures)
+            write_compatible(data, result, table=table, structures=structures)
         notes = (*atoms.notes, *result.notes)
         write_settings(data, result, self._shown_settings(), notes)
         if result.merged:
@@ -247,6 +286,9 @@ class MacePhaseModifier(ModifierInterface):
             "phases": self.phases or "all",
             "prior": self.prior,
             "confidence_threshold": self.confidence_threshold,
+            "verify": self.verify,
+            "rmsd_cutoff": self.rmsd_cutoff or "auto",
+            "defects": self.defects,
             "only_selected": int(self.only_selected),
             "denoise_steps": self.denoise_steps,
             "compatibility": self.compatibility,
@@ -258,6 +300,12 @@ class MacePhaseModifier(ModifierInterface):
         parts = [", ".join(named) if len(named) <= _MOST_NAMED else f"{len(named)} phases"] if named else ["all phases"]
         if self.confidence_threshold:
             parts.append(f"confidence \u2265 {self.confidence_threshold:g}")
+        if self.verify == "off":
+            parts.append("not verified")
+        elif self.rmsd_cutoff:
+            parts.append(f"RMSD \u2264 {self.rmsd_cutoff:g}")
+        if self.verify != "off" and self.defects == "phase":
+            parts.append("with defects")
         if self.denoise_steps:
             parts.append(f"denoised ({self.denoise_steps})")
         if self.only_selected:

@@ -13,20 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import AttributeDataObject, DataCollection, DataTable  # type: ignore[attr-defined]
 
-from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
 
 from .structure_list import StructureSettings
+from .write_geometry import write_rmsd_table
 from .write_results import set_types
 
 PREFIXES = {"PTM": "PolyhedralTemplateMatching", "CNA": "CommonNeighborAnalysis"}
 N_TYPES = {"PTM": 9, "CNA": 5}
 TABLE = "structures"
+RMSD_TABLE = "ptm-rmsd"
 
 
 def write_compatible(
     data: DataCollection,
-    settings: Settings,
+    result: PhaseResult,
     *,
     table: PhaseTable,
     structures: StructureSettings,
@@ -37,14 +39,16 @@ def write_compatible(
     ----------
     data : DataCollection
         With the properties `Phase` and, if `color_by_type`, `Color`.
-    settings : Settings
-        `compatibility`, not "none", says what to write. Without `further_phases` those that the other modifier lacks
-        become Other, and so they do with `Correspondences` of a PTM upstream: OVITO 3.17 ends with a segmentation
-        fault if GrainSegmentation meets an id above 8. With `color_by_type` the atoms are then coloured anew.
+    result : PhaseResult
+        `compatibility` of its settings, not "none", says what to write; with "PTM" also the histogram of the rmsd,
+        where the labels were verified. Without `further_phases` those that the other modifier lacks become Other, and
+        so they do with `Correspondences` of a PTM upstream: OVITO 3.17 ends with a segmentation fault if
+        GrainSegmentation meets an id above 8. With `color_by_type` the atoms are then coloured anew.
     table : PhaseTable
     structures : StructureSettings
         Phases switched off, and colours.
     """
+    settings = result.settings
     mode = settings.compatibility
     phase = np.array(data.particles["Phase"], dtype=np.int32)
     known = N_TYPES[mode]
@@ -65,6 +69,8 @@ def write_compatible(
         name = numbered(f"{PREFIXES[mode]}.counts.{entry.key}", present)
         data.objects.append(AttributeDataObject(identifier=name, value=int(count)))
     _write_table(data, shown, ids, counts, structures)
+    if mode == "PTM" and result.geometry is not None:
+        write_rmsd_table(data, numbered(RMSD_TABLE, data.tables), result.rmsd)
 
 
 def _write_table(

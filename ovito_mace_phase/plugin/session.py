@@ -57,8 +57,10 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
             kept = logits_of(here, model, settings, watch.part(0.0, share))
         if steps and after is None:
             after = denoised(kept, model, settings, watch.part(share, 1.0))
-        result = result_of(kept, model, settings, after)
+        result = result_of(kept, model, settings, after, watch)
         result.distances, result.order_parameters  # noqa: B018 - worked out here, not on OVITO's main thread
+        if settings.output_orientation or settings.output_deformation_gradient:
+            result.orientation  # noqa: B018 - as above
         return Entry(kept=kept, after={steps: after} if after else {}), result
 
     message = f"Denoising {len(frame)} atoms" if steps else f"Classifying {len(frame)} atoms"

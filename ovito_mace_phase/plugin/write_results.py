@@ -46,7 +46,7 @@ def write_result(
     structures : StructureSettings
         Phases switched off, which are written as Other, and colours.
     """
-    phase = _to_all_atoms(result.phase, atoms, np.int32(0))
+    phase = to_all_atoms(result.phase, atoms, np.int32(0))
     off = [table.by_key(key).id for key in structures.disabled]
     if off:
         phase = np.where(np.isin(phase, off), np.int32(0), phase)
@@ -56,12 +56,12 @@ def write_result(
     particles = data.particles_
     typed = particles.create_property("Phase", data=phase)
     set_types(typed, shown, structures)
-    particles.create_property("Confidence", data=_to_all_atoms(result.confidence, atoms, np.float32(0)))
-    particles.create_property("Phase Margin", data=_to_all_atoms(result.margin, atoms, np.float32(0)))
+    particles.create_property("Confidence", data=to_all_atoms(result.confidence, atoms, np.float32(0)))
+    particles.create_property("Phase Margin", data=to_all_atoms(result.margin, atoms, np.float32(0)))
     for key, logits in result.order_parameters.items():
-        particles.create_property(f"OP_{key}", data=_to_all_atoms(logits, atoms, np.float32(np.nan)))
+        particles.create_property(f"OP_{key}", data=to_all_atoms(logits, atoms, np.float32(np.nan)))
     for key, lengths in result.distances.items():
-        particles.create_property(f"Distance_{key}", data=_to_all_atoms(lengths, atoms, np.float32(np.nan)))
+        particles.create_property(f"Distance_{key}", data=to_all_atoms(lengths, atoms, np.float32(np.nan)))
     if settings.color_by_type:
         particles.create_property("Color", data=_colors(phase, shown, structures))
     _write_counts(data, phase, shown, structures)
@@ -89,14 +89,14 @@ def write_denoised(
     places = np.asarray(particles.positions, dtype=np.float64) + displacement
     particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
     particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
-    phase = _to_all_atoms(before.phase, atoms, np.int32(0))
+    phase = to_all_atoms(before.phase, atoms, np.int32(0))
     set_types(
         particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table), structures
     )
     if result.settings.apply_to_positions:
         particles.positions_[:] = places
     steps = denoised.steps
-    curve = _new_table(data, STEPS_TABLE, "Denoising", DataTable.PlotMode.Line)
+    curve = new_table(data, STEPS_TABLE, "Denoising", DataTable.PlotMode.Line)
     curve.x = curve.create_property("Step", data=np.array([step.number for step in steps], dtype=np.int64))
     curve.y = curve.create_property("logP per atom", data=np.array([step.log_density for step in steps]))
     curve.create_property("Rms step", data=np.array([step.rms for step in steps]))
@@ -119,11 +119,11 @@ def write_settings(
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
 
 
-def _to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
+def to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:
     """Values of the chosen atoms on all atoms."""
     if atoms.chosen is None:
         return values
-    out = np.full(atoms.n_atoms, rest, dtype=values.dtype)
+    out = np.full((atoms.n_atoms, *values.shape[1:]), rest, dtype=values.dtype)
     out[atoms.chosen] = values
     return out
 
@@ -160,14 +160,14 @@ def _write_counts(
     for entry, count in zip(shown, counts, strict=True):
         found[f"{PREFIX}.counts.{entry.key}"] = int(count)
         found[f"{PREFIX}.fractions.{entry.key}"] = float(count / len(phase)) if len(phase) else 0.0
-    _set_attributes(data, found)
-    table = _new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
+    set_attributes(data, found)
+    table = new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
     table.x = table.create_property("Phase", data=ids)
     set_types(table.x, shown, structures)
     table.y = table.create_property("Count", data=counts, dtype=np.int64)
 
 
-def _set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> None:
+def set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> None:
     """Set attributes; new ones at once, since OVITO looks through all of them for each that is set by name."""
     present = set(data.attributes)
     for name, value in values.items():
@@ -177,7 +177,7 @@ def _set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> 
             data.objects.append(AttributeDataObject(identifier=name, value=value))
 
 
-def _new_table(data: DataCollection, identifier: str, title: str, plot_mode: DataTable.PlotMode) -> DataTable:
+def new_table(data: DataCollection, identifier: str, title: str, plot_mode: DataTable.PlotMode) -> DataTable:
     """Return an empty table in place of that of another modifier of this kind, which has rows of its own number."""
     if identifier in data.tables:
         data.objects.remove(data.tables[identifier])

@@ -21,7 +21,7 @@ from ovito.io import export_file, import_file
 from ovito.modifiers import ExpressionSelectionModifier
 from ovito.pipeline import Pipeline
 
-from ovito_mace_phase.classification.settings import to_parameters
+from ovito_mace_phase.classification.settings import Settings, to_parameters
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.plugin.modifier import MacePhaseModifier
@@ -33,6 +33,14 @@ from .summary import summarise
 from .task import FrameTask
 
 FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
+OF_TEMPLATES = {
+    "output_rmsd": "RMSD",
+    "output_site": "Site",
+    "output_orientation": "Orientation",
+    "output_deformation_gradient": "Elastic Deformation Gradient",
+    "output_interatomic_distance": "Interatomic Distance",
+}
+"""Setting -> property."""
 _opened: list[tuple[FrameTask, Pipeline, MacePhaseModifier]] = []
 
 
@@ -70,7 +78,7 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
     with tempfile.TemporaryDirectory(prefix=".part", dir=task.folder) as scratch:
         part = Path(scratch) / "frame"
         with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
-            export_file(data, str(part), FORMATS[task.file_format][0], columns=_columns(data))
+            export_file(data, str(part), FORMATS[task.file_format][0], columns=_columns(data, task.settings))
             if task.file_format == "xyz":
                 declare_names(part)
         store_frame(task.folder, record, atoms, part)
@@ -78,12 +86,12 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
 
 
 def declare_names(file: Path) -> None:
-    """Declare the phases of an extended XYZ file as text: OVITO before 3.17 writes names and calls them integers."""
+    """Declare phases and sites of an extended XYZ file as text: OVITO before 3.17 calls names integers."""
     with file.open("r+b") as stream:
         begin = len(stream.readline())
         line = stream.readline()
         stream.seek(begin)
-        stream.write(re.sub(rb":(Phase(?:BeforeDenoising)?):I:1", rb":\1:S:1", line))  # as long as it was
+        stream.write(re.sub(rb":(Phase(?:BeforeDenoising)?|Site):I:1", rb":\1:S:1", line))  # as long as it was
 
 
 def _free(folder: Path) -> str:
@@ -142,9 +150,14 @@ def _from_ovito(error: RuntimeError) -> bool:
     return name.split(".")[0] == "ovito" or name == __name__
 
 
-def _columns(data: DataCollection) -> list[str]:
+def _columns(data: DataCollection, settings: Settings) -> list[str]:
     first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
     last = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118 - not a dict
+    if settings.verify != "off":
+        for name, property_name in OF_TEMPLATES.items():
+            if getattr(settings, name):
+                parts = cast("Property", data.particles[property_name]).component_names
+                last += [f"{property_name}.{part}" for part in parts] or [property_name]
     if "Phase Before Denoising" in data.particles:
         last += ["Phase Before Denoising", *(f"Denoising Displacement.{axis}" for axis in "XYZ")]
     return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
@@ -183,6 +196,7 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
         notes=_notes(data),
         model=data.attributes["MacePhase.model"],
         denoised=_denoised(data),
+        other=_reasons(data),
     )
     atoms = FrameAtoms(
         positions=np.array(data.particles.positions, dtype=np.float32)[chosen],
@@ -198,6 +212,15 @@ def _notes(data: DataCollection) -> tuple[str, ...]:
     species, asked = data.attributes["MacePhase.species"], data.attributes["MacePhase.settings.species"]
     alike = (f"types that are alike count as one species: {species}",) if "," in species and asked == "auto" else ()
     return (*filter(None, data.attributes["MacePhase.warnings"].split("; ")), *alike)
+
+
+def _reasons(data: DataCollection) -> dict[str, int]:
+    """Return how many of the classified atoms are Other for which reason, those that occur."""
+    prefix = "MacePhase.other."
+    found = {
+        name.removeprefix(prefix): int(data.attributes[name]) for name in data.attributes if name.startswith(prefix)
+    }
+    return {name: count for name, count in found.items() if count and name != "not_selected"}
 
 
 def _denoised(data: DataCollection) -> str:

@@ -17,7 +17,7 @@ from .picture import draw_atoms
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import FrameRecord
 from .result import TrajectoryResult
-from .summary import table_text
+from .summary import reasons_text, table_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +168,7 @@ def report_text(file: Path, written: Written) -> str:
     """Return the text for the terminal."""
     result = written.result
     lines = [f"\n{file}  ({result.text})", table_text(result.frames)]
+    lines += filter(None, [reasons_text(result.other, len(result.frames))])
     lines += [f"note: {note}" for note in written.notes]
     folder = written.files[0].parent
     lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))

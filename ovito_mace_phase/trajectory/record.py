@@ -41,6 +41,8 @@ class FrameRecord:
         Name of the model.
     denoised : str
         What denoising did, for the user; "" without.
+    other : dict of str to int
+        Reason -> atoms that are Other for it.
     """
 
     summary: FrameSummary
@@ -49,6 +51,7 @@ class FrameRecord:
     notes: tuple[str, ...]
     model: str
     denoised: str
+    other: dict[str, int]
 
     def to_json(self) -> str:
         """Return the record as text."""

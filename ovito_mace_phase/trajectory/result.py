@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .record import FrameRecord, add_bins
-from .summary import COLUMNS, FrameSummary, table_rows, table_text, write_csv, write_parquet
+from .summary import COLUMNS, FrameSummary, reasons_text, table_rows, table_text, write_csv, write_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class TrajectoryResult:
         Name of the model.
     denoised : str
         What denoising did to the last frame; "" without.
+    other : Counter of str
+        Reason -> atoms that are Other for it, all frames together.
     """
 
     file: Path
@@ -49,6 +51,7 @@ class TrajectoryResult:
     fault: str
     model: str
     denoised: str
+    other: Counter[str]
 
     @property
     def scores(self) -> dict[str, Counter[int]]:
@@ -57,7 +60,7 @@ class TrajectoryResult:
         return self.order_parameters
 
     def __str__(self) -> str:
-        return f"{self.text}\n{table_text(self.frames)}"
+        return "\n".join(filter(None, (self.text, table_text(self.frames), reasons_text(self.other, len(self.frames)))))
 
     @property
     def text(self) -> str:
@@ -106,11 +109,13 @@ def gather(
     confidence: dict[str, Counter[int]] = {}
     order_parameters: dict[str, Counter[int]] = {}
     notes: dict[str, None] = {}
+    other: Counter[str] = Counter()
     model = denoised = ""
     for record in records:
         frames.append(record.summary)
         add_bins(confidence, record.confidence)
         add_bins(order_parameters, record.order_parameters)
+        other.update(record.other)
         notes.update(dict.fromkeys(record.notes))
         model, denoised = record.model, record.denoised
     return TrajectoryResult(
@@ -124,6 +129,7 @@ def gather(
         fault=fault,
         model=model,
         denoised=denoised,
+        other=other,
     )
 
 

@@ -26,7 +26,7 @@ from ovito_mace_phase.runtime.files import finished_file
 
 from .record import FrameAtoms, FrameRecord
 
-FORMAT = 2
+FORMAT = 3
 _LABELLED, _RECORD, _ATOMS = "labelled", "record.json", "atoms.npz"
 _NAMES = {"input": "the input file", "model": "the model", "version": "the version of ovito-mace-phase"}
 

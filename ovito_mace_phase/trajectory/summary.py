@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -110,6 +110,15 @@ def table_text(frames: Sequence[FrameSummary]) -> str:
         sure = "-" if np.isnan(share.confidence) else f"{share.confidence:.2f}"
         lines.append(f"{share.key:<{width}}  {number:>10}  {100 * share.count / total:>6.2f}  {sure:>10}")
     return "\n".join(lines)
+
+
+def reasons_text(other: Mapping[str, int], n_frames: int) -> str:
+    """Return the line for the terminal that says why atoms are Other (mean over the frames); "" where none is."""
+    parts = []
+    for name, count in sorted(other.items(), key=lambda item: (-item[1], item[0])):
+        number = f"{count}" if n_frames == 1 else f"{count / n_frames:.1f}"
+        parts.append(f"{number} {name.replace('_', ' ')}")
+    return f"Other: {', '.join(parts)}" if parts else ""
 
 
 def overview_text(files: Sequence[tuple[str, Sequence[FrameSummary]]]) -> str:

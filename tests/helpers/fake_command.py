@@ -7,14 +7,12 @@ import sys
 
 import fake_model
 
-from ovito_mace_phase.model import store as model_store
-
 _fake = fake_model.FakeModel(float(os.environ.get("FAKE_SECONDS", "0")))
 
 
 def use_fake() -> None:
     """Let this process classify with a fake."""
-    model_store.get_model = lambda model, device, backend="engine": _fake
+    fake_model.use(_fake)
 
 
 use_fake()

@@ -1,6 +1,7 @@
 """A stand-in for `PhaseModel`: answers at once, by position, and counts how often it was asked.
 
-Lengths, species slots, bonds and all checks are those of the real model; only the logits are made up.
+Lengths, species slots, bonds and all checks are those of the real model; only the logits are made up, and templates are
+held against them where a test asks for it alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.network_frame import NetworkFrame, network_frame
+from ovito_mace_phase.classification import stages
+from ovito_mace_phase.classification.geometry.geometry import Geometry
+from ovito_mace_phase.classification.readout.kept_logits import KeptLogits
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.verified import unverified
 from ovito_mace_phase.model import store
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.phases import phase_table
@@ -92,8 +98,25 @@ class FakeModel:
         return out
 
 
-def install(monkeypatch, seconds: float = 0.0, stray: int | None = None) -> FakeModel:
-    """Let the modifier use a fake instead of a model file."""
+def as_made_up(
+    kept: KeptLogits, calibration: Calibration, settings: Settings, possible: npt.NDArray[np.bool_], **_: object
+) -> tuple[Geometry, npt.NDArray[np.float32]]:
+    """As `verified`, but the labels stay as they are and nothing is fitted."""
+    verdict, margin = unverified(kept, calibration, settings, possible)
+    return Geometry(verdict=verdict, factor=kept.frame.factor, parts=()), margin
+
+
+def use(fake: FakeModel) -> FakeModel:
+    """As `install`, for a process of its own."""
+    store.get_model = lambda model, device, backend="engine": fake
+    stages.verified = as_made_up
+    return fake
+
+
+def install(monkeypatch, seconds: float = 0.0, stray: int | None = None, *, templates: bool = False) -> FakeModel:
+    """Let the modifier use a fake instead of a model file; `templates`: hold the made up labels against them."""
     fake = FakeModel(seconds, stray)
     monkeypatch.setattr(store, "get_model", lambda model, device, backend="engine": fake)
+    if not templates:
+        monkeypatch.setattr(stages, "verified", as_made_up)
     return fake

@@ -23,6 +23,7 @@ def a_record(frame: int = 0) -> record.FrameRecord:
         notes=("a note",),
         model="fake",
         denoised="",
+        other={"defect": 1},
     )
 
 

@@ -88,9 +88,11 @@ def test_settings_of_the_readout(model, rng):
     never = result_of(kept, model, Settings(prior={"FCC": 0.0}))
     assert "FCC" in plain.counts()
     assert "FCC" not in never.counts()
-    framed = result_of(kept, model, Settings(prior="frame"))
-    alone = result_of(kept, model, Settings(prior="uniform"))
-    assert 0.3 < alone.fractions()["FCC"] < plain.fractions()["FCC"] < framed.fractions()["FCC"] <= 1.0
+    framed = result_of(kept, model, Settings(prior="frame", verify="off"))
+    alone = result_of(kept, model, Settings(prior="uniform", verify="off"))
+    local = result_of(kept, model, Settings(verify="off"))
+    assert 0.3 < alone.fractions()["FCC"] < local.fractions()["FCC"] < framed.fractions()["FCC"] <= 1.0
+    assert plain.fractions()["FCC"] > local.fractions()["FCC"]  # templates find what the network alone does not
     np.testing.assert_array_equal(
         plain.order_parameter("FCC"), kept.logits[:, [phase.key for phase in model.phases].index("FCC")]
     )

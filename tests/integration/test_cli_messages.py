@@ -212,8 +212,7 @@ def test_background_job_survives_ctrl_c_and_ends_in_order(tmp_path, request, num
     code = (
         "import sys, signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         f"sys.path.insert(0, {str(request.path.parents[1] / 'helpers')!r})\n"
-        "import fake_model\nfrom ovito_mace_phase.model import store\nfrom ovito_mace_phase.cli import main\n"
-        "store.get_model = lambda model, device, backend='engine': fake_model.FakeModel(4.0)\n"
+        "import fake_model\nfrom ovito_mace_phase.cli import main\nfake_model.use(fake_model.FakeModel(4.0))\n"
         f"main(['classify', {str(dump(tmp_path / 'cu.dump'))!r}, '-o', {str(tmp_path / 'out')!r}, '--no-picture'])"
     )
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

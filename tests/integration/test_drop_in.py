@@ -315,7 +315,7 @@ def test_without_colours(mode):
 
 
 def test_parameters_that_mean_nothing_here_are_refused_with_the_remedy():
-    for name in ("rmsd_cutoff", "output_orientation", "cutoff", "mode", "output_deformation_gradient"):
+    for name in ("output_ordering", "cutoff", "mode"):
         with pytest.raises(TypeError, match=name):
             MacePhaseModifier(**{name: 0.1})
         ours = MacePhaseModifier()
@@ -323,9 +323,9 @@ def test_parameters_that_mean_nothing_here_are_refused_with_the_remedy():
             setattr(ours, name, 0.1)
         with pytest.raises(AttributeError, match=name):
             getattr(ours, name)
-    with pytest.raises(TypeError, match="confidence_threshold"):
-        MacePhaseModifier(rmsd_cutoff=0.1)
-    MacePhaseModifier(output_orientation=False, output_rmsd=False)  # their defaults ask for nothing
+    with pytest.raises(TypeError, match="phases of their own"):
+        MacePhaseModifier(output_ordering=True)
+    MacePhaseModifier(output_ordering=False, cutoff=None)  # their defaults ask for nothing
 
 
 def test_bad_settings_of_structures_are_named():

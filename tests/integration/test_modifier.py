@@ -380,8 +380,7 @@ LOAD = """
 import sys, ovito
 sys.path[:0] = {tests!r}
 import fake_model
-from ovito_mace_phase.model import store
-store.get_model = lambda model, device, backend="engine": fake_model.FakeModel()
+fake_model.use(fake_model.FakeModel())
 ovito.scene.load({path!r})
 line = ovito.scene.pipelines[0]
 modifier = line.modifiers[0].delegate

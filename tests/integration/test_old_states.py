@@ -1,4 +1,7 @@
-"""Sessions, own models and scripts made with version 0.1.0 load and give what they gave then (`data/v0_1_0`)."""
+"""Sessions, own models and scripts made with version 0.1.0 load and give what they gave then (`data/v0_1_0`).
+
+But for verification, which is on by default since 0.2.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,12 @@ SESSIONS = sorted(path.name for path in FOLDER.glob("*.ovito"))
 EACH = "phase of each atom"
 CLOSE = {"rel": 1e-4, "abs": 1e-4}  # rounding of float32, see the README there
 STRAY = 1e-3  # of the atoms, which may lie that near to a threshold
-SINCE = {"MacePhase.device", "MacePhase.species"}  # attributes that 0.1.0 did not write
+VERIFIED = "verified"
+SINCE = {  # attributes that 0.1.0 did not write
+    *(f"MacePhase.{name}" for name in ("device", "species", "unverified")),
+    *(f"MacePhase.settings.{name}" for name in ("verify", "rmsd_cutoff", "defects")),
+}
+OTHER = "MacePhase.other."
 
 
 def printed(*arguments: str) -> dict:
@@ -36,13 +44,14 @@ def states() -> dict:
 
 @pytest.fixture(scope="module")
 def script() -> dict:
-    return printed("script.py")
+    return printed(str(FOLDER.parents[1] / "helpers" / "as_in_0_1.py"), "script.py")
 
 
 def same(found, expected, where: str) -> None:
     """Compare what was counted exactly but for stray atoms, numbers to rounding, all else exactly."""
     if isinstance(expected, dict):
-        assert set(found) - {EACH} - SINCE == set(expected), where
+        told = {name for name in set(found) - {EACH, VERIFIED} - SINCE if not name.startswith(OTHER)}
+        assert told == set(expected), where
         for key, value in expected.items():
             same(found[key], value, f"{where}/{key}")
     elif isinstance(expected, list):
@@ -79,6 +88,18 @@ def test_parameters_of_a_session_come_back(states, name):
 def test_a_session_gives_what_it_gave(states, name):
     same(states[name], EXPECTED["states"][name], name)
     same_phases(states[name][EACH], f"states/{name}")
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_a_session_has_verified_labels(states, name):
+    """Which are those of 0.1.0 or Other, but for stray atoms and those that a density threshold had made Other."""
+    before = {kind: row[-1] for kind, row in EXPECTED["states"][name]["types"]["Phase"].items()}
+    now = states[name][VERIFIED]
+    total = sum(before.values())
+    assert sum(now.values()) == total
+    gained = {kind: count - before.get(kind, 0) for kind, count in now.items() if kind != "Other"}
+    assert max(gained.values()) <= before["Other"] + 0.01 * total, (before, now)
+    assert sum(now.values()) - now["Other"] > 0.5 * (total - before["Other"]), (before, now)
 
 
 @pytest.mark.parametrize("name", EXPECTED["script"])

@@ -28,9 +28,9 @@ def test_script(code, tmp_path):
     assert done.returncode == 0, done.stderr
     found = {words[0]: float(words[-1].strip("%")) for words in map(str.split, done.stdout.splitlines()) if words}
     # two slabs of about half the atoms each, with disordered joins: see sample_dumps/README.md
-    assert 41 < found["HCP"] < 47
+    assert 38 < found["HCP"] < 44
     assert 43 < found["OMEGA"] < 48
-    assert found["OTHER"] < 2
+    assert 12 < found["OTHER"] < 17
     assert 0.9 < found["mean"] <= 1.0
     labelled = (tmp_path / "labelled.xyz").read_text().splitlines()
     assert labelled[0] == "2412"

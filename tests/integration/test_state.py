@@ -87,9 +87,7 @@ LOAD = """
 import json, sys, ovito
 sys.path[:0] = {tests!r}
 import fake_model, test_state
-from ovito_mace_phase.model import store
-fake = fake_model.FakeModel()
-store.get_model = lambda model, device, backend="engine": fake
+fake = fake_model.use(fake_model.FakeModel())
 ovito.scene.load({path!r})
 line = ovito.scene.pipelines[0]
 modifier = line.modifiers[-1].delegate
@@ -229,6 +227,7 @@ def test_two_models_in_one_pipeline(monkeypatch):
     for name, model in models.items():
         model.name = name
         model.card = {"name": name}
+    install(monkeypatch)
     monkeypatch.setattr(model_store, "get_model", lambda model, device: models[str(model)])
     monkeypatch.setattr(model_store, "file_times", lambda path: ())
     monkeypatch.setattr("ovito_mace_phase.plugin.modifier.get_table", lambda path: model_store.get_table(""))

@@ -13,7 +13,7 @@ import ovito_mace_phase
 
 PACKAGE = Path(ovito_mace_phase.__file__).parent
 HEAVY = ("torch", "numba", "ovito", "mace")
-CORE = {"classification", "classification.readout", "model", "atoms", "phases", "runtime"}
+CORE = {"classification", "classification.geometry", "classification.readout", "model", "atoms", "phases", "runtime"}
 NETWORK = {"model.engine", "model.network", "model.reference"}
 ARROWS: dict[str, set[str]] = {
     "": set(),  # beside what it hands on lazily
@@ -28,9 +28,10 @@ ARROWS: dict[str, set[str]] = {
     "lab.features": {"lab.samples", "lab", "atoms", "phases", "runtime", *NETWORK},
     "lab.samples": {"lab.data", "lab", "atoms", "phases", "runtime"},
     "lab.data": {"lab.phase_table", "lab", "atoms", "phases", "runtime"},
-    "lab.phase_table": {"lab", "atoms", "phases", "runtime"},
+    "lab.phase_table": {"classification.geometry", "lab", "atoms", "phases", "runtime"},
     "lab": {"atoms", "phases", "runtime"},
-    "classification": {"classification.readout", "model", "atoms", "phases", "runtime"},
+    "classification": {"classification.geometry", "classification.readout", "model", "atoms", "phases", "runtime"},
+    "classification.geometry": {"atoms", "phases", "runtime"},
     "classification.readout": {"model", "atoms", "phases", "runtime"},
     "model": {*NETWORK, "model.engine.device", "atoms", "phases", "runtime"},
     "model.engine": {"model.network", "atoms", "runtime"},

@@ -89,7 +89,7 @@ def _parts() -> dict[str, Sequence[Place]]:
     """Return the functions of every part."""
     from ovito_mace_phase.atoms import length_scale, network_frame
     from ovito_mace_phase.atoms.cell_grid import CellGrid
-    from ovito_mace_phase.classification import classify, stages
+    from ovito_mace_phase.classification import classify, verified
     from ovito_mace_phase.classification.readout.kept_logits import LogitKeeper
     from ovito_mace_phase.model import phase_model
     from ovito_mace_phase.model.engine import sweep
@@ -111,5 +111,6 @@ def _parts() -> dict[str, Sequence[Place]]:
         "head, the rest": [(FoldedHead, "logits")],
         "best logits and their sums": [(LogitKeeper, "add")],
         "bonds": [(network_frame, "find_bonds")],
-        "labels and confidence": [(classify, "result_of"), (stages, "label_atoms")],
+        "templates": [(verified, "match_frame"), (verified, "verdict_of")],
+        "labels and confidence": [(classify, "result_of")],
     }

@@ -40,13 +40,18 @@ def columns(denoise_steps: int = 0) -> list[str]:
 def predict_all_priors(
     frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species: str | None = "auto"
 ) -> dict[str, Answer]:
-    """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0."""
-    settings = Settings(denoise_steps=denoise_steps, species=species)
+    """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0, by the network alone."""
+    settings = Settings(denoise_steps=denoise_steps, species=species, verify="off")
     kept = logits_of(network_frame_of(merge_species(frame, species), model, settings), model, settings)
-    out: dict[str, Answer] = {prior: _answer(result_of(kept, model, Settings(prior=prior))) for prior in PRIORS}
+    out: dict[str, Answer] = {
+        prior: _answer(result_of(kept, model, Settings(prior=prior, verify="off"))) for prior in PRIORS
+    }
     if denoise_steps > 0:
         _, after = denoised(kept, model, settings)
-        out |= {f"denoised, {prior}": _answer(result_of(after, model, Settings(prior=prior))) for prior in PRIORS}
+        out |= {
+            f"denoised, {prior}": _answer(result_of(after, model, Settings(prior=prior, verify="off")))
+            for prior in PRIORS
+        }
     return out
 
 

@@ -23,6 +23,7 @@ from .cells import aflow_citation, label_pearson, label_space_group, reference_c
 from .groups import matching_pairs
 from .ices import ICES, WATER_CITATION, WATER_SOURCE, ice_cell
 from .isopointal import sort_clusters
+from .measured import with_measured_ratio
 from .names import choose_keys, clean_name, mineral_name, strukturbericht
 from .simple import PTM, PTM_PROPOSALS, omega_phase, ptm_phase
 from .sources import Proposal, Sources
@@ -90,6 +91,7 @@ def _crystals(sources: Sources, proposals: Sequence[Proposal], built: Built, nea
     phases = []
     for proposal, row, designation, mineral, key in zip(proposals, rows, designations, minerals, keys, strict=True):
         cell, source, citation = built[proposal.label]
+        cell, source = with_measured_ratio(key, cell, source)
         credit = aflow_citation(row["part"])
         anchor = (proposal.anchor,) if proposal.anchor and "@" in proposal.anchor else ()
         phases.append(

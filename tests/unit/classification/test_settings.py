@@ -20,7 +20,8 @@ from ovito_mace_phase.runtime.errors import InputError
 TABLE = phase_table()
 BUTTONS = {"reload_model", "show_model_card"}
 NOT_IN_CLASSIFY = {  # what is written into OVITO's data
-    *("only_selected", "apply_to_positions", "color_by_type", "compatibility", "further_phases", "structure_settings")
+    *("only_selected", "apply_to_positions", "color_by_type", "compatibility", "further_phases", "structure_settings"),
+    *("output_rmsd", "output_orientation", "output_deformation_gradient", "output_interatomic_distance", "output_site"),
 }
 NOT_ON_THE_COMMAND_LINE = {"only_selected", "color_by_type", "compatibility", "further_phases", "structure_settings"}
 
@@ -56,6 +57,10 @@ def test_parameters_and_settings_there_and_back(rng):
         phases=keys,
         prior="frame",
         confidence_threshold=0.25,
+        rmsd_cutoff=0.15,
+        defects="phase",
+        output_rmsd=False,
+        output_site=True,
         denoise_steps=4,
         order_parameters=keys[:2],
         model="some/where",
@@ -97,6 +102,9 @@ def test_texts_that_users_write(parameters, expected):
         ({"confidence_threshold": 1.5}, "between 0 and 1, not 1.5"),
         ({"denoise_steps": 1001}, "0 to 1000, not 1001"),
         ({"prior": "jeffreys"}, "prior must be.*jeffreys"),
+        ({"verify": "on"}, "verify must be 'auto' or 'off', not 'on'"),
+        ({"rmsd_cutoff": float("nan")}, "rmsd_cutoff must lie between 0"),
+        ({"verify": "off", "output_orientation": True, "output_site": True}, "output_orientation, output_site: .*auto"),
     ],
 )
 def test_wrong_values_are_named(values, words):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
+from fake_model import FakeModel, as_made_up
 from labelled_file import write_labelled
 from pipelines import fcc
 
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.classification import stages
 from ovito_mace_phase.cli import main
 from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, hexagonal_layers
 from ovito_mace_phase.lab.data.npz import oxygens, snapshots_of
@@ -41,6 +42,7 @@ def run(*arguments) -> int:
 def fake(monkeypatch):
     model = FakeModel()
     monkeypatch.setattr(PhaseModel, "load", classmethod(lambda cls, path=None: model))
+    monkeypatch.setattr(stages, "verified", as_made_up)
     return model
 
 

@@ -27,17 +27,25 @@ DEFAULTS = {
     "phases": "",
     "prior": "local",
     "confidence_threshold": 0.0,
+    "verify": "auto",
+    "rmsd_cutoff": 0.0,
+    "defects": "other",
     "denoise_steps": 0,
     "apply_to_positions": False,
     "order_parameters": "auto",
     "distances": False,
+    "output_rmsd": True,
+    "output_orientation": False,
+    "output_deformation_gradient": False,
+    "output_interatomic_distance": False,
+    "output_site": False,
     "color_by_type": True,
     "compatibility": "none",
     "further_phases": True,
     "device": "auto",
     "model": "",
 }
-GROUPS = ["Atoms", "Phases", "Denoising", "Output", "Compatibility", "Model"]
+GROUPS = ["Atoms", "Phases", "Verification", "Denoising", "Output", "Compatibility", "Model"]
 BUTTONS = {"reload_model": "Reload model", "show_model_card": "Show model card"}
 OVITO_KEYS = {  # those that OVITO documents or its own modifiers use
     "ovito_group",
@@ -109,6 +117,8 @@ def test_hidden_traits_are_not_shown():
             {"confidence_threshold": 0.5, "denoise_steps": 8, "only_selected": True, "compatibility": "PTM"},
             "all phases, confidence ≥ 0.5, denoised (8), selected only, like PTM",
         ),
+        ({"verify": "off", "rmsd_cutoff": 0.1, "defects": "phase"}, "all phases, not verified"),
+        ({"rmsd_cutoff": 0.1, "defects": "phase"}, "all phases, RMSD ≤ 0.1, with defects"),
         ({"model": "/a/b/mine.v2.safetensors"}, "all phases, mine.v2"),
         ({"model": r"C:\models\mine.safetensors"}, "all phases, mine"),
     ],

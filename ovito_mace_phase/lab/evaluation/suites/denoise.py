@@ -87,7 +87,7 @@ def labelled_twice(
     model: PhaseModel, frame: Frame, steps: int
 ) -> tuple[Denoised, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Denoise a frame; also return the phase ids (n_atoms,) before and after."""
-    result = classify_frame(frame, model, Settings(denoise_steps=steps))
+    result = classify_frame(frame, model, Settings(denoise_steps=steps, verify="off"))
     if result.denoised is None or result.before is None:
         raise ValueError(f"denoising needs at least one step, not {steps}")
     return result.denoised, result.before.phase, result.phase

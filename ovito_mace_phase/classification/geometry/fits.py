@@ -1,0 +1,118 @@
+"""The matches of a frame, held against each other: what the verdict and the output are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.runtime.threads import over_rows
+from ovito_mace_phase.runtime.watch import Watch
+
+from .agreement import agreement
+from .growth import grow
+from .kernels_growth import find_crowded
+from .matching import Limits
+from .proposals import Proposals
+from .surroundings import find_surroundings
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+_ROWS = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits:
+    """The match of every atom of a frame, in the order of the frame.
+
+    Attributes
+    ----------
+    proposals : Proposals
+    template : (n_atoms,) int64
+        Atom of the library; -1 where nothing fits.
+    gradient : (n_atoms, 3, 3) float32
+        F from the template, in network units, to the frame.
+    rmsd, residual, strain, scale : (n_atoms,) float64
+        See `kernels`; NaN where nothing fits.
+    support, misfit, level, region, accord : (n_atoms,) float64
+        See `agreement`.
+    crowded : (n_atoms,) bool
+        An atom too many lies within the template.
+    """
+
+    proposals: Proposals
+    template: Int
+    gradient: npt.NDArray[np.float32]
+    rmsd: Float
+    residual: Float
+    strain: Float
+    scale: Float
+    support: Float
+    misfit: Float
+    level: Float
+    region: Float
+    accord: Float
+    crowded: npt.NDArray[np.bool_]
+
+    @property
+    def column(self) -> Int:
+        """Place of the matched phase among those considered, -1 where nothing fits."""
+        found = np.full(len(self.template), -1, dtype=np.int64)
+        fits = self.template >= 0
+        found[fits] = self.proposals.columns[self.proposals.library.phase[self.template[fits]]]
+        return found
+
+
+def fit_frame(
+    frame: NetworkFrame,
+    proposals: Proposals,
+    claim: npt.NDArray[np.float32],
+    limits: Limits | None = None,
+    watch: Watch | None = None,
+) -> Fits:
+    """Match the atoms of a frame; `claim` (n_atoms,) as in `grow`."""
+    limits, library = limits or Limits(), proposals.library
+    near = find_surroundings(frame, library)
+    order, n_atoms = near.order, len(frame)
+    found = grow(
+        library, near, proposals.allowed[order], claim[order], proposals.parent, proposals.parent_strain, limits, watch
+    )
+    held = agreement(
+        library,
+        limits.most_turn,
+        found.template,
+        found.gradient,
+        found.values,
+        found.slots,
+        found.grain,
+        near.neighbour,
+    )
+    crowded = np.zeros(n_atoms, dtype=bool)
+    over_rows(
+        lambda a, b: find_crowded(
+            library, found.template, found.values, found.slots, near.count, near.vectors, near.neighbour, near.species,
+            a, b, crowded,
+        ),
+        n_atoms,
+        _ROWS,
+    )  # fmt: skip
+    back = np.empty(n_atoms, dtype=np.int64)
+    back[order] = np.arange(n_atoms)
+    rmsd, residual, strain, scale = found.values[back, :4].T
+    return Fits(
+        proposals=proposals,
+        template=found.template[back],
+        gradient=found.gradient[back].astype(np.float32),
+        rmsd=rmsd,
+        residual=residual,
+        strain=strain,
+        scale=scale,
+        support=held.support[back],
+        misfit=held.misfit[back],
+        level=held.level[back],
+        region=held.region[back],
+        accord=held.accord[back],
+        crowded=crowded[back],
+    )

@@ -1,0 +1,105 @@
+"""Matches of the atoms of a frame: crystals grow from seeds, each matched atom saying what its neighbours are.
+
+    seed    the atom with the best claim within so many steps of it: all phases it may be, all rotations are tried
+    round   matched atoms hand on phase, atom of the cell, F, species  to their neighbours, which fit that alone
+    again   with seeds among the atoms that nobody reached, at shorter distances; cold ones before hot ones
+    doubt   atoms that fit worse than the crystal around them, or whose neighbours do not agree, are searched once more;
+            of two phases that fit alike there the simpler one is taken (a layer of dhcp is a layer of fcc or hcp)
+    sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
+    and
+            that one is taken whose sites come as they should: A15 has local surroundings of sigma, but not in its order
+    parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom
+
+A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
+that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
+result does not depend on the order of the atoms, on blocks or threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.watch import Watch
+
+from .library import Library
+from .matching import Growth, Limits, Matches
+from .surroundings import Surroundings
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+_AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
+_SIDES, _ENOUGH = 4, 0.2  # phases tried, of those that this share of the atoms may have
+
+
+def grow(
+    library: Library,
+    near: Surroundings,
+    allowed: npt.NDArray[np.int16],
+    claim: npt.NDArray[np.float32],
+    parent: Int,
+    parent_strain: Float,
+    limits: Limits,
+    watch: Watch | None = None,
+) -> Matches:
+    """Match the atoms of a frame.
+
+    Parameters
+    ----------
+    library : Library
+    near : Surroundings
+    allowed : (n_atoms, n_allowed) int16
+        Phases each atom may have, places in the library, best first, -1 behind the last one.
+    claim : (n_atoms,) float32
+        How good a seed an atom is; atoms of zero are none.
+    parent, parent_strain : (n_phases,)
+        Place of the parent of a phase, itself where it has none, and the strain up to which it stands for the phase.
+    limits : Limits
+    watch : Watch, optional
+    """
+    state = Growth(library, near, allowed, limits)
+    watch = watch or Watch()
+    state.run(claim, watch)
+    state.look_again()
+    _take_sides(state, claim)
+    _call_by_parents(state, claim, parent, parent_strain)
+    return state.matches()
+
+
+def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
+    """Try phases one by one on the atoms whose neighbours agree little, and keep the one that agrees most."""
+    library, allowed = state.library, state.allowed
+    best = state.held().region
+    phase = np.where(state.template >= 0, library.phase[state.template], -1)
+    doubt = (phase >= 0) & ~library.simple[phase] & (best < _AGREED)
+    if not doubt.any():
+        return
+    asked = np.bincount(allowed[doubt][allowed[doubt] >= 0], minlength=len(library.n_codes))
+    for rival in np.argsort(-asked, kind="stable")[:_SIDES]:
+        atoms = (allowed == rival).any(axis=1) & (doubt | (phase == rival))
+        if asked[rival] < _ENOUGH * doubt.sum() or not atoms.any():
+            continue
+        alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
+        other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
+        other.run(np.where(atoms, claim, np.float32(0.0)), Watch())
+        region = other.held().region
+        better = doubt & (other.template >= 0) & (region > best + _MORE)
+        state.replace(better, other)
+        best[better] = region[better]
+
+
+def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:
+    """Give atoms of a phase to its parent, where that fits about as well and the crystal is not strained too far."""
+    library = state.library
+    for phase in np.flatnonzero(parent != np.arange(len(parent))):
+        atoms = state.template >= 0
+        atoms[atoms] = library.phase[state.template[atoms]] == phase
+        if not atoms.any():
+            continue
+        alone = np.where(atoms, np.int16(parent[phase]), np.int16(-1))[:, None]
+        other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
+        other.run(np.where(atoms, np.maximum(claim, np.float32(1e-6)), np.float32(0.0)), Watch())
+        residual = state.values[:, 1]
+        fits = atoms & (other.template >= 0)
+        fits[fits] = other.values[fits, 1] <= np.maximum(1.3 * residual[fits], residual[fits] + 0.02)
+        state.replace(fits & (other.held().strain <= parent_strain[phase]), other)

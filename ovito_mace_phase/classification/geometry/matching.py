@@ -1,0 +1,293 @@
+"""The state of a frame while crystals grow in it: seeds, rounds, a second look at atoms in doubt; see `growth`."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.runtime.threads import over_rows
+from ovito_mace_phase.runtime.watch import Watch
+
+from .agreement import Agreement, agreement
+from .kernels_growth import commit, hand_on, spread_largest, start, take_over
+from .library import Library
+from .surroundings import Surroundings
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float64]
+HOPS = (5, 2, 1, 0)
+"""Steps to near neighbours within which a seed has the best claim, stage by stage."""
+WARMER = (0.15, 0.18, 0.22, 0.26, 1.0)
+"""Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these
+steps.
+"""
+_STEP = 12  # nearest neighbours that a step may go to
+_SEED_ROWS, _ROWS = 8, 1024
+_WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
+_FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
+_MOST_TRIES = 8
+"""Times that an atom listens to its neighbours."""
+
+
+class Limits(NamedTuple):
+    """What counts as a match.
+
+    Attributes
+    ----------
+    loosest : float
+        rmsd, while crystals grow; the verdict comes afterwards, by region.
+    cold, rise : float
+        A neighbour takes a match over with an rmsd up to `cold`, or `rise` times the level handed on with it.
+    share : float
+        Of its own rmsd in the level that an atom hands on; the rest is the level it was handed.
+    most_strain : float
+        Deviatoric strain, noise of a single atom included.
+    most_wrong : float
+        Share of atoms of the wrong species in a template: antisites.
+    clearly : float
+        Another phase must fit better by this factor.
+    most_turn : float
+        Squared relative difference of the F of neighbours in one crystal: turned by some 20 degrees, noise included.
+    enough : float
+        rmsd of the label at a seed below which nothing else is tried there.
+    """
+
+    loosest: float = 0.30
+    cold: float = 0.13
+    rise: float = 1.8
+    share: float = 0.2
+    most_strain: float = 0.35
+    most_wrong: float = 0.25
+    clearly: float = 0.75
+    most_turn: float = 0.15
+    enough: float = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """Atoms on templates, in sorted order.
+
+    Attributes
+    ----------
+    template : (n_atoms,) int64
+        Atom of the library; -1 where nothing fits.
+    gradient : (n_atoms, 3, 3) float64
+        F, from template to frame.
+    values : (n_atoms, 5) float64
+        rmsd, residual, strain, s, see `kernels`, and the level that was handed on.
+    slots : (n_atoms, N) int16
+        Neighbour at each place of the template.
+    grain : (n_atoms,) int64
+        Number of the seed that a match goes back to.
+    codes : (n_grains, n_codes) int64
+        Species of the codes of the phase of a grain.
+    """
+
+    template: Int
+    gradient: Float
+    values: Float
+    slots: npt.NDArray[np.int16]
+    grain: Int
+    codes: Int
+
+
+def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int:
+    """Return the atoms with the largest claim within so many steps to near neighbours; 0: all with a claim."""
+    top = claim
+    for _ in range(hops):
+        wider = np.empty_like(top)
+        spread_largest(top, near.count, near.neighbour, _STEP, wider)
+        top = wider
+    return np.flatnonzero((claim > 0.0) & (claim >= top))
+
+
+class _Seeds(NamedTuple):
+    atoms: Int
+    template: Int
+    gradient: Float
+    values: Float
+    slots: npt.NDArray[np.int16]
+    codes: Int
+
+    def taken(self, which: npt.NDArray[np.bool_]) -> _Seeds:
+        return _Seeds(
+            self.atoms[which],
+            self.template[which],
+            self.gradient[which],
+            self.values[which],
+            self.slots[which],
+            self.codes[which],
+        )
+
+
+class Growth:
+    """The state while crystals grow."""
+
+    def __init__(self, library: Library, near: Surroundings, allowed: npt.NDArray[np.int16], limits: Limits) -> None:
+        n_atoms, size = len(near), int(np.diff(library.offsets).max())
+        self.library, self.near, self.allowed, self.limits = library, near, allowed, limits
+        self.template = np.full(n_atoms, -1, dtype=np.int64)
+        self.gradient = np.zeros((n_atoms, 3, 3))
+        self.values = np.full((n_atoms, 5), np.nan)
+        self.slots = np.zeros((n_atoms, size), dtype=np.int16)
+        self.grain = np.full(n_atoms, -1, dtype=np.int64)
+        self.tries = np.zeros(n_atoms, dtype=np.int64)
+        self.codes: list[Int] = []
+        self.pending: list[_Seeds] = []
+        self.n_grains = 0
+        self.strict = True
+        self._giver = np.full(n_atoms, -1, dtype=np.int64)
+        self._asked_template = np.zeros(n_atoms, dtype=np.int64)
+        self._asked = np.zeros(n_atoms, dtype=np.int64)
+
+    def start(self, seeds: Int, allowed: npt.NDArray[np.int16]) -> None:
+        """Search at the seeds and let what is found grow; hot matches wait."""
+        found = self._searched(seeds, allowed, np.full(len(seeds), self.limits.enough))
+        hit, hot = found.template >= 0, found.values[:, 0] > WARMER[0]
+        self.pending.append(found.taken(hit & hot))
+        self._plant(found.taken(hit & ~hot))
+
+    def _searched(self, seeds: Int, allowed: npt.NDArray[np.int16], enough: Float) -> _Seeds:
+        library, near = self.library, self.near
+        n_seeds, n_codes = len(seeds), int(library.n_codes.max())
+        template = np.full(n_seeds, -1, dtype=np.int64)
+        gradient, values = np.zeros((n_seeds, 3, 3)), np.zeros((n_seeds, 5))
+        slots = np.zeros((n_seeds, self.slots.shape[1]), dtype=np.int16)
+        codes = np.full((n_seeds, n_codes), -1, dtype=np.int64)
+        n_species = int(near.species.max(initial=0)) + 1
+
+        def work(first: int, last: int) -> None:
+            start(
+                library, self.limits, self.limits.clearly, enough, seeds, allowed,
+                near.count, near.vectors, near.neighbour, near.species, n_species, first, last, template, gradient,
+                values, slots, codes,
+            )  # fmt: skip
+
+        over_rows(work, n_seeds, _SEED_ROWS)
+        return _Seeds(seeds, template, gradient, values, slots, codes)
+
+    def plant_pending(self, low: float, high: float) -> None:
+        """Let the seeds of these rmsd grow that nobody reached."""
+        for found in self.pending:
+            free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
+            self._plant(found.taken(free))
+
+    def run(self, claim: npt.NDArray[np.float32], watch: Watch) -> None:
+        """Let crystals grow from seeds, cold ones first: at first over atoms of their label, then over others."""
+        tried = np.zeros(len(self.near), dtype=bool)
+        for hops in HOPS:
+            watch.check()
+            seeds = _peaks(np.where((self.template < 0) & ~tried, claim, np.float32(0.0)), self.near, hops)
+            tried[seeds] = True
+            self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
+        self.strict = False
+        self._spread(np.flatnonzero(self.template >= 0))
+        for low, high in itertools.pairwise(WARMER):
+            self.plant_pending(low, high)
+
+    def held(self) -> Agreement:
+        """Hold the matches against each other."""
+        return agreement(
+            self.library, self.limits.most_turn, self.template, self.gradient, self.values, self.slots, self.grain,
+            self.near.neighbour,
+        )  # fmt: skip
+
+    def replace(self, atoms: npt.NDArray[np.bool_], other: Growth) -> None:
+        """Take the matches of some atoms over from another state."""
+        for name in ("template", "gradient", "values", "slots"):
+            getattr(self, name)[atoms] = getattr(other, name)[atoms]
+        self.grain[atoms] = other.grain[atoms] + self.n_grains
+        self.n_grains += other.n_grains
+        self.codes.extend(other.codes)
+
+    def look_again(self) -> None:
+        """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
+        held = self.held()
+        rmsd = self.values[:, 0]
+        worse = rmsd > np.maximum(WARMER[0] / 1.25, _WORSE * held.level)
+        alone = held.support < _ALONE
+        atoms = np.flatnonzero((self.template >= 0) & (worse | alone))
+        phase = self.library.phase[self.template[atoms]]
+        enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
+        simple = self._simplest_first(self.allowed[atoms], phase)[:, :_FEW]
+        found = self._searched(atoms, simple, enough)
+        hit = found.template >= 0
+        atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
+        new = self.library.phase[found.template]
+        size = np.diff(np.searchsorted(self.library.phase, np.arange(len(self.library.n_codes) + 1)))
+        better = found.values[:, 0] < self.limits.clearly * rmsd[atoms]
+        simpler = alone[atoms] & (size[new] < size[old]) & (found.values[:, 0] < 1.15 * rmsd[atoms] + 0.01)
+        taken = (new != old) & (better | simpler)
+        self.tries[:] = 0
+        self._plant(found.taken(taken))
+
+    def _simplest_first(self, allowed: npt.NDArray[np.int16], phase: Int) -> npt.NDArray[np.int16]:
+        """Return the phases allowed with as many species as `phase`: PTM's first, then by the size of their cells."""
+        library = self.library
+        size = np.diff(np.searchsorted(library.phase, np.arange(len(library.n_codes) + 1)))
+        like = (allowed >= 0) & (library.n_codes[allowed] == library.n_codes[phase][:, None])
+        rank = np.where(library.simple, 0, int(size.max()) + 1) + size  # lattices that PTM knows come first
+        order = np.argsort(np.where(like, rank[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
+        return np.take_along_axis(np.where(like, allowed, np.int16(-1)), order, axis=1)
+
+    def _plant(self, found: _Seeds) -> None:
+        atoms = found.atoms
+        self.template[atoms], self.gradient[atoms], self.values[atoms] = found.template, found.gradient, found.values
+        self.slots[atoms] = found.slots
+        self.grain[atoms] = self.n_grains + np.arange(len(atoms))
+        self.n_grains += len(atoms)
+        self.codes.append(found.codes)
+        self._spread(atoms)
+
+    def _spread(self, fresh: Int) -> None:
+        if not len(fresh):
+            return
+        codes = np.concatenate(self.codes)
+        while len(fresh):
+            n_asked = hand_on(
+                self.library, self.limits, self.strict, fresh, self.template, self.gradient, self.values, self.slots,
+                self.grain, codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour,
+                self._asked, self._giver, self._asked_template, 0,
+            )  # fmt: skip
+            fresh = self._round(np.sort(self._asked[:n_asked]), codes)
+        self.codes = [codes]
+
+    def _round(self, asked: Int, codes: Int) -> Int:
+        """Fit what their neighbours say to the atoms that are asked; return those that changed."""
+        near, n_asked = self.near, len(asked)
+        gradient, values = np.zeros((n_asked, 3, 3)), np.zeros((n_asked, 5))
+        slots = np.zeros((n_asked, self.slots.shape[1]), dtype=np.int16)
+        grain, good = np.zeros(n_asked, dtype=np.int64), np.zeros(n_asked, dtype=bool)
+
+        def work(first: int, last: int) -> None:
+            take_over(
+                self.library, self.limits, asked, self._giver, self._asked_template, near.count, near.vectors,
+                near.neighbour, near.species, self.gradient, self.values, self.grain, codes, first, last, gradient,
+                values, slots, grain, good,
+            )  # fmt: skip
+
+        over_rows(work, n_asked, _ROWS)
+        changed = np.empty(n_asked, dtype=np.int64)
+        n_changed = commit(
+            self.limits, asked, self._asked_template, gradient, values, slots, grain, good, self.tries, self.template,
+            self.gradient, self.values, self.slots, self.grain, changed,
+        )  # fmt: skip
+        self._giver[asked] = -1
+        return changed[:n_changed]
+
+    def matches(self) -> Matches:
+        """Return what is matched."""
+        n_codes = int(self.library.n_codes.max())
+        codes = np.concatenate(self.codes) if self.codes else np.zeros((0, n_codes), dtype=np.int64)
+        return Matches(
+            template=self.template,
+            gradient=self.gradient,
+            values=self.values,
+            slots=self.slots,
+            grain=self.grain,
+            codes=codes,
+        )

@@ -1,0 +1,69 @@
+"""The nearest neighbours of every atom of a frame, nearest first: what templates are fitted to.
+
+    u_m, m = 1 ... K,    |u_1| <= |u_2| <= ...,    K and the cutoff by the templates in play
+
+Atoms are in the sorted order of the cells; equal distances are in the order of the cells, which no fit depends on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.phases.templates import NOISE
+from ovito_mace_phase.runtime.threads import over_rows
+
+from .kernels_growth import keep_nearest
+from .library import Library
+
+Int = npt.NDArray[np.int64]
+_ROWS = 2048
+_STRETCH = 1.1  # a template may be so much larger than the frame says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Nearest neighbours in sorted order.
+
+    Attributes
+    ----------
+    order : (n_atoms,) int64
+        Sorted atom k is atom `order[k]` of the frame.
+    species : (n_atoms,) int64
+    count : (n_atoms,) int32
+        Neighbours that are known.
+    neighbour : (n_atoms, K) int32
+    vectors : (n_atoms, K, 3) float32
+        Network units.
+    """
+
+    order: Int
+    species: Int
+    count: npt.NDArray[np.int32]
+    neighbour: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def find_surroundings(frame: NetworkFrame, library: Library) -> Surroundings:
+    """Return the neighbours of every atom that the templates of a library may need."""
+    longest = np.sqrt((library.vectors**2).sum(axis=1).max())
+    grid = frame.grid(float(_STRETCH * longest + NOISE * library.nearest.max()))
+    most = library.crowd
+    n_atoms = len(grid)
+    count = np.zeros(n_atoms, dtype=np.int32)
+    neighbour = np.zeros((n_atoms, most), dtype=np.int32)
+    vectors = np.zeros((n_atoms, most, 3), dtype=np.float32)
+
+    def work(first: int, last: int) -> None:
+        keep_nearest(*grid.pairs(first, last), first, count, neighbour, vectors)
+
+    over_rows(work, n_atoms, _ROWS)
+    return Surroundings(
+        order=grid.order, species=frame.frame.species[grid.order], count=count, neighbour=neighbour, vectors=vectors
+    )

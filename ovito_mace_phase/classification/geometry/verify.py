@@ -1,0 +1,186 @@
+"""Labels of a frame, verified: the network proposes, a template verifies.
+
+    proposals -> fits -> verdict          all phases but ices
+    the same for the molecules' centres   ices and hydrates: hydrogen is disordered, and goes with the oxygen it is
+    nearest
+
+See `growth`, `agreement` and `verdict` for the rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.phases import Phase
+from ovito_mace_phase.phases.templates import kind_of
+from ovito_mace_phase.runtime.watch import Watch
+
+from .fits import Fits, fit_frame
+from .proposals import propose
+from .verdict import Reason, Verdict, doubt, judge
+
+Int = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+_MOLECULE = 0.55  # V^(1/3), the hydrogens counted: an oxygen has its two within, and no other atom
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Fits of some of the atoms of a frame.
+
+    Attributes
+    ----------
+    atoms : (n,) int64
+    fits : Fits
+        Of these atoms, in this order.
+    """
+
+    atoms: Int
+    fits: Fits
+
+
+def match_frame(
+    frame: NetworkFrame,
+    phases: tuple[Phase, ...],
+    proposed: Int,
+    confidence: Float32,
+    dense: Bool,
+    best: npt.NDArray[np.int16],
+    *,
+    named: tuple[str, ...] = (),
+    never: tuple[str, ...] = (),
+    watch: Watch | None = None,
+) -> tuple[Part, ...]:
+    """Fit templates to the atoms of a frame.
+
+    Parameters
+    ----------
+    frame : NetworkFrame
+    phases : tuple of Phase
+        The phases considered.
+    proposed : (n_atoms,) int64
+        Place of the label of each atom before densities count, -1 for Other.
+    confidence : (n_atoms,) float32
+    dense : (n_atoms,) bool
+        Whether the density is high enough for the label; such atoms alone are seeds.
+    best : (n_atoms, n_best) int16
+        Places of the largest logits.
+    named : tuple of str
+        Phases that the user chose by key: they are not called by the name of their parent.
+    never : tuple of str
+        Phases that are not tried.
+    watch : Watch, optional
+
+    Returns
+    -------
+    tuple of Part
+        Of all atoms, and of the centres of molecules.
+    """
+    is_net = _nets(phases)
+    claim = np.where(dense, confidence, np.float32(0.0))
+    parts = []
+    ordinary = np.where(is_net[proposed], -1, proposed)
+    if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, named=named, never=never)) is not None:
+        fits = fit_frame(frame, found, np.where(ordinary >= 0, claim, np.float32(0.0)), watch=watch)
+        parts.append(Part(atoms=np.arange(len(frame)), fits=fits))
+    if is_net[proposed].any():
+        atoms = _centres(frame, is_net[proposed])
+        label = np.where(is_net[proposed[atoms]], proposed[atoms], -1)
+        found = propose(phases, label, best[atoms], net=True, named=named, never=never)
+        if found is not None:
+            chosen = np.where(label >= 0, claim[atoms], np.float32(0.0))
+            parts.append(Part(atoms=atoms, fits=fit_frame(_some(frame, atoms), found, chosen, watch=watch)))
+    return tuple(parts)
+
+
+def verdict_of(
+    frame: NetworkFrame,
+    phases: tuple[Phase, ...],
+    parts: tuple[Part, ...],
+    proposed: Int,
+    confidence: Float32,
+    dense: Bool,
+    rmsd_cutoff: float = 0.0,
+) -> Verdict:
+    """Return the verified labels of a frame; parameters as in `match_frame` and `judge`."""
+    without = np.array([kind_of(phase) == "none" for phase in phases] + [False])[proposed]
+    kept = without & dense
+    reason = np.where(kept, Reason.NO_TEMPLATE, np.where(dense, Reason.DEFECT, Reason.LOW_DENSITY))
+    reason = np.where(proposed < 0, Reason.BACKGROUND, reason)
+    column = np.where(kept, proposed, -1)
+    sure = np.where(kept | (proposed < 0), confidence, doubt(confidence)).astype(np.float32)
+    for part in parts:
+        atoms = part.atoms
+        found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff, without[atoms])
+        if len(atoms) == len(frame) and not part.fits.proposals.templates[0].net:
+            column, sure, reason = found.column, found.confidence, found.reason
+            continue
+        mine = np.zeros(len(frame), dtype=bool)
+        mine[atoms] = True
+        nets = _nets(phases)[proposed]
+        centres = np.full(len(frame), -1, dtype=np.int64)
+        centres[atoms] = np.arange(len(atoms))
+        owner = _owners(frame, mine, nets & ~mine)
+        owner[mine] = np.flatnonzero(mine)
+        taken = nets & (owner >= 0)
+        place = centres[owner[taken]]
+        column[taken], sure[taken], reason[taken] = found.column[place], found.confidence[place], found.reason[place]
+        lost = nets & (owner < 0)
+        column[lost], reason[lost] = -1, Reason.DEFECT
+        sure[lost] = doubt(confidence[lost])
+    return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
+
+
+def _nets(phases: tuple[Phase, ...]) -> Bool:
+    """Tell which phases are nets; False for -1 behind the last one."""
+    return np.array([kind_of(phase) == "net" for phase in phases] + [False])
+
+
+def _some(frame: NetworkFrame, atoms: Int) -> NetworkFrame:
+    """Return the frame of some of the atoms, as one species."""
+    given = frame.frame
+    few = Frame(
+        positions=given.positions[atoms],
+        species=np.zeros(len(atoms), dtype=np.int64),
+        species_names=("centres",),
+        cell=given.cell,
+        pbc=given.pbc,
+    )
+    return replace(frame, frame=few, slots=np.zeros(len(atoms), dtype=np.int64), _bonds=[])
+
+
+def _centres(frame: NetworkFrame, asked: Bool) -> Int:
+    """Return the atoms of the species that has the most atoms close by: oxygen has two hydrogens, these one oxygen."""
+    species = frame.frame.species
+    present = np.unique(species[asked])
+    if len(present) == 1:
+        return np.flatnonzero(species == present[0])
+    grid = frame.grid(_MOLECULE * TARGET_VOLUME ** (1.0 / 3.0))
+    offsets, _, _ = grid.pairs(0, len(grid))
+    close = np.zeros(len(grid))
+    close[grid.order] = np.diff(offsets)
+    mean = [close[asked & (species == s)].mean() for s in present]
+    return np.flatnonzero(species == present[int(np.argmax(mean))])
+
+
+def _owners(frame: NetworkFrame, centre: Bool, asked: Bool) -> Int:
+    """Return the nearest centre of each atom asked for, -1 for others and where there is none close by."""
+    owner = np.full(len(frame), -1, dtype=np.int64)
+    if not asked.any():
+        return owner
+    grid = frame.grid(_MOLECULE * TARGET_VOLUME ** (1.0 / 3.0))
+    offsets, neighbour, vectors = grid.pairs(0, len(grid))
+    one = grid.order[np.repeat(np.arange(len(grid)), np.diff(offsets))]
+    other, distance = grid.order[neighbour], np.linalg.norm(vectors, axis=1)
+    chosen = asked[one] & centre[other]
+    one, other, distance = one[chosen], other[chosen], distance[chosen]
+    order = np.argsort(-distance, kind="stable")
+    owner[one[order]] = other[order]
+    return owner
