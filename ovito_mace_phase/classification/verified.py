@@ -1,6 +1,6 @@
 """Kept logits -> verified labels: the step from the readout to the result.
 
-The fits are kept with the logits, so that a changed cutoff or threshold answers at once.
+The last fits are kept with the logits, so that a changed cutoff or threshold answers at once.
 
 After denoising an atom stays Other whose P(Other) was above SURE at the first position, where no template fitted:
 denoising makes crystals of melts, which templates then fit. Where one fitted at both positions the atom has its phase.
@@ -67,6 +67,8 @@ def verified(
     dense = ~calibration.below_density(kept.log_density, np.maximum(proposed, 0))
     key = ("fits", _prior_key(settings.prior), settings.phases)
     if key not in kept.found:
+        for old in [name for name in kept.found if isinstance(name, tuple) and name[0] == "fits"]:
+            del kept.found[old]
         kept.found[key] = match_frame(
             kept.frame,
             kept.phases,

@@ -12,6 +12,8 @@ from ovito.modifiers import CommonNeighborAnalysisModifier, PolyhedralTemplateMa
 from ovito.pipeline import Pipeline, StaticSource
 
 from ovito_mace_phase import PhaseModel, classify
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import result_of
 from ovito_mace_phase.runtime.errors import InputError
 
 PTM = {
@@ -174,3 +176,13 @@ def test_where_network_and_template_contradict_each_other_nobody_is_sure(model, 
     assert (alone.phase == 1).all()
     assert (found.confidence[other] < 0.9).all()
     assert (found.confidence[~other] > 0.9).all()
+
+
+def test_the_last_fits_are_kept_and_counted(model, rng):
+    found = run(rattled(PTM["FCC"], rng, 0.05), model)
+    alone = run(rattled(PTM["FCC"], rng, 0.05), model, verify="off")
+    assert found.kept.nbytes > alone.kept.nbytes + 100 * len(found)
+    for prior in ("uniform", "local"):
+        again = result_of(found.evaluated, model, Settings(prior=prior))
+        np.testing.assert_array_equal(again.phase, found.phase)
+        assert [key[1] for key in found.kept.found if key[0] == "fits"] == [prior]

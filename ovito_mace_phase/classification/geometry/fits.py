@@ -57,6 +57,12 @@ class Fits:
     crowded: npt.NDArray[np.bool_]
 
     @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+        arrays = [value for value in vars(self).values() if isinstance(value, np.ndarray)]
+        return self.proposals.allowed.nbytes + sum(array.nbytes for array in arrays)
+
+    @property
     def column(self) -> Int:
         """Place of the matched phase among those considered, -1 where nothing fits."""
         found = np.full(len(self.template), -1, dtype=np.int64)

@@ -45,6 +45,11 @@ class Part:
     atoms: Int
     fits: Fits
 
+    @property
+    def nbytes(self) -> int:
+        """Memory taken, bytes."""
+        return self.atoms.nbytes + self.fits.nbytes
+
 
 def match_frame(
     frame: NetworkFrame,

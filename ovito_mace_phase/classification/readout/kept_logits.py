@@ -85,10 +85,13 @@ class KeptLogits:
 
     @property
     def nbytes(self) -> int:
-        """Memory taken, bytes, that of the frame included."""
+        """Memory taken, bytes, that of the frame and of what was worked out included."""
         arrays = (self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
         everything = 0 if self.all_logits is None else self.all_logits.nbytes
-        return self.frame.nbytes + everything + self.best_columns.nbytes + sum(array.nbytes for array in arrays)
+        derived = [part for value in self.found.values() if isinstance(value, tuple) for part in value]
+        further = sum(getattr(part, "nbytes", 0) for part in derived)
+        kept = self.best_columns.nbytes + sum(array.nbytes for array in arrays)
+        return self.frame.nbytes + everything + kept + further
 
     @property
     def logits(self) -> Float32:
