@@ -186,3 +186,10 @@ def test_the_last_fits_are_kept_and_counted(model, rng):
         again = result_of(found.evaluated, model, Settings(prior=prior))
         np.testing.assert_array_equal(again.phase, found.phase)
         assert [key[1] for key in found.kept.found if key[0] == "fits"] == [prior]
+
+
+def test_a_triangular_layer_is_no_honeycomb(model, rng):
+    """Every atom has three neighbours of graphene, and an atom more in the middle of each hexagon."""
+    atoms = rattled(fcc111("Au", (12, 12, 1), orthogonal=True, vacuum=12.0), rng, 0.04)
+    atoms.pbc = (True, True, False)
+    assert run(atoms, model).counts() == {"OTHER": len(atoms)}

@@ -13,6 +13,8 @@ from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
 from .kernels import NO_FIT, deviatoric_strain, fit, search, wrong_species
 
+_RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
+
 
 @kernel(**COMPILED)
 def keep_nearest(offsets, neighbour, vectors, first, count, kept, kept_vectors):
@@ -342,7 +344,7 @@ def spread_level(library, template, slots, neighbour, weight, misfit, first, las
 def find_crowded(library, template, values, slots, count, vectors, neighbour, species, first, last, crowded):
     """Tell which matched atoms have an atom too many: nearer than `library.free`, of the species of a matched one.
 
-    An atom that is matched itself has a place of its own in the crystal, from which heat moved it there.
+    Heat may have moved an atom there that is matched itself and not far within.
     """
     for a in range(first, last):
         crowded[a] = False
@@ -360,7 +362,8 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
             for k in range(size):
                 held = held or slots[a, k] == m
                 like = like or species[neighbour[a, slots[a, k]]] == kind
-            if like and not held and template[neighbour[a, m]] < 0:
+            moved = template[neighbour[a, m]] >= 0 and square > _RIM * _RIM * reach
+            if like and not held and not moved:
                 crowded[a] = True
                 break
 
