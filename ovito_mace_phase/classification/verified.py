@@ -118,7 +118,7 @@ def _still_other(verdict: Verdict, first: Verdict) -> Verdict:
     return Verdict(
         column=np.where(melt, -1, verdict.column),
         confidence=np.where(melt, first.confidence, verdict.confidence).astype(np.float32),
-        reason=np.where(melt, first.reason, verdict.reason).astype(np.int8),
+        reason=np.where(sure, first.reason, verdict.reason).astype(np.int8),
     )
 
 

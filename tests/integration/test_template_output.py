@@ -277,7 +277,8 @@ def test_melts_stay_other_after_denoising(monkeypatch):
     line.modifiers.append(MacePhaseModifier(denoise_steps=8))
     found = line.compute()
     assert found.attributes["MacePhase.counts.OTHER"] == 1024
-    assert reasons(found) == {"background": 1024}
+    assert sum(reasons(found).values()) == 1024
+    assert reasons(found)["background"] > 900  # of the others no template fitted what the network took for a crystal
     assert found.particles["Confidence"][...].mean() > 0.5
     monkeypatch.setattr(verified, "SURE", 2.0)
     line.modifiers[0].delegate.confidence_threshold = 1e-6  # reads the labels again
@@ -294,11 +295,11 @@ def test_of_what_was_before_denoising_the_sure_alone_counts(rng):
 
     first, final = drawn(), drawn()
     kept = verified._still_other(final, first)
-    sure = (first.column < 0) & (first.reason == Reason.BACKGROUND) & (first.confidence > 0.5)
+    sure = (first.column < 0) & (first.confidence > 0.5)
     melt = sure & (final.column >= 0)
     assert 50 < melt.sum() < n // 4
     assert (kept.column[sure] == -1).all()
-    assert (kept.reason[sure] == Reason.BACKGROUND).all()
+    np.testing.assert_array_equal(kept.reason[sure], first.reason[sure])
     np.testing.assert_array_equal(kept.confidence, np.where(melt, first.confidence, final.confidence))
     for name in ("column", "reason"):
         np.testing.assert_array_equal(getattr(kept, name)[~sure], getattr(final, name)[~sure])
