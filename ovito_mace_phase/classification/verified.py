@@ -1,6 +1,7 @@
 """Kept logits -> verified labels: the step from the readout to the result.
 
-The last fits are kept with the logits, so that a changed cutoff or threshold answers at once.
+The last fits are kept with the logits, so that a changed cutoff, threshold or prior answers at once: what is tried where
+follows from the labels of the local prior, whichever prior is chosen, unless its weights are given.
 
 After denoising an atom stays Other whose P(Other) was above SURE at the first position, where no template fitted:
 denoising makes crystals of melts, which templates then fit. Where one fitted at both positions the atom has its phase.
@@ -65,16 +66,19 @@ def verified(
     other = other_column(kept)
     proposed = labels.column if other is None else np.where(labels.column == other, -1, labels.column)
     dense = ~calibration.below_density(kept.log_density, np.maximum(proposed, 0))
-    key = ("fits", _prior_key(settings.prior), settings.phases)
+    key = ("fits", _prior_key(settings.prior) if isinstance(settings.prior, Mapping) else "", settings.phases)
     if key not in kept.found:
         for old in [name for name in kept.found if isinstance(name, tuple) and name[0] == "fits"]:
             del kept.found[old]
+        first_prior = settings.prior if isinstance(settings.prior, Mapping) else "local"
+        tried = label_atoms(kept, free, prior=first_prior, possible=possible)
+        claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
         kept.found[key] = match_frame(
             kept.frame,
             kept.phases,
-            proposed,
-            labels.confidence,
-            dense,
+            claimed,
+            tried.confidence,
+            ~calibration.below_density(kept.log_density, np.maximum(claimed, 0)),
             of_possible(kept, possible).best_columns,
             named=settings.phases or (),
             never=_ruled_out(settings.prior),
