@@ -1,7 +1,7 @@
 """Kept logits -> verified labels: the step from the readout to the result.
 
-The last fits are kept with the logits, so that a changed cutoff, threshold or prior answers at once: what is tried where
-follows from the labels of the local prior, whichever prior is chosen, unless its weights are given.
+The last fits are kept with the logits, so that a changed cutoff, threshold or prior answers at once: what is tried
+where follows from the labels of the local prior, whichever prior is chosen, unless its weights are given.
 
 After denoising an atom stays Other whose P(Other) was above SURE at the first position, where no template fitted:
 denoising makes crystals of melts, which templates then fit. Where one fitted at both positions the atom has its phase.
