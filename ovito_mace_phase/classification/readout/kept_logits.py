@@ -88,8 +88,8 @@ class KeptLogits:
         """Memory taken, bytes, that of the frame and of what was worked out included."""
         arrays = (self.best, self.log_density, self.log_norm, self.sampled, *self.columns.values())
         everything = 0 if self.all_logits is None else self.all_logits.nbytes
-        derived = [part for value in self.found.values() if isinstance(value, tuple) for part in value]
-        further = sum(getattr(part, "nbytes", 0) for part in derived)
+        fits = [value for key, value in self.found.items() if isinstance(key, tuple) and key[0] == "fits"]
+        further = sum(part.nbytes for parts in fits for part in parts)
         kept = self.best_columns.nbytes + sum(array.nbytes for array in arrays)
         return self.frame.nbytes + everything + kept + further
 
