@@ -1,10 +1,9 @@
-"""Numba: one edge -> spline weights and spherical harmonics, and back from their derivatives to the edge vector.
+"""Numba: from the derivatives by the harmonics and the length of an edge back to its vector.
 
-    r = |v|,   u = v / r,   R(r) = h00 v_k + h10 d_k + h01 v_k+1 + h11 d_k+1,   Y_lm(u)
-    dL/dv = dL/dr u + (dL/du - (dL/du . u) u) / r
+    dL/dv = dL/dr u + (dL/du - (dL/du . u) u) / r,   r = |v|,   u = v / r
 
-Geometry is float64, whatever the precision of the features. Functions are inlined into the kernels of `kernels.py` and
-`kernels_backward.py`; harmonics in e3nn's order (y is the polar axis), component-normalised, l up to 3.
+The polynomials themselves are in `edge_lists.all_harmonics`: e3nn's order (y is the polar axis), component-normalised,
+l up to 3. Functions are inlined into the kernels of `kernels_backward.py`.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -16,28 +15,6 @@ from ovito_mace_phase.runtime.compiling import COMPILED
 
 S3, S5, S7, S15 = 3.0**0.5, 5.0**0.5, 7.0**0.5, 15.0**0.5
 S105, S42, S70 = 105.0**0.5, 42.0**0.5 / 4.0, 70.0**0.5 / 4.0
-
-
-@numba.njit(**COMPILED, inline="always")
-def harmonics(x, y, z, out):
-    """Write the 16 harmonics of a unit vector."""
-    x2, y2, z2 = x * x, y * y, z * z
-    out[0] = 1.0
-    out[1] = S3 * x
-    out[2] = S3 * y
-    out[3] = S3 * z
-    out[4] = S15 * x * z
-    out[5] = S15 * x * y
-    out[6] = S5 * (y2 - 0.5 * (x2 + z2))
-    out[7] = S15 * y * z
-    out[8] = 0.5 * S15 * (z2 - x2)
-    out[9] = S70 * x * (3.0 * z2 - x2)
-    out[10] = S105 * x * y * z
-    out[11] = S42 * x * (4.0 * y2 - x2 - z2)
-    out[12] = 0.5 * S7 * y * (2.0 * y2 - 3.0 * x2 - 3.0 * z2)
-    out[13] = S42 * z * (4.0 * y2 - x2 - z2)
-    out[14] = 0.5 * S105 * y * (z2 - x2)
-    out[15] = S70 * z * (z2 - 3.0 * x2)
 
 
 @numba.njit(**COMPILED, inline="always")
@@ -59,29 +36,6 @@ def harmonics_backward(x, y, z, g):
     gy += 1.5 * S7 * (2.0 * y2 - x2 - z2) * g[12]
     gz -= 3.0 * S7 * y * z * g[12]
     return gx, gy, gz
-
-
-@numba.njit(**COMPILED, inline="always")
-def hermite(position, n_knots, out):
-    """Write the weights of v_k, d_k, v_k+1, d_k+1 (d in units of the spacing) and return k."""
-    knot = min(int(position), n_knots - 2)  # a distance just below r_max may round to the last knot
-    t = position - knot
-    s = 1.0 - t
-    out[0] = (1.0 + 2.0 * t) * s * s
-    out[1] = t * s * s
-    out[2] = t * t * (3.0 - 2.0 * t)
-    out[3] = -t * t * s
-    return knot
-
-
-@numba.njit(**COMPILED, inline="always")
-def hermite_slope(position, n_knots, out):
-    """Write the derivatives of the weights by the position in units of the spacing."""
-    t = position - min(int(position), n_knots - 2)
-    out[0] = 6.0 * t * (t - 1.0)
-    out[1] = (3.0 * t - 1.0) * (t - 1.0)
-    out[2] = 6.0 * t * (1.0 - t)
-    out[3] = t * (3.0 * t - 2.0)
 
 
 @numba.njit(**COMPILED, inline="always")

@@ -1,6 +1,6 @@
 """Numba: the edges of one centre within r_max as lists, one row per quantity, sorted by distance.
 
-    u = v / r,   k + t = scale r / (r + stretch),   h_0..3(t) of `angles.hermite`,   Y_lm(u) of `angles.harmonics`
+    u = v / r,   k + t = scale r / (r + stretch),   h_0..3(t) Hermite's weights,   Y_lm(u) harmonics
 
 With one row per quantity everything is vectorised over edges. Edges that follow each other read the same or adjacent
 knots of a table of radial functions, which are then still in the nearest cache. Geometry is float64, what the sums
@@ -103,7 +103,7 @@ def spline_weights(position, count, n_knots, row_length, knots, blend):
 
 @numba.njit(**COMPILED)
 def all_harmonics(geometry, count, out):
-    """Write the harmonics of the edges, (16, capacity): the polynomials of `angles.harmonics`."""
+    """Write the harmonics of the edges, (16, capacity), in e3nn's order, component-normalised."""
     kind = out.dtype.type
     half, two, three, four = kind(0.5), kind(2), kind(3), kind(4)
     s3, s5, s15, s105, s42, s70 = kind(S3), kind(S5), kind(S15), kind(S105), kind(S42), kind(S70)
