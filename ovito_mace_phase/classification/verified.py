@@ -70,8 +70,8 @@ def verified(
     if key not in kept.found:
         for old in [name for name in kept.found if isinstance(name, tuple) and name[0] == "fits"]:
             del kept.found[old]
-        first_prior = settings.prior if isinstance(settings.prior, Mapping) else "local"
-        tried = label_atoms(kept, free, prior=first_prior, possible=possible)
+        of_local = isinstance(settings.prior, Mapping) or settings.prior == "local"
+        tried = labels if of_local else label_atoms(kept, free, prior="local", possible=possible)
         claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
         kept.found[key] = match_frame(
             kept.frame,

@@ -9,14 +9,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from .bits import float_of_bits
 from .compiling import COMPILED
 
 LOG2_E = 1.4426950408889634
@@ -25,16 +21,6 @@ _HALF = np.float32(0.5)
 _P0, _P1, _P2, _P3, _P4, _P5 = (
     np.float32(p) for p in (1.00000008, 0.69314719, 0.24022107, 0.05550357, 0.00967603, 0.00133909)
 )
-
-
-@intrinsic
-def float_of_bits(typing_context: Any, bits: Any):
-    """Return the float32 that has the bits of an int32."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
 
 
 @numba.njit(**COMPILED, inline="always")

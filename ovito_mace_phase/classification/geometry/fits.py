@@ -11,7 +11,6 @@ from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
-from .agreement import agreement
 from .growth import grow
 from .kernels_growth import find_crowded
 from .matching import Limits
@@ -85,16 +84,7 @@ def fit_frame(
     found = grow(
         library, near, proposals.allowed[order], claim[order], proposals.parent, proposals.parent_strain, limits, watch
     )
-    held = agreement(
-        library,
-        limits.most_turn,
-        found.template,
-        found.gradient,
-        found.values,
-        found.slots,
-        found.grain,
-        near.neighbour,
-    )
+    held = found.held
     crowded = np.zeros(n_atoms, dtype=bool)
     over_rows(
         lambda a, b: find_crowded(

@@ -6,8 +6,8 @@
     doubt   atoms that fit worse than the crystal around them, or whose neighbours do not agree, are searched once more;
             of two phases that fit alike there the simpler one is taken (a layer of dhcp is a layer of fcc or hcp)
     sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
-    and
-            that one is taken whose sites come as they should: A15 has local surroundings of sigma, but not in its order
+            and where nearly none agree the best other logits; that one is taken whose sites come as they should: A15
+            has local surroundings of sigma, but not in its order
     parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
@@ -28,8 +28,10 @@ from .surroundings import Surroundings
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
 _AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
-_SIDES, _ENOUGH = 4, 0.2  # phases tried, of those that this share of the atoms may have
+_LOST = 0.6  # mean support below which phases that occur nowhere around are tried as well
+_SIDES, _ENOUGH, _ENOUGH_LOST = 4, 0.05, 0.2  # phases tried: that have, or may have, this share of those atoms
 
 
 def grow(
@@ -72,20 +74,30 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
     best = state.held().region
     phase = np.where(state.template >= 0, library.phase[state.template], -1)
     doubt = (phase >= 0) & ~library.simple[phase] & (best < _AGREED)
-    if not doubt.any():
-        return
-    asked = np.bincount(allowed[doubt][allowed[doubt] >= 0], minlength=len(library.n_codes))
-    for rival in np.argsort(-asked, kind="stable")[:_SIDES]:
-        atoms = (allowed == rival).any(axis=1) & (doubt | (phase == rival))
-        if asked[rival] < _ENOUGH * doubt.sum() or not atoms.any():
+    for rival, asked in _sides(phase, allowed, doubt, doubt & (best < _LOST), len(library.n_codes)):
+        atoms = (allowed == rival).any(axis=1) & (asked | (phase == rival))
+        if not atoms.any():
             continue
         alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
         other.run(np.where(atoms, claim, np.float32(0.0)), Watch())
         region = other.held().region
-        better = doubt & (other.template >= 0) & (region > best + _MORE)
+        better = asked & (other.template >= 0) & (region > best + _MORE)
         state.replace(better, other)
         best[better] = region[better]
+
+
+def _sides(
+    phase: Int, allowed: npt.NDArray[np.int16], doubt: Bool, lost: Bool, n_phases: int
+) -> list[tuple[int, Bool]]:
+    """Return phases to try alone, and where: those mixed up where neighbours agree little, others where none do."""
+    there = np.bincount(phase[doubt], minlength=n_phases)
+    mixed = [int(k) for k in np.argsort(-there, kind="stable")[:_SIDES] if there[k] > _ENOUGH * doubt.sum()]
+    sides = [(k, doubt) for k in mixed] if len(mixed) > 1 else []
+    asked = np.bincount(allowed[lost][allowed[lost] >= 0], minlength=n_phases)
+    asked[mixed] = 0
+    wanted = [int(k) for k in np.argsort(-asked, kind="stable")[:_SIDES] if asked[k] > _ENOUGH_LOST * lost.sum()]
+    return sides + [(k, lost) for k in wanted]
 
 
 def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:

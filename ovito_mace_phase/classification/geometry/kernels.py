@@ -9,8 +9,7 @@
     strain     largest |e_i - mean e|,   e_i = log of the principal stretches of F
 
 In noise alone the two are equal on average: the second has five numbers more to fit. Matching against a template that
-is turned, and strained by 15 %, as a neighbour is, needs no search; without a neighbour the first vector and another
-one at an angle to it are laid on all pairs of neighbours like them.
+is turned, and strained by 15 %, as a neighbour is, needs no search; see `kernels_search` for where there is none.
 Source: P. M. Larsen, S. Schmidt, J. Schiotz, Model. Simul. Mater. Sci. Eng. 24 (2016) 055007; the polar factor by
 Newton's method, N. J. Higham, SIAM J. Sci. Stat. Comput. 7 (1986) 1160.
 """
@@ -22,15 +21,13 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
+from .kernels_nearest import free_all, take_nearest
+
 NO_FIT = 9.0
 _TURNS = 4  # of matching and least squares
 _MISSING = 0.55  # of d: farther from its place a neighbour is missing
 _HOPELESS = 0.5  # of d: rms distance of neighbours from their places
 _WRONG_SPECIES = 0.3  # of d: so much farther an atom of the wrong species counts
-_LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
-_GOOD = 1e-3  # score with which a search ends
-_AGAIN, _AGREED = 3, 0.06  # it ends too when rotations alike by symmetry have given a score below this so many times
-_RADII = 0.2  # largest rms difference of the sorted lengths, in units of their mean
 
 
 @kernel(**COMPILED)
@@ -106,53 +103,60 @@ def deviatoric_strain(gradient):
 
 
 @kernel(**COMPILED)
-def moments(library, t, vectors, slot, shift, matrix):
+def moments(library, t, around, slot, shift, matrix):
     """Write H and the centroid of the matched neighbours; return sum |u - mean u|^2."""
     first, last = library.offsets[t], library.offsets[t + 1]
-    count = last - first + 1
-    square = 0.0
-    shift[:] = 0.0
-    matrix[:] = 0.0
+    u = around.vectors
+    sx, sy, sz, square = 0.0, 0.0, 0.0, 0.0
+    h00, h01, h02, h10, h11, h12, h20, h21, h22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(first, last):
         m = slot[k - first]
-        for i in range(3):
-            x = np.float64(vectors[m, i])
-            shift[i] += x
-            square += x * x
-            for j in range(3):
-                matrix[i, j] += x * library.vectors[k, j]
-    for i in range(3):
-        shift[i] /= count
-        square -= count * shift[i] ** 2
-        for j in range(3):
-            matrix[i, j] -= count * shift[i] * library.centre[t, j]
-    if library.planar[t]:  # the normal of the sheet goes to that of the neighbours
-        n = library.normal[t]
-        # two vectors of the plane
-        k = 0 if abs(n[0]) < 0.6 else 1
-        a = np.zeros(3)
-        a[k] = 1.0
-        along = n[k]
-        for i in range(3):
-            a[i] -= along * n[i]
-        b = np.cross(n, a)
-        p, q = np.zeros(3), np.zeros(3)
-        for i in range(3):
-            for j in range(3):
-                p[i] += matrix[i, j] * a[j]
-                q[i] += matrix[i, j] * b[j]
-        up = np.cross(p, q)
-        size = np.sqrt((up * up).sum())
-        if size > 1e-12:
-            weight = np.sqrt(square * library.square[t]) / 2.0
-            for i in range(3):
-                for j in range(3):
-                    matrix[i, j] += weight * up[i] / size * n[j]
+        x, y, z = np.float64(u[0, m]), np.float64(u[1, m]), np.float64(u[2, m])
+        a, b, c = library.vectors[k, 0], library.vectors[k, 1], library.vectors[k, 2]
+        sx, sy, sz = sx + x, sy + y, sz + z
+        square += x * x + y * y + z * z
+        h00, h01, h02 = h00 + x * a, h01 + x * b, h02 + x * c
+        h10, h11, h12 = h10 + y * a, h11 + y * b, h12 + y * c
+        h20, h21, h22 = h20 + z * a, h21 + z * b, h22 + z * c
+    count = last - first + 1
+    square -= (sx * sx + sy * sy + sz * sz) / count
+    shift[0], shift[1], shift[2] = sx / count, sy / count, sz / count
+    a, b, c = library.centre[t, 0], library.centre[t, 1], library.centre[t, 2]
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = h00 - sx * a, h01 - sx * b, h02 - sx * c
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = h10 - sy * a, h11 - sy * b, h12 - sy * c
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = h20 - sz * a, h21 - sz * b, h22 - sz * c
+    if library.planar[t]:
+        add_normal(library, t, square, matrix)
     return square
 
 
 @kernel(**COMPILED)
-def match(library, t, n, vectors, species, codes, gradient, shift, limit, slot, used):
+def add_normal(library, t, square, matrix):
+    """Add to H that the normal of a sheet goes to that of the neighbours."""
+    n = library.normal[t]
+    k = 0 if abs(n[0]) < 0.6 else 1
+    a = np.zeros(3)  # a and b: two vectors of the plane
+    a[k] = 1.0
+    along = n[k]
+    for i in range(3):
+        a[i] -= along * n[i]
+    b = np.cross(n, a)
+    p, q = np.zeros(3), np.zeros(3)
+    for i in range(3):
+        for j in range(3):
+            p[i] += matrix[i, j] * a[j]
+            q[i] += matrix[i, j] * b[j]
+    up = np.cross(p, q)
+    size = np.sqrt((up * up).sum())
+    if size > 1e-12:
+        weight = np.sqrt(square * library.square[t]) / 2.0
+        for i in range(3):
+            for j in range(3):
+                matrix[i, j] += weight * up[i] / size * n[j]
+
+
+@kernel(**COMPILED)
+def match(library, t, around, codes, gradient, shift, limit, slot):
     """Write the neighbour that lies at each place of the template; return how many places are empty.
 
     All of them where the neighbours lie so far from their places on average that nothing can come of it.
@@ -166,8 +170,8 @@ def match(library, t, n, vectors, species, codes, gradient, shift, limit, slot, 
     near = library.nearest[t] * abs(det) ** (1.0 / 3.0)
     extra = (_WRONG_SPECIES * near) ** 2
     far = (limit * near) ** 2
-    for m in range(n):
-        used[m] = False
+    free_all(around)
+    u = around.vectors
     missing, total, most = 0, 0.0, (last - first) * (_HOPELESS * near) ** 2
     for k in range(first, last):
         v0, v1, v2 = library.vectors[k, 0], library.vectors[k, 1], library.vectors[k, 2]
@@ -175,26 +179,21 @@ def match(library, t, n, vectors, species, codes, gradient, shift, limit, slot, 
         y = gradient[1, 0] * v0 + gradient[1, 1] * v1 + gradient[1, 2] * v2 + shift[1]
         z = gradient[2, 0] * v0 + gradient[2, 1] * v1 + gradient[2, 2] * v2 + shift[2]
         wanted = codes[library.code[library.neighbour[k]]]
-        best, least, at = -1, 1e30, 0.0
-        for m in range(n):
-            apart = (vectors[m, 0] - x) ** 2 + (vectors[m, 1] - y) ** 2 + (vectors[m, 2] - z) ** 2
-            cost = apart + (extra if wanted != -1 and species[m] != wanted else 0.0)
-            if cost < least and not used[m]:
-                best, least, at = m, cost, apart
+        m = take_nearest(around, x, y, z, wanted, extra)
+        at = (u[0, m] - x) ** 2 + (u[1, m] - y) ** 2 + (u[2, m] - z) ** 2
         total += at
-        if best < 0 or total > most:
+        if total > most:
             return last - first
-        used[best] = True
-        slot[k - first] = best
+        slot[k - first] = m
         missing += at > far
     return missing
 
 
 @kernel(**COMPILED)
-def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
+def fit(library, t, n, around, codes, gradient, slot, out):
     """Fit template t from a first guess of F, in place.
 
-    `vectors` (n, 3) and `species` (n,) are the neighbours, nearest first; `codes` the species of the codes of the
+    `around` are the n neighbours, see `kernels_nearest`; `codes` the species of the codes of the
     phase, -1 where it is open. Writes rmsd, residual, strain, s and the number of empty places to `out`, and the
     neighbours at the places of the template to `slot`. False where it does not fit at all.
     """
@@ -207,19 +206,7 @@ def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
     for turn in range(_TURNS):
         for k in range(size):
             before[k] = slot[k]
-        missing = match(
-            library,
-            t,
-            n,
-            vectors,
-            species,
-            codes,
-            gradient,
-            shift,
-            1.5 * _MISSING if turn == 0 else _MISSING,
-            slot,
-            used,
-        )
+        missing = match(library, t, around, codes, gradient, shift, 1.5 * _MISSING if turn == 0 else _MISSING, slot)
         if missing * 3 > size:
             return False
         if turn > 0:
@@ -228,7 +215,7 @@ def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
                 same = same and before[k] == slot[k]
             if same:
                 break
-        square = moments(library, t, vectors, slot, shift, matrix)
+        square = moments(library, t, around, slot, shift, matrix)
         for i in range(3):
             for j in range(3):
                 gradient[i, j] = (
@@ -246,7 +233,6 @@ def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
         for i in range(3):  # from the centroid to the place of the centre
             for j in range(3):
                 shift[i] -= gradient[i, j] * library.centre[t, j]
-    square = moments(library, t, vectors, slot, shift, matrix)
     if square < 1e-12 or not polar(matrix, rotation):
         return False
     trace, kept = 0.0, 0.0
@@ -266,123 +252,3 @@ def fit(library, t, n, vectors, species, codes, gradient, slot, used, out):
     out[3] = scale
     out[4] = missing
     return True
-
-
-@kernel(**COMPILED)
-def wrong_species(library, t, own, species, codes, slot):
-    """Return how many of the matched atoms, the centre among them, are not of the species of their code."""
-    first, last = library.offsets[t], library.offsets[t + 1]
-    wrong = 1 if codes[library.code[t]] != own and codes[library.code[t]] != -1 else 0
-    for k in range(first, last):
-        wanted = codes[library.code[library.neighbour[k]]]
-        wrong += wanted != -1 and wanted != species[slot[k - first]]
-    return wrong
-
-
-@kernel(**COMPILED)
-def assign_codes(library, t, own, species, slot, n_species, codes):
-    """Write the species that each code of a phase has for the most part around an atom; -1 where it does not occur.
-
-    A species goes to one code alone; a code without a species of its own is -2, and none is of it.
-    """
-    first, last = library.offsets[t], library.offsets[t + 1]
-    n_codes = library.n_codes[library.phase[t]]
-    codes[:] = -1
-    if n_codes < 2:
-        return
-    votes = np.zeros((n_codes, n_species), dtype=np.int64)
-    votes[library.code[t], own] += 2
-    for k in range(first, last):
-        votes[library.code[library.neighbour[k]], species[slot[k - first]]] += 1
-    for _ in range(n_codes):
-        best, code, kind = 0, -1, -1
-        for c in range(n_codes):
-            if codes[c] != -1:
-                continue
-            for s in range(n_species):
-                if votes[c, s] > best:
-                    best, code, kind = votes[c, s], c, s
-        if code < 0:
-            break
-        codes[code] = kind
-        for c in range(n_codes):
-            if codes[c] == -1 and votes[c, kind] > 0:
-                votes[c, kind] = 0
-                left = 0
-                for s in range(n_species):
-                    left += votes[c, s]
-                if left == 0:
-                    codes[c] = -2
-
-
-@kernel(**COMPILED)
-def search(library, t, n, vectors, species, own, n_species, codes, gradient, slot, used, out):
-    """Fit template t without a guess; the best of all pairs of neighbours, writing as `fit` does.
-
-    Returns the score, rmsd + 0.5 (share of wrong species), NO_FIT where nothing fits; `codes` is written too.
-    """
-    first = library.offsets[t]
-    size = library.offsets[t + 1] - first
-    if n < size:
-        return NO_FIT
-    mean = 0.0
-    for m in range(size):
-        mean += np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2)
-    scale = mean / size / library.length[t]
-    radii = 0.0
-    for m in range(size):  # both are sorted
-        lm = np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2) / scale
-        row = library.vectors[first + m]
-        radii += (lm - np.sqrt((row * row).sum())) ** 2
-    if radii > size * (_RADII * library.length[t]) ** 2:
-        return NO_FIT
-    again = 0
-    v, w = library.vectors[first], library.vectors[first + library.second[t]]
-    lv, lw = np.sqrt((v * v).sum()), np.sqrt((w * w).sum())
-    angle = np.arccos(min(1.0, max(-1.0, (v * w).sum() / (lv * lw))))
-    a0 = v / lv
-    a2 = np.cross(v, w)
-    a2 /= np.sqrt((a2 * a2).sum())
-    a1 = np.cross(a2, a0)
-    best = NO_FIT
-    trial, wild = np.empty((3, 3)), np.full(len(codes), -1, dtype=np.int64)
-    places, found, kinds = np.zeros(size, dtype=np.int16), np.empty(5), np.empty(len(codes), dtype=np.int64)
-    reach = min(n, size + 2)
-    for i in range(reach):
-        li = np.sqrt(vectors[i, 0] ** 2 + vectors[i, 1] ** 2 + vectors[i, 2] ** 2)
-        if abs(li / (scale * lv) - 1.0) > _LENGTHS:
-            continue
-        b0 = vectors[i] / li
-        for j in range(reach):
-            lj = np.sqrt(vectors[j, 0] ** 2 + vectors[j, 1] ** 2 + vectors[j, 2] ** 2)
-            if j == i or abs(lj / (scale * lw) - 1.0) > _LENGTHS:
-                continue
-            cosine = (b0[0] * vectors[j, 0] + b0[1] * vectors[j, 1] + b0[2] * vectors[j, 2]) / lj
-            if abs(cosine) > 0.985 or abs(np.arccos(min(1.0, max(-1.0, cosine))) - angle) > _ANGLES:
-                continue
-            b2 = np.cross(b0, vectors[j].astype(np.float64))
-            b2 /= np.sqrt((b2 * b2).sum())
-            b1 = np.cross(b2, b0)
-            for p in range(3):
-                for q in range(3):
-                    trial[p, q] = scale * (b0[p] * a0[q] + b1[p] * a1[q] + b2[p] * a2[q])
-            if not fit(library, t, n, vectors, species, wild, trial, places, used, found):
-                continue
-            assign_codes(library, t, own, species, places, n_species, kinds)
-            wrong = wrong_species(library, t, own, species, kinds, places)
-            score = found[0] + 0.5 * wrong / (size + 1)
-            if abs(score - best) < 1e-4 * best:
-                again += 1
-                if again >= _AGAIN and best < _AGREED:
-                    return best
-            elif score < best:
-                again = 0
-                best = score
-                gradient[:] = trial
-                codes[:] = kinds
-                out[:] = found
-                for k in range(size):
-                    slot[k] = places[k]
-                if score < _GOOD:
-                    return best
-    return best

@@ -11,7 +11,9 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, deviatoric_strain, fit, search, wrong_species
+from .kernels import NO_FIT, deviatoric_strain, fit
+from .kernels_nearest import lay_out, memory_for
+from .kernels_search import search, wrong_species
 
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
@@ -62,9 +64,9 @@ def start(
     for each atom.
     """
     width, n_allowed = slots.shape[1], allowed.shape[1]
-    used = np.empty(vectors.shape[1], dtype=np.bool_)
+    around = memory_for(vectors.shape[1])
     slot, out, kinds = np.zeros(width, dtype=np.int16), np.empty(5), np.empty(codes.shape[1], dtype=np.int64)
-    trial, near = np.empty((3, 3)), np.empty(vectors.shape[1], dtype=np.int64)
+    trial = np.empty((3, 3))
     held, score = np.empty(n_allowed, dtype=np.int64), np.empty(n_allowed)
     held_values, held_gradient = np.empty((n_allowed, 5)), np.empty((n_allowed, 3, 3))
     held_slots = np.empty((n_allowed, width), dtype=np.int16)
@@ -73,8 +75,7 @@ def start(
         atom = atoms[row]
         template[row] = -1
         n, own = count[atom], species[atom]
-        for m in range(n):
-            near[m] = species[neighbour[atom, m]]
+        lay_out(around, n, vectors[atom], neighbour[atom], species)
         winner = -1
         held[:] = -1
         for choice in range(n_allowed):
@@ -84,11 +85,11 @@ def start(
                 continue
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
                 t = library.seeds[s]
-                found = search(library, t, n, vectors[atom], near, own, n_species, kinds, trial, slot, used, out)
+                found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, out)
                 size = library.offsets[t + 1] - library.offsets[t]
                 if found >= score[choice] or out[4] > 0 or out[0] > limits.loosest or out[2] > limits.most_strain:
                     continue
-                if wrong_species(library, t, own, near, kinds, slot) > limits.most_wrong * (size + 1):
+                if wrong_species(library, t, own, around.species, kinds, slot) > limits.most_wrong * (size + 1):
                     continue
                 held[choice], score[choice] = t, found
                 held_values[choice] = out
@@ -166,19 +167,17 @@ def take_over(
     grain_codes, first, last, new_gradient, new_values, new_slots, new_grain, good
 ):  # fmt: skip
     """Fit to each atom that is asked what its neighbour says it is; write the match and whether it holds."""
-    used = np.empty(vectors.shape[1], dtype=np.bool_)
-    near, out = np.empty(vectors.shape[1], dtype=np.int64), np.empty(5)
+    around, out = memory_for(vectors.shape[1]), np.empty(5)
     for row in range(first, last):
         a = asked[row]
         b = giver[a]
         t = asked_template[a]
-        for m in range(count[a]):
-            near[m] = species[neighbour[a, m]]
+        lay_out(around, count[a], vectors[a], neighbour[a], species)
         codes = grain_codes[grain[b]]
         new_gradient[row] = gradient[b]
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
-        if not fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out):
+        if not fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], out):
             continue
         if (
             out[4] > 0
@@ -186,7 +185,9 @@ def take_over(
             or out[2] > limits.most_strain
         ):
             continue
-        if wrong_species(library, t, species[a], near, codes, new_slots[row]) > limits.most_wrong * (size + 1):
+        if wrong_species(library, t, species[a], around.species, codes, new_slots[row]) > limits.most_wrong * (
+            size + 1
+        ):
             continue
         out[4] = values[b, 4] + limits.share * (out[0] - values[b, 4])
         new_values[row] = out

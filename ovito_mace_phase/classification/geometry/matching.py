@@ -85,6 +85,7 @@ class Matches:
         Number of the seed that a match goes back to.
     codes : (n_grains, n_codes) int64
         Species of the codes of the phase of a grain.
+    held : Agreement
     """
 
     template: Int
@@ -93,6 +94,7 @@ class Matches:
     slots: npt.NDArray[np.int16]
     grain: Int
     codes: Int
+    held: Agreement
 
 
 def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int:
@@ -143,6 +145,7 @@ class Growth:
         self._giver = np.full(n_atoms, -1, dtype=np.int64)
         self._asked_template = np.zeros(n_atoms, dtype=np.int64)
         self._asked = np.zeros(n_atoms, dtype=np.int64)
+        self._held: Agreement | None = None
 
     def start(self, seeds: Int, allowed: npt.NDArray[np.int16]) -> None:
         """Search at the seeds and let what is found grow; hot matches wait."""
@@ -190,14 +193,19 @@ class Growth:
             self.plant_pending(low, high)
 
     def held(self) -> Agreement:
-        """Hold the matches against each other."""
-        return agreement(
-            self.library, self.limits.most_turn, self.template, self.gradient, self.values, self.slots, self.grain,
-            self.near.neighbour,
-        )  # fmt: skip
+        """Hold the matches against each other; as they are until something changes."""
+        if self._held is None:
+            self._held = agreement(
+                self.library, self.limits.most_turn, self.template, self.gradient, self.values, self.slots, self.grain,
+                self.near.neighbour,
+            )  # fmt: skip
+        return self._held
 
     def replace(self, atoms: npt.NDArray[np.bool_], other: Growth) -> None:
         """Take the matches of some atoms over from another state."""
+        if not atoms.any():
+            return
+        self._held = None
         for name in ("template", "gradient", "values", "slots"):
             getattr(self, name)[atoms] = getattr(other, name)[atoms]
         self.grain[atoms] = other.grain[atoms] + self.n_grains
@@ -246,6 +254,7 @@ class Growth:
     def _spread(self, fresh: Int) -> None:
         if not len(fresh):
             return
+        self._held = None
         codes = np.concatenate(self.codes)
         while len(fresh):
             n_asked = hand_on(
@@ -280,7 +289,7 @@ class Growth:
         return changed[:n_changed]
 
     def matches(self) -> Matches:
-        """Return what is matched."""
+        """Return what is matched, held against each other."""
         n_codes = int(self.library.n_codes.max())
         codes = np.concatenate(self.codes) if self.codes else np.zeros((0, n_codes), dtype=np.int64)
         return Matches(
@@ -290,4 +299,5 @@ class Growth:
             slots=self.slots,
             grain=self.grain,
             codes=codes,
+            held=self.held(),
         )

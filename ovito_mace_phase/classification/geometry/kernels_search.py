@@ -1,0 +1,139 @@
+"""Numba kernels: a template fitted to the neighbours of an atom without a guess of its rotation.
+
+The first vector of the template and another one at an angle to it are laid on all pairs of neighbours like them; the
+best fit counts, by rmsd and the species at its places.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from ovito_mace_phase.runtime.compiling import COMPILED, kernel
+
+from .kernels import NO_FIT, fit
+
+_LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
+_GOOD = 1e-3  # score with which a search ends
+_AGAIN, _AGREED = 3, 0.06  # it ends too when rotations alike by symmetry have given a score below this so many times
+_RADII = 0.2  # largest rms difference of the sorted lengths, in units of their mean
+
+
+@kernel(**COMPILED)
+def wrong_species(library, t, own, species, codes, slot):
+    """Return how many of the matched atoms, the centre among them, are not of the species of their code."""
+    first, last = library.offsets[t], library.offsets[t + 1]
+    wrong = 1 if codes[library.code[t]] != own and codes[library.code[t]] != -1 else 0
+    for k in range(first, last):
+        wanted = codes[library.code[library.neighbour[k]]]
+        wrong += wanted != -1 and wanted != species[slot[k - first]]
+    return wrong
+
+
+@kernel(**COMPILED)
+def assign_codes(library, t, own, species, slot, n_species, codes):
+    """Write the species that each code of a phase has for the most part around an atom; -1 where it does not occur.
+
+    A species goes to one code alone; a code without a species of its own is -2, and none is of it.
+    """
+    first, last = library.offsets[t], library.offsets[t + 1]
+    n_codes = library.n_codes[library.phase[t]]
+    codes[:] = -1
+    if n_codes < 2:
+        return
+    votes = np.zeros((n_codes, n_species), dtype=np.int64)
+    votes[library.code[t], own] += 2
+    for k in range(first, last):
+        votes[library.code[library.neighbour[k]], species[slot[k - first]]] += 1
+    for _ in range(n_codes):
+        best, code, kind = 0, -1, -1
+        for c in range(n_codes):
+            if codes[c] != -1:
+                continue
+            for s in range(n_species):
+                if votes[c, s] > best:
+                    best, code, kind = votes[c, s], c, s
+        if code < 0:
+            break
+        codes[code] = kind
+        for c in range(n_codes):
+            if codes[c] == -1 and votes[c, kind] > 0:
+                votes[c, kind] = 0
+                left = 0
+                for s in range(n_species):
+                    left += votes[c, s]
+                if left == 0:
+                    codes[c] = -2
+
+
+@kernel(**COMPILED)
+def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot, out):
+    """Fit template t without a guess; the best of all pairs of neighbours, writing as `fit` does.
+
+    Returns the score, rmsd + 0.5 (share of wrong species), NO_FIT where nothing fits; `codes` is written too.
+    """
+    first = library.offsets[t]
+    size = library.offsets[t + 1] - first
+    if n < size:
+        return NO_FIT
+    mean = 0.0
+    for m in range(size):
+        mean += np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2)
+    scale = mean / size / library.length[t]
+    radii = 0.0
+    for m in range(size):  # both are sorted
+        lm = np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2) / scale
+        row = library.vectors[first + m]
+        radii += (lm - np.sqrt((row * row).sum())) ** 2
+    if radii > size * (_RADII * library.length[t]) ** 2:
+        return NO_FIT
+    again = 0
+    v, w = library.vectors[first], library.vectors[first + library.second[t]]
+    lv, lw = np.sqrt((v * v).sum()), np.sqrt((w * w).sum())
+    angle = np.arccos(min(1.0, max(-1.0, (v * w).sum() / (lv * lw))))
+    a0 = v / lv
+    a2 = np.cross(v, w)
+    a2 /= np.sqrt((a2 * a2).sum())
+    a1 = np.cross(a2, a0)
+    best = NO_FIT
+    trial, wild = np.empty((3, 3)), np.full(len(codes), -1, dtype=np.int64)
+    places, found, kinds = np.zeros(size, dtype=np.int16), np.empty(5), np.empty(len(codes), dtype=np.int64)
+    reach = min(n, size + 2)
+    for i in range(reach):
+        li = np.sqrt(vectors[i, 0] ** 2 + vectors[i, 1] ** 2 + vectors[i, 2] ** 2)
+        if abs(li / (scale * lv) - 1.0) > _LENGTHS:
+            continue
+        b0 = vectors[i] / li
+        for j in range(reach):
+            lj = np.sqrt(vectors[j, 0] ** 2 + vectors[j, 1] ** 2 + vectors[j, 2] ** 2)
+            if j == i or abs(lj / (scale * lw) - 1.0) > _LENGTHS:
+                continue
+            cosine = (b0[0] * vectors[j, 0] + b0[1] * vectors[j, 1] + b0[2] * vectors[j, 2]) / lj
+            if abs(cosine) > 0.985 or abs(np.arccos(min(1.0, max(-1.0, cosine))) - angle) > _ANGLES:
+                continue
+            b2 = np.cross(b0, vectors[j].astype(np.float64))
+            b2 /= np.sqrt((b2 * b2).sum())
+            b1 = np.cross(b2, b0)
+            for p in range(3):
+                for q in range(3):
+                    trial[p, q] = scale * (b0[p] * a0[q] + b1[p] * a1[q] + b2[p] * a2[q])
+            if not fit(library, t, n, around, wild, trial, places, found):
+                continue
+            assign_codes(library, t, own, around.species, places, n_species, kinds)
+            wrong = wrong_species(library, t, own, around.species, kinds, places)
+            score = found[0] + 0.5 * wrong / (size + 1)
+            if abs(score - best) < 1e-4 * best:
+                again += 1
+                if again >= _AGAIN and best < _AGREED:
+                    return best
+            elif score < best:
+                again = 0
+                best = score
+                gradient[:] = trial
+                codes[:] = kinds
+                out[:] = found
+                for k in range(size):
+                    slot[k] = places[k]
+                if score < _GOOD:
+                    return best
+    return best
