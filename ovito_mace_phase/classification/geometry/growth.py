@@ -31,7 +31,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 _AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
 _LOST = 0.6  # mean support below which phases that occur nowhere around are tried as well
-_SIDES, _ENOUGH, _ENOUGH_LOST = 4, 0.05, 0.2  # phases tried: that have, or may have, this share of those atoms
+_SIDES, _ENOUGH, _OCCURS = 4, 0.2, 0.005  # phases tried; shares of atoms in doubt that may be, of the frame that are
 
 
 def grow(
@@ -90,14 +90,19 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
 def _sides(
     phase: Int, allowed: npt.NDArray[np.int16], doubt: Bool, lost: Bool, n_phases: int
 ) -> list[tuple[int, Bool]]:
-    """Return phases to try alone, and where: those mixed up where neighbours agree little, others where none do."""
-    there = np.bincount(phase[doubt], minlength=n_phases)
-    mixed = [int(k) for k in np.argsort(-there, kind="stable")[:_SIDES] if there[k] > _ENOUGH * doubt.sum()]
-    sides = [(k, doubt) for k in mixed] if len(mixed) > 1 else []
-    asked = np.bincount(allowed[lost][allowed[lost] >= 0], minlength=n_phases)
-    asked[mixed] = 0
-    wanted = [int(k) for k in np.argsort(-asked, kind="stable")[:_SIDES] if asked[k] > _ENOUGH_LOST * lost.sum()]
-    return sides + [(k, lost) for k in wanted]
+    """Return phases to try alone, and where: of the frame where neighbours agree little, others where none do."""
+    there = np.bincount(phase[phase >= 0], minlength=n_phases)
+    mixed = [k for k in _asked(allowed[doubt], n_phases) if there[k] > _OCCURS * len(phase)]
+    if (phase[doubt] == mixed[0]).all() if len(mixed) == 1 else not mixed:
+        mixed = []
+    strange = [k for k in _asked(allowed[lost], n_phases) if k not in mixed and there[k] < there.max()]
+    return [(k, doubt) for k in mixed[:_SIDES]] + [(k, lost) for k in strange[:_SIDES]]
+
+
+def _asked(allowed: npt.NDArray[np.int16], n_phases: int) -> list[int]:
+    """Return the phases that are allowed at many of some atoms, the most frequent first."""
+    asked = np.bincount(allowed[allowed >= 0], minlength=n_phases)
+    return [int(k) for k in np.argsort(-asked, kind="stable") if asked[k] > _ENOUGH * len(allowed)]
 
 
 def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:

@@ -27,6 +27,7 @@ NO_FIT = 9.0
 _TURNS = 4  # of matching and least squares
 _MISSING = 0.55  # of d: farther from its place a neighbour is missing
 _HOPELESS = 0.5  # of d: rms distance of neighbours from their places
+_SURELY = 1.5  # residual over the largest rmsd asked for, of neighbours that are not all at their places yet
 _WRONG_SPECIES = 0.3  # of d: so much farther an atom of the wrong species counts
 
 
@@ -102,7 +103,7 @@ def deviatoric_strain(gradient):
     return max(abs(e0 - average), abs(e2 - average))
 
 
-@kernel(**COMPILED)
+@kernel(**COMPILED, forceinline=True)
 def moments(library, t, around, slot, shift, matrix):
     """Write H and the centroid of the matched neighbours; return sum |u - mean u|^2."""
     first, last = library.offsets[t], library.offsets[t + 1]
@@ -126,22 +127,19 @@ def moments(library, t, around, slot, shift, matrix):
     matrix[1, 0], matrix[1, 1], matrix[1, 2] = h10 - sy * a, h11 - sy * b, h12 - sy * c
     matrix[2, 0], matrix[2, 1], matrix[2, 2] = h20 - sz * a, h21 - sz * b, h22 - sz * c
     if library.planar[t]:
-        add_normal(library, t, square, matrix)
+        n0, n1, n2 = library.normal[t, 0], library.normal[t, 1], library.normal[t, 2]
+        add_normal(n0, n1, n2, np.sqrt(square * library.square[t]) / 2.0, matrix)
     return square
 
 
 @kernel(**COMPILED)
-def add_normal(library, t, square, matrix):
-    """Add to H that the normal of a sheet goes to that of the neighbours."""
-    n = library.normal[t]
-    k = 0 if abs(n[0]) < 0.6 else 1
-    a = np.zeros(3)  # a and b: two vectors of the plane
-    a[k] = 1.0
-    along = n[k]
-    for i in range(3):
-        a[i] -= along * n[i]
-    b = np.cross(n, a)
-    p, q = np.zeros(3), np.zeros(3)
+def add_normal(n0, n1, n2, weight, matrix):
+    """Add to H that the normal n of a sheet goes to that of the neighbours."""
+    n, p, q = np.array([n0, n1, n2]), np.zeros(3), np.zeros(3)
+    a = np.zeros(3)
+    a[0 if abs(n0) < 0.6 else 1] = 1.0
+    a -= (a * n).sum() * n
+    b = np.cross(n, a)  # a and b: two vectors of the plane
     for i in range(3):
         for j in range(3):
             p[i] += matrix[i, j] * a[j]
@@ -149,13 +147,12 @@ def add_normal(library, t, square, matrix):
     up = np.cross(p, q)
     size = np.sqrt((up * up).sum())
     if size > 1e-12:
-        weight = np.sqrt(square * library.square[t]) / 2.0
         for i in range(3):
             for j in range(3):
                 matrix[i, j] += weight * up[i] / size * n[j]
 
 
-@kernel(**COMPILED)
+@kernel(**COMPILED, forceinline=True)
 def match(library, t, around, codes, gradient, shift, limit, slot):
     """Write the neighbour that lies at each place of the template; return how many places are empty.
 
@@ -189,20 +186,21 @@ def match(library, t, around, codes, gradient, shift, limit, slot):
     return missing
 
 
-@kernel(**COMPILED)
-def fit(library, t, n, around, codes, gradient, slot, out):
+@kernel(**COMPILED, forceinline=True)
+def fit(library, t, n, around, codes, gradient, slot, most, out):
     """Fit template t from a first guess of F, in place.
 
     `around` are the n neighbours, see `kernels_nearest`; `codes` the species of the codes of the
     phase, -1 where it is open. Writes rmsd, residual, strain, s and the number of empty places to `out`, and the
-    neighbours at the places of the template to `slot`. False where it does not fit at all.
+    neighbours at the places of the template to `slot`. False where it does not fit at all, or when its residual shows
+    that the rmsd will be above `most`.
     """
     size = library.offsets[t + 1] - library.offsets[t]
     if n < size:
         return False
     shift, matrix, rotation = np.zeros(3), np.empty((3, 3)), np.empty((3, 3))
     before = np.empty(size, dtype=np.int16)
-    square, missing = 0.0, 0
+    square, kept, missing, points = 0.0, 0.0, 0, (size + 1) * library.length[t] ** 2
     for turn in range(_TURNS):
         for k in range(size):
             before[k] = slot[k]
@@ -223,6 +221,12 @@ def fit(library, t, n, around, codes, gradient, slot, out):
                     + matrix[i, 1] * library.inverse[t, 1, j]
                     + matrix[i, 2] * library.inverse[t, 2, j]
                 )
+        kept = 0.0
+        for i in range(3):
+            for j in range(3):
+                kept += gradient[i, j] * matrix[i, j]
+        if not library.planar[t] and square - kept > square * (_SURELY * most) ** 2 * points / library.square[t]:
+            return False
         if library.planar[t]:
             if not polar(matrix, rotation):
                 return False
@@ -235,16 +239,14 @@ def fit(library, t, n, around, codes, gradient, slot, out):
                 shift[i] -= gradient[i, j] * library.centre[t, j]
     if square < 1e-12 or not polar(matrix, rotation):
         return False
-    trace, kept = 0.0, 0.0
+    trace = 0.0
     for i in range(3):
         for j in range(3):
             trace += rotation[i, j] * matrix[i, j]
-            kept += gradient[i, j] * matrix[i, j]
     if library.planar[t]:
         trace -= np.sqrt(square * library.square[t]) / 2.0  # the normal, which is no point
         kept = trace * trace / library.square[t]
     scale = trace / square
-    points = (size + 1) * library.length[t] ** 2
     out[0] = np.sqrt(max(0.0, library.square[t] - trace * trace / square) / points)
     freedom = 1.0 if library.planar[t] else (3.0 * size - 4.0) / (3.0 * size - 9.0)
     out[1] = scale * np.sqrt(max(0.0, square - kept) * freedom / points)

@@ -83,9 +83,10 @@ def start(
             score[choice] = NO_FIT
             if phase < 0:
                 continue
+            most = limits.loosest if winner < 0 else min(limits.loosest, clearly * score[winner])
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
                 t = library.seeds[s]
-                found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, out)
+                found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, most, out)
                 size = library.offsets[t + 1] - library.offsets[t]
                 if found >= score[choice] or out[4] > 0 or out[0] > limits.loosest or out[2] > limits.most_strain:
                     continue
@@ -177,17 +178,13 @@ def take_over(
         new_gradient[row] = gradient[b]
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
-        if not fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], out):
+        most = min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
+        if not fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], most, out):
             continue
-        if (
-            out[4] > 0
-            or out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
-            or out[2] > limits.most_strain
-        ):
+        if out[4] > 0 or out[0] > most or out[2] > limits.most_strain:
             continue
-        if wrong_species(library, t, species[a], around.species, codes, new_slots[row]) > limits.most_wrong * (
-            size + 1
-        ):
+        wrong = wrong_species(library, t, species[a], around.species, codes, new_slots[row])
+        if wrong > limits.most_wrong * (size + 1):
             continue
         out[4] = values[b, 4] + limits.share * (out[0] - values[b, 4])
         new_values[row] = out

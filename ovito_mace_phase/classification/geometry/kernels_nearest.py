@@ -68,13 +68,13 @@ def lay_out(around, n, vectors, neighbour, species):
         around.species[m] = -1
 
 
-@kernel(**COMPILED)
+@kernel(**COMPILED, forceinline=True)
 def free_all(around):
     """Let every neighbour be found again."""
     around.taken[:] = np.float32(0.0)
 
 
-@kernel(**COMPILED)
+@kernel(**COMPILED, forceinline=True)
 def take_nearest(around, x, y, z, wanted, extra):
     """Return the neighbour nearest to a place, which is not found again.
 

@@ -67,8 +67,8 @@ def assign_codes(library, t, own, species, slot, n_species, codes):
 
 
 @kernel(**COMPILED)
-def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot, out):
-    """Fit template t without a guess; the best of all pairs of neighbours, writing as `fit` does.
+def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot, most, out):
+    """Fit template t without a guess; the best of the pairs of neighbours, writing as `fit` does.
 
     Returns the score, rmsd + 0.5 (share of wrong species), NO_FIT where nothing fits; `codes` is written too.
     """
@@ -87,7 +87,7 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
         radii += (lm - np.sqrt((row * row).sum())) ** 2
     if radii > size * (_RADII * library.length[t]) ** 2:
         return NO_FIT
-    again = 0
+    again, started = 0, 0
     v, w = library.vectors[first], library.vectors[first + library.second[t]]
     lv, lw = np.sqrt((v * v).sum()), np.sqrt((w * w).sum())
     angle = np.arccos(min(1.0, max(-1.0, (v * w).sum() / (lv * lw))))
@@ -103,6 +103,9 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
         li = np.sqrt(vectors[i, 0] ** 2 + vectors[i, 1] ** 2 + vectors[i, 2] ** 2)
         if abs(li / (scale * lv) - 1.0) > _LENGTHS:
             continue
+        if started == library.starts[t]:
+            break
+        started += 1
         b0 = vectors[i] / li
         for j in range(reach):
             lj = np.sqrt(vectors[j, 0] ** 2 + vectors[j, 1] ** 2 + vectors[j, 2] ** 2)
@@ -117,7 +120,9 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
             for p in range(3):
                 for q in range(3):
                     trial[p, q] = scale * (b0[p] * a0[q] + b1[p] * a1[q] + b2[p] * a2[q])
-            if not fit(library, t, n, around, wild, trial, places, found):
+            if not fit(library, t, n, around, wild, trial, places, min(best, most), found):
+                continue
+            if found[0] > min(1.0001 * best, most):
                 continue
             assign_codes(library, t, own, around.species, places, n_species, kinds)
             wrong = wrong_species(library, t, own, around.species, kinds, places)
@@ -127,7 +132,7 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
                 if again >= _AGAIN and best < _AGREED:
                     return best
             elif score < best:
-                again = 0
+                again, started = 0, 0
                 best = score
                 gradient[:] = trial
                 codes[:] = kinds

@@ -24,6 +24,8 @@ from ovito_mace_phase.phases.templates import Template
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 _SPARE = 4  # interstitials
+_SAME = 1e-3  # network units of L
+_MORE_STARTS = 3
 _PARALLEL = 0.94  # cosine up to which a second vector makes a good pair with the first
 
 
@@ -46,6 +48,9 @@ class Library(NamedTuple):
         c, A, A^-1, trace of A, a, d.
     second : (n,) int64
         Neighbour that makes a pair with the first one.
+    starts : (n,) int64
+        Neighbours that the first one is laid on: N + 1 - (images of the first one under rotations about the atom),
+        so that one of them is right, and some more, since they are noisy.
     planar : (n,) bool
     normal : (n, 3) float64
         Of the plane of a sheet.
@@ -76,6 +81,7 @@ class Library(NamedTuple):
     length: Float
     nearest: Float
     second: Int
+    starts: Int
     planar: npt.NDArray[np.bool_]
     normal: Float
     n_codes: Int
@@ -116,6 +122,7 @@ def make_library(templates: Sequence[Template]) -> Library:
         length=length,
         nearest=nearest,
         second=second.astype(np.int64),
+        starts=np.concatenate([_starts_of(t) for t in templates]),
         planar=planar,
         normal=normal,
         n_codes=np.array([int(t.species.max()) + 1 for t in templates]),
@@ -133,6 +140,20 @@ def make_library(templates: Sequence[Template]) -> Library:
 def _moments_of(found: Template) -> list[tuple[Float, Float, Float, float, float, float, int, Float]]:
     vectors, ends = found.vectors * TARGET_VOLUME ** (1.0 / 3.0), found.offsets
     return [_moments(vectors[a:b], found.planar) for a, b in itertools.pairwise(ends)]
+
+
+@cache
+def _starts_of(found: Template) -> Int:
+    starts = []
+    for first, last in itertools.pairwise(found.offsets):
+        vectors, code = found.vectors[first:last], found.species[found.neighbour[first:last]]
+        turned = np.einsum("rij,kj->rki", found.rotations, vectors)
+        apart = np.linalg.norm(turned[:, :, None] - vectors, axis=-1)
+        apart[:, code[:, None] != code] = np.inf
+        kept = (apart.min(axis=2) < _SAME).all(axis=1)
+        images = np.unique(apart[kept, 0].argmin(axis=1))
+        starts.append(last - first + 1 - len(images) + _MORE_STARTS)
+    return np.array(starts, dtype=np.int64)
 
 
 def _moments(vectors: Float, planar: bool) -> tuple[Float, Float, Float, float, float, float, int, Float]:
