@@ -15,6 +15,7 @@ from ovito_mace_phase.atoms.interchangeable import interchangeable
 from ovito_mace_phase.atoms.length_scale import local_spacing
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.atoms.species import is_automatic
+from ovito_mace_phase.classification.geometry.verify import match_frame
 from ovito_mace_phase.classification.readout.frame_prior import frame_prior
 from ovito_mace_phase.classification.readout.kept_logits import N_BEST, LogitKeeper
 from ovito_mace_phase.classification.readout.labels import label, label_atoms
@@ -73,8 +74,9 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
 
 @lru_cache(maxsize=1)
 def compile_kernels() -> None:
-    """Compile or load what measures lengths and reads logits out; the model does so for the network."""
-    frame = make_frame(np.indices((2, 2, 2)).reshape(3, -1).T, None, np.eye(3) * 2.0, True)
+    """Compile or load what measures lengths, reads logits out and fits templates; the model does so for the network."""
+    points = np.indices((4, 4, 4)).reshape(3, -1).T
+    frame = make_frame(points[points.sum(axis=1) % 2 == 0], None, np.eye(3) * 4.0, True)  # fcc
     local_spacing(frame)
     interchangeable(make_frame(frame.positions, np.arange(len(frame)) % 2, frame.cell, True))
     phases = tuple(phase_table())[: N_BEST + 1]  # more than are kept: their arrays are laid out as in any frame
@@ -83,4 +85,7 @@ def compile_kernels() -> None:
     slots = np.zeros(len(frame), dtype=np.int64)
     keeper = LogitKeeper(NetworkFrame(frame=frame, factor=1.0, slots=slots, r_max=1.0), phases, 1.0, full=False)
     keeper.add(np.arange(len(frame)), logits)
-    label_atoms(keeper.result(), Calibration())
+    kept = keeper.result()
+    label_atoms(kept, Calibration())
+    everywhere = np.ones(len(frame), dtype=np.int64)
+    match_frame(kept.frame, phases, everywhere, everywhere.astype(np.float32), everywhere > 0, kept.best_columns)

@@ -135,21 +135,37 @@ def moments(library, t, around, slot, shift, matrix):
 @kernel(**COMPILED)
 def add_normal(n0, n1, n2, weight, matrix):
     """Add to H that the normal n of a sheet goes to that of the neighbours."""
-    n, p, q = np.array([n0, n1, n2]), np.zeros(3), np.zeros(3)
-    a = np.zeros(3)
-    a[0 if abs(n0) < 0.6 else 1] = 1.0
-    a -= (a * n).sum() * n
-    b = np.cross(n, a)  # a and b: two vectors of the plane
-    for i in range(3):
-        for j in range(3):
-            p[i] += matrix[i, j] * a[j]
-            q[i] += matrix[i, j] * b[j]
-    up = np.cross(p, q)
-    size = np.sqrt((up * up).sum())
+    if abs(n0) < 0.6:  # a and b: two vectors of the plane
+        a0, a1, a2 = 1.0 - n0 * n0, -n0 * n1, -n0 * n2
+    else:
+        a0, a1, a2 = -n1 * n0, 1.0 - n1 * n1, -n1 * n2
+    b0, b1, b2 = cross(n0, n1, n2, a0, a1, a2)
+    p0, p1, p2 = turned(matrix, a0, a1, a2)
+    q0, q1, q2 = turned(matrix, b0, b1, b2)
+    u0, u1, u2 = cross(p0, p1, p2, q0, q1, q2)
+    size = np.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
     if size > 1e-12:
         for i in range(3):
-            for j in range(3):
-                matrix[i, j] += weight * up[i] / size * n[j]
+            u = weight * (u0 if i == 0 else (u1 if i == 1 else u2)) / size
+            matrix[i, 0] += u * n0
+            matrix[i, 1] += u * n1
+            matrix[i, 2] += u * n2
+
+
+@kernel(**COMPILED)
+def cross(a0, a1, a2, b0, b1, b2):
+    """Return a x b."""
+    return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+
+
+@kernel(**COMPILED)
+def turned(matrix, a0, a1, a2):
+    """Return M a, M a (3, 3) matrix."""
+    return (
+        matrix[0, 0] * a0 + matrix[0, 1] * a1 + matrix[0, 2] * a2,
+        matrix[1, 0] * a0 + matrix[1, 1] * a1 + matrix[1, 2] * a2,
+        matrix[2, 0] * a0 + matrix[2, 1] * a1 + matrix[2, 2] * a2,
+    )
 
 
 @kernel(**COMPILED, forceinline=True)

@@ -6,7 +6,7 @@ The neighbours of one atom lie by component, padded to a multiple of LANES. A sq
 keep the order of squares, so that its last eight can hold m: the least of these numbers tells the neighbour, to three
 parts in 10^5 of the square.
 """
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def take_nearest(around, x, y, z, wanted, extra):
     for m in range(u.shape[1]):
         a, b, c = u[0, m] - x, u[1, m] - y, u[2, m] - z
         other = extra if species[m] != kind else np.float32(0.0)
-        square = bits_of_float(a * a + b * b + c * c + (taken[m] + other))
-        least = min(least, np.int32((square & _SQUARE) | np.int32(m)))
+        square = a * a + b * b + c * c + (taken[m] + other)
+        least = min(least, np.int32((bits_of_float(square) & _SQUARE) | np.int32(m)))
     best = least & _NUMBER
     taken[best] = _TAKEN
     return best

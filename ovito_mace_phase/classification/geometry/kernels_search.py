@@ -11,9 +11,10 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, fit
+from .kernels import NO_FIT, cross, fit
 
 _LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
+_PARALLEL = 0.985  # cosine above which two neighbours do not tell a rotation
 _GOOD = 1e-3  # score with which a search ends
 _AGAIN, _AGREED = 3, 0.06  # it ends too when rotations alike by symmetry have given a score below this so many times
 _RADII = 0.2  # largest rms difference of the sorted lengths, in units of their mean
@@ -67,6 +68,30 @@ def assign_codes(library, t, own, species, slot, n_species, codes):
 
 
 @kernel(**COMPILED)
+def length_of(vector):
+    """Return the length of a vector."""
+    x, y, z = np.float64(vector[0]), np.float64(vector[1]), np.float64(vector[2])
+    return np.sqrt(x * x + y * y + z * z)
+
+
+@kernel(**COMPILED)
+def axes_of(a, b, la, lb, axes):
+    """Write a right-handed frame with a along its first axis and b in its first plane; return the cosine of a and b.
+
+    `la`, `lb` are the lengths; the rows of `axes` the axes, without meaning where a and b are parallel.
+    """
+    x, y, z = a[0] / la, a[1] / la, a[2] / la
+    cosine = min(1.0, max(-1.0, (x * b[0] + y * b[1] + z * b[2]) / lb))
+    u, v, w = cross(x, y, z, np.float64(b[0]), np.float64(b[1]), np.float64(b[2]))
+    size = max(1e-12, np.sqrt(u * u + v * v + w * w))
+    u, v, w = u / size, v / size, w / size
+    axes[0, 0], axes[0, 1], axes[0, 2] = x, y, z
+    axes[1, 0], axes[1, 1], axes[1, 2] = cross(u, v, w, x, y, z)
+    axes[2, 0], axes[2, 1], axes[2, 2] = u, v, w
+    return cosine
+
+
+@kernel(**COMPILED)
 def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot, most, out):
     """Fit template t without a guess; the best of the pairs of neighbours, writing as `fit` does.
 
@@ -78,48 +103,38 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
         return NO_FIT
     mean = 0.0
     for m in range(size):
-        mean += np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2)
+        mean += length_of(vectors[m])
     scale = mean / size / library.length[t]
     radii = 0.0
     for m in range(size):  # both are sorted
-        lm = np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2) / scale
-        row = library.vectors[first + m]
-        radii += (lm - np.sqrt((row * row).sum())) ** 2
+        radii += (length_of(vectors[m]) / scale - length_of(library.vectors[first + m])) ** 2
     if radii > size * (_RADII * library.length[t]) ** 2:
         return NO_FIT
     again, started = 0, 0
-    v, w = library.vectors[first], library.vectors[first + library.second[t]]
-    lv, lw = np.sqrt((v * v).sum()), np.sqrt((w * w).sum())
-    angle = np.arccos(min(1.0, max(-1.0, (v * w).sum() / (lv * lw))))
-    a0 = v / lv
-    a2 = np.cross(v, w)
-    a2 /= np.sqrt((a2 * a2).sum())
-    a1 = np.cross(a2, a0)
+    one, two = np.empty((3, 3)), np.empty((3, 3))
+    lv, lw = length_of(library.vectors[first]), length_of(library.vectors[first + library.second[t]])
+    angle = np.arccos(axes_of(library.vectors[first], library.vectors[first + library.second[t]], lv, lw, one))
     best = NO_FIT
     trial, wild = np.empty((3, 3)), np.full(len(codes), -1, dtype=np.int64)
     places, found, kinds = np.zeros(size, dtype=np.int16), np.empty(5), np.empty(len(codes), dtype=np.int64)
     reach = min(n, size + 2)
     for i in range(reach):
-        li = np.sqrt(vectors[i, 0] ** 2 + vectors[i, 1] ** 2 + vectors[i, 2] ** 2)
+        li = length_of(vectors[i])
         if abs(li / (scale * lv) - 1.0) > _LENGTHS:
             continue
         if started == library.starts[t]:
             break
         started += 1
-        b0 = vectors[i] / li
         for j in range(reach):
-            lj = np.sqrt(vectors[j, 0] ** 2 + vectors[j, 1] ** 2 + vectors[j, 2] ** 2)
+            lj = length_of(vectors[j])
             if j == i or abs(lj / (scale * lw) - 1.0) > _LENGTHS:
                 continue
-            cosine = (b0[0] * vectors[j, 0] + b0[1] * vectors[j, 1] + b0[2] * vectors[j, 2]) / lj
-            if abs(cosine) > 0.985 or abs(np.arccos(min(1.0, max(-1.0, cosine))) - angle) > _ANGLES:
+            cosine = axes_of(vectors[i], vectors[j], li, lj, two)
+            if abs(cosine) > _PARALLEL or abs(np.arccos(cosine) - angle) > _ANGLES:
                 continue
-            b2 = np.cross(b0, vectors[j].astype(np.float64))
-            b2 /= np.sqrt((b2 * b2).sum())
-            b1 = np.cross(b2, b0)
             for p in range(3):
                 for q in range(3):
-                    trial[p, q] = scale * (b0[p] * a0[q] + b1[p] * a1[q] + b2[p] * a2[q])
+                    trial[p, q] = scale * (two[0, p] * one[0, q] + two[1, p] * one[1, q] + two[2, p] * one[2, q])
             if not fit(library, t, n, around, wild, trial, places, min(best, most), found):
                 continue
             if found[0] > min(1.0001 * best, most):

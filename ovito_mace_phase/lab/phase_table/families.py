@@ -23,7 +23,9 @@ import click
 import numpy as np
 
 from ovito_mace_phase.atoms.network_frame import network_frame
-from ovito_mace_phase.classification.geometry.kernels import NO_FIT, search
+from ovito_mace_phase.classification.geometry.kernels import NO_FIT
+from ovito_mace_phase.classification.geometry.kernels_nearest import lay_out, memory_for
+from ovito_mace_phase.classification.geometry.kernels_search import search
 from ovito_mace_phase.classification.geometry.library import Library, make_library
 from ovito_mace_phase.classification.geometry.surroundings import find_surroundings
 from ovito_mace_phase.lab.crystals import repeated
@@ -54,15 +56,15 @@ def fitted(crystal: Phase, templates: list[Template], library: Library) -> np.nd
     out = np.full((len(sites), len(templates), 3), NO_FIT)
     n_species = int(cell.species.max()) + 1
     codes, gradient = np.zeros(int(library.n_codes.max()), dtype=np.int64), np.zeros((3, 3))
-    slot, used, values = np.zeros(64, dtype=np.int16), np.zeros(near.vectors.shape[1], dtype=bool), np.zeros(5)
+    slot, around, values = np.zeros(64, dtype=np.int16), memory_for(near.vectors.shape[1]), np.zeros(5)
     for row, atom in sites.items():
         a = place[atom]
-        around = near.species[near.neighbour[a]]
+        lay_out(around, near.count[a], near.vectors[a], near.neighbour[a], near.species)
         for t in library.seeds:
             phase = library.phase[t]
             score = search(
                 library, t, near.count[a], near.vectors[a], around, near.species[a], n_species, codes, gradient, slot,
-                used, values,
+                ALIKE, values,
             )  # fmt: skip
             pattern = abs(score - values[0]) < 1e-9  # no atom of the wrong species
             if score < NO_FIT and pattern and values[4] == 0 and values[0] < out[row, phase, 0]:

@@ -13,7 +13,7 @@ degree l is one contiguous matrix for the linear layer. Nothing of size n_edges 
 are taken four at a time, which saves loads and stores of the sums. The number of channels is a constant of the
 compiled code (a third faster than a variable one).
 """
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from .register_sums import monomial_sums, spline_sums, weighted_sums
 def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
     """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, out)`."""
     width = n_degrees * n_channels
-    add = spline_sums(n_channels, n_degrees, gather=True)
 
     @kernel(**COMPILED)
     def run(offsets, index, vectors, source, table, scale, stretch, r_max, out):
@@ -50,7 +49,10 @@ def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
             for e in range(count):
                 rows[e] = index[edges[0, e]] * n_channels
             place, stride = centre * n_channels, n_centres * n_channels
-            add(table, width, knots, blend, source, rows, angles, 0, count, out, place, stride)
+            spline_sums(
+                n_channels, n_degrees, True, table, width, knots, blend, source, rows, angles, 0, count, out, place,
+                stride,
+            )  # fmt: skip
 
     return run
 
@@ -62,8 +64,6 @@ def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
     The degrees of all harmonics of `out` have the same radial functions.
     """
     width = n_functions * n_species
-    add = {n_degrees: spline_sums(n_functions, n_degrees, gather=False) for n_degrees in (1, 2, 3, 4)}
-    add_1, add_2, add_3, add_4 = add[1], add[2], add[3], add[4]
 
     @kernel(**COMPILED)
     def run(offsets, species, vectors, table, scale, stretch, r_max, out):
@@ -82,13 +82,25 @@ def species_sums(n_functions: int, n_species: int) -> Callable[..., None]:
                 end = ends[kind]
                 place, stride = centre * width + kind * n_functions, n_centres * width
                 if n_lm == 1:
-                    add_1(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                    spline_sums(
+                        n_functions, 1, False, table, n_functions, knots, blend, table, knots, angles, begin, end, out,
+                        place, stride,
+                    )  # fmt: skip
                 elif n_lm == 4:
-                    add_2(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                    spline_sums(
+                        n_functions, 2, False, table, n_functions, knots, blend, table, knots, angles, begin, end, out,
+                        place, stride,
+                    )  # fmt: skip
                 elif n_lm == 9:
-                    add_3(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                    spline_sums(
+                        n_functions, 3, False, table, n_functions, knots, blend, table, knots, angles, begin, end, out,
+                        place, stride,
+                    )  # fmt: skip
                 else:
-                    add_4(table, n_functions, knots, blend, table, knots, angles, begin, end, out, place, stride)
+                    spline_sums(
+                        n_functions, 4, False, table, n_functions, knots, blend, table, knots, angles, begin, end, out,
+                        place, stride,
+                    )  # fmt: skip
                 begin = end
 
     return run
@@ -101,7 +113,6 @@ def contract(n_channels: int) -> Callable[..., None]:
     Coefficients are `linear` (Z, 1, C), `quadratic` (Z, M2, C) and `cubic` (Z, M3, C). With `powers` (n_centres,
     n_degrees, C) the invariants are written too, while the message is in the cache; without, its length is 0.
     """
-    add = monomial_sums(n_channels)
 
     @kernel(**COMPILED)
     def run(message, slots, linear, pairs, quadratic, triples, cubic, out, powers):
@@ -112,7 +123,9 @@ def contract(n_channels: int) -> Callable[..., None]:
                 part = message[lm, centre]
                 for c in range(n_channels):
                     a[lm * n_channels + c] = part[c]
-            add(a, linear, pairs, quadratic, triples, cubic, slots[centre], out, centre * n_channels)
+            monomial_sums(
+                n_channels, a, linear, pairs, quadratic, triples, cubic, slots[centre], out, centre * n_channels
+            )
             if len(powers):
                 for degree in range(n_degrees):
                     write_power(a, degree, n_channels, powers[centre, degree])
@@ -163,7 +176,6 @@ def means(n_values: int) -> Callable[..., None]:
     over the neighbours of its own species, and over all; one over all. `species` (n_edges,) of the neighbours, `mine`
     (n_centres,) of the centres.
     """
-    add = weighted_sums(n_values)
 
     @kernel(**COMPILED)
     def run(offsets, index, vectors, own, species, mine, values, r_max, out):
@@ -190,10 +202,10 @@ def means(n_values: int) -> Callable[..., None]:
                     rows[count], weights[count] = index[edge] * n_values, x * x * x
                     alike_weight += x * x * x
                     count += 1
-            add(values, rows, weights, count, alike)
+            weighted_sums(n_values, values, rows, weights, count, alike)
             per_all, per_alike = kind.type(1.0 / (alike_weight + other_weight)), kind.type(1.0 / alike_weight)
             if split:
-                add(values, other_rows, other_weights, n_other, other)
+                weighted_sums(n_values, values, other_rows, other_weights, n_other, other)
                 for c in range(n_values):
                     out[0, k, c] = alike[c] * per_alike
                     out[1, k, c] = (alike[c] + other[c]) * per_all

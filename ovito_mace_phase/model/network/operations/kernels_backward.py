@@ -9,7 +9,7 @@
 `G` is the derivative by the result. Results are added to arrays that belong to the block at hand, so a block needs no
 lock.
 """
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, call-arg"
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from .register_slopes import spline_slopes
 def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
     """Return `convolve(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_vectors, d_source)`."""
     width = n_degrees * n_channels
-    differentiate = spline_slopes(n_channels, n_degrees, gather=True)
 
     @kernel(**COMPILED)
     def run(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_vectors, d_source):
@@ -66,9 +65,10 @@ def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
             for e in range(count):
                 edge = edges[0, e]
                 row = index[edge] * n_channels
-                differentiate(
-                    table, width, knots[e], blend, steep, e, source, row, angles, mine, 0, n_channels, d_source, found
-                )
+                spline_slopes(
+                    n_channels, n_degrees, True, table, width, knots[e], blend, steep, e, source, row, angles, mine, 0,
+                    n_channels, d_source, found,
+                )  # fmt: skip
                 pull_back_listed(geometry, e, grid, found, d_vectors[edge])
 
     return run
@@ -77,7 +77,6 @@ def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
 @lru_cache(maxsize=8)
 def species_sums(n_functions: int, n_degrees: int) -> Callable[..., None]:
     """Return `species_sums(offsets, species, vectors, table, scale, stretch, r_max, g, d_vectors)`."""
-    differentiate = spline_slopes(n_functions, n_degrees, gather=False)
 
     @kernel(**COMPILED)
     def run(offsets, species, vectors, table, scale, stretch, r_max, g, d_vectors):
@@ -102,9 +101,10 @@ def species_sums(n_functions: int, n_degrees: int) -> Callable[..., None]:
             for e in range(count):
                 edge = edges[0, e]
                 place, stride = centre * g.shape[2] + species[edge] * n_functions, n_centres * g.shape[2]
-                differentiate(
-                    table, n_functions, knots[e], blend, steep, e, table, 0, angles, g, place, stride, table, found
-                )
+                spline_slopes(
+                    n_functions, n_degrees, False, table, n_functions, knots[e], blend, steep, e, table, 0, angles, g,
+                    place, stride, table, found,
+                )  # fmt: skip
                 pull_back_listed(geometry, e, grid, found, d_vectors[edge])
 
     return run

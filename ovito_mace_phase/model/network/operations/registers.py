@@ -12,6 +12,7 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.errors import TypingError
 
 FAST = ("fast",)
 
@@ -49,6 +50,16 @@ def groups(n_degrees: int, together: int) -> list[list[int]]:
             groups.append([])
         groups[-1].append(degree)
     return groups
+
+
+def constants(*kinds):
+    """Return the constants that some arguments of an intrinsic are: it is compiled for each.
+
+    Numbers that a closure holds are constants; a kernel that holds an intrinsic instead is not found again on the disk.
+    """
+    if not all(isinstance(kind, types.Literal) for kind in kinds):
+        raise TypingError(f"constants expected, got {kinds}")
+    return tuple(kind.literal_value for kind in kinds)
 
 
 def data_of(context, builder, kind, value):
