@@ -53,6 +53,27 @@ def target(method: str, phase: str) -> str | None:
 
 def ovito_answer(frame: Frame, method: str) -> npt.NDArray[np.str_]:
     """Return the phase keys (n_atoms,) of one method."""
+    data = _collection(frame)
+    data.apply(_modifier(method))
+    types: Any = data.particles["Structure Type"]
+    keys = {kind.id: _NAMES[kind.name.partition(" (")[0]] for kind in types.types if kind.name != "Graphene"}
+    ids, inverse = np.unique(np.asarray(types), return_inverse=True)
+    return np.array([keys[int(number)] for number in ids], dtype=np.str_)[inverse]
+
+
+def ovito_orientation(frame: Frame, phase: str) -> npt.NDArray[np.float64]:
+    """Return the orientations (n_atoms, 4) of PTM, x, y, z, w, without cutoff; NaN where it finds another phase."""
+    data, matching = _collection(frame), _modifier("PTM")
+    matching.output_orientation = True
+    data.apply(matching)
+    types: Any = data.particles["Structure Type"]
+    ids = [kind.id for kind in types.types if _NAMES.get(kind.name.partition(" (")[0]) == phase]
+    found = np.array(data.particles["Orientation"])
+    found[~np.isin(np.asarray(types), ids)] = np.nan
+    return found
+
+
+def _collection(frame: Frame) -> Any:
     from ovito.data import DataCollection, Particles
 
     data = DataCollection()
@@ -61,11 +82,7 @@ def ovito_answer(frame: Frame, method: str) -> npt.NDArray[np.str_]:
     if frame.pbc.any() or np.linalg.matrix_rank(frame.cell) == 3:
         along_x, along_y, along_z = (bool(periodic) for periodic in frame.pbc)
         data.create_cell(np.column_stack([frame.cell.T, np.zeros(3)]), pbc=(along_x, along_y, along_z))
-    data.apply(_modifier(method))
-    types: Any = data.particles["Structure Type"]
-    keys = {kind.id: _NAMES[kind.name.partition(" (")[0]] for kind in types.types if kind.name != "Graphene"}
-    ids, inverse = np.unique(np.asarray(types), return_inverse=True)
-    return np.array([keys[int(number)] for number in ids], dtype=np.str_)[inverse]
+    return data
 
 
 def ovito_answers(frame: Frame, methods: Sequence[str] = METHODS) -> dict[str, npt.NDArray[np.str_]]:
