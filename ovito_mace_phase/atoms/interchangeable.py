@@ -17,7 +17,12 @@ positive at all distances where types mark regions, of either sign in an ordered
                one place (AT_ONE_PLACE), or where the share of B around atoms is alike and their first shell is not
                mostly of their own (AT_ONE_SHARE): so a precipitate is found in a random and in a pure matrix
 
-Pairs are joined, the most alike first, and looked at again as one. And all types of a frame are
+               it is order too where the numbers of B around the atoms of one type are too even:
+
+    even       mean over EVEN_RADII of  sum (n_B - <n_B>)^2 / sum x (1 - x) n,    n of both and n_B of B within a radius
+
+which is 1 at random, and in ordered crystals whose alpha is small at most MOST_EVEN (1 - EVEN_CHANCE / sqrt(N)), N the
+atoms of A and B: of 1,015 held-out crystals of up to 1,500 atoms 7 had types merged without this, 2 have. Pairs are joined, the most alike first, and looked at again as one. And all types of a frame are
 alike where near >= LEAST_NEAR for each of them against all others: no crystal of the phase table exceeds 0.1 there, as
 in an ordered crystal the nearest neighbours of some type are not mostly of its own. Two regions that differ by element
 alone (a film on its substrate) count as marked as well: the phase of either is the same whether told apart or not.
@@ -47,6 +52,9 @@ AT_ONE_SHARE = ((4.5, 0.25, 0.0), (3.5, 0.38, 0.0))
 _SHARES = (0.06, 0.15, 0.4, 0.6, 0.85, 0.94)
 """Limits of the classes of x."""
 LEAST_NEGATIVE = 0.3
+EVEN_RADII = (13, 16, 19, 22)
+"""Bins within which neighbours are counted."""
+MOST_EVEN, EVEN_CHANCE = 0.6, 2.7
 LEAST_NEAR = 0.3
 _PLACE = 60  # atoms of A and B at one place
 _FIRST_SHELL = 1.25  # its outer edge over the mean distance of the nearest neighbour
@@ -155,6 +163,7 @@ def likeness(around: Surroundings, groups: list[Group], one: Group, other: Group
     whole = _summary(*(of.sum(axis=0)[None] for of in (covariance, variance, error)))
     z, order, negative = (float(of[0]) for of in whole[:3])
     ordered = _is_order(whole, ORDERS).any() or _is_order(_summary(covariance, variance, error), AT_ONE_PLACE).any()
+    ordered = ordered or _evenness(seconds, both, second) <= MOST_EVEN * (1.0 - EVEN_CHANCE / np.sqrt(len(both)))
     shell = slice(_first_shell(both))
     touching = np.where(second, firsts[:, shell].any(axis=1), seconds[:, shell].any(axis=1))
     touch = bool((touching & second).any() and (touching & ~second).any())
@@ -249,6 +258,23 @@ def _ordered_at_one_share(seconds: Float32, both: Float32, second: npt.NDArray[n
     first = slice(_first_shell(both))
     of_others = found[0][:, first].sum(axis=1) <= 0.0
     return bool((_is_order(_summary(*found), AT_ONE_SHARE) & of_others).any())
+
+
+def _evenness(seconds: Float32, both: Float32, second: npt.NDArray[np.bool_]) -> float:
+    """Return `even`, see the head of this module; 1 where there are no neighbours."""
+    share, found = float(second.mean()), []
+    for bins in EVEN_RADII:
+        of_second, of_both = seconds[:, :bins].sum(axis=1), both[:, :bins].sum(axis=1)
+        by_chance = share * (1.0 - share) * float(of_both.sum())
+        if by_chance == 0.0:
+            continue
+        square = 0.0
+        for kind in (second, ~second):
+            n = int(kind.sum())
+            mine = float(of_second[kind].sum()) / max(1.0, float(of_both[kind].sum()))
+            square += float(((of_second[kind] - mine * of_both[kind]) ** 2).sum()) * n / max(1, n - 1)
+        found.append(square / by_chance)
+    return float(np.mean(found)) if found else 1.0
 
 
 Summary = tuple[Float, Float, Float, Float]

@@ -64,7 +64,7 @@ class Limits(NamedTuple):
     most_wrong: float = 0.25
     clearly: float = 0.75
     most_turn: float = 0.15
-    enough: float = 0.15
+    enough: float = 0.08
 
 
 @dataclass(frozen=True, kw_only=True)

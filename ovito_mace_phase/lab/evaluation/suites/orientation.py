@@ -93,7 +93,7 @@ def crystal(phase: Phase, sigma: float, change: Float, rng: np.random.Generator)
     if cell is None:
         raise ValueError(f"{phase.key} has no reference cell")
     frame = repeated(cell.cell, cell.fractional, cell.species, _WIDTH)
-    nearest = float(np.linalg.norm(neighbour_list(frame.positions, frame.cell, frame.pbc, 3.5).vectors, axis=1).min())
+    nearest = float(np.linalg.norm(neighbour_list(frame.positions, frame.cell, frame.pbc, 4.5).vectors, axis=1).min())
     moved = frame.positions @ change.T + rng.normal(0.0, sigma * nearest, frame.positions.shape)
     return dataclasses.replace(frame, positions=moved, cell=frame.cell @ change.T)
 
