@@ -17,17 +17,18 @@ positive at all distances where types mark regions, of either sign in an ordered
                one place (AT_ONE_PLACE), or where the share of B around atoms is alike and their first shell is not
                mostly of their own (AT_ONE_SHARE): so a precipitate is found in a random and in a pure matrix
 
-               it is order too where the numbers of B around the atoms of one type are too even:
-
+               also where the numbers of B around the atoms of one type are too even
     even       mean over EVEN_RADII of  sum (n_B - <n_B>)^2 / sum x (1 - x) n,    n of both and n_B of B within a radius
 
 which is 1 at random, and in ordered crystals whose alpha is small at most MOST_EVEN (1 - EVEN_CHANCE / sqrt(N)), N the
-atoms of A and B: of 1,015 held-out crystals of up to 1,500 atoms 7 had types merged without this, 2 have. Pairs are joined, the most alike first, and looked at again as one. And all types of a frame are
-alike where near >= LEAST_NEAR for each of them against all others: no crystal of the phase table exceeds 0.1 there, as
-in an ordered crystal the nearest neighbours of some type are not mostly of its own. Two regions that differ by element
-alone (a film on its substrate) count as marked as well: the phase of either is the same whether told apart or not.
-How often: of all crystals of the phase table, white noise of 0, 0.045 and 0.09 of the neighbour distance, 2 of 3,759
-ordered pairs were merged; the rest is measured by the suite `interchangeable` of `ovito-mace-phase evaluate`.
+atoms of A and B: of 1,015 held-out crystals of up to 1,500 atoms 7 had types merged without this, 2 have.
+
+Pairs are joined, the most alike first, and looked at again as one. And all types of a frame are alike where near >=
+LEAST_NEAR for each of them against all others: no crystal of the phase table exceeds 0.1 there, as in an ordered
+crystal the nearest neighbours of some type are not mostly of its own. Two regions that differ by element alone (a film
+on its substrate) count as marked as well: the phase of either is the same whether told apart or not. How often: of all
+crystals of the phase table, white noise of 0, 0.045 and 0.09 of the neighbour distance, 2 of 3,759 ordered pairs were
+merged; the rest is measured by the suite `interchangeable` of `ovito-mace-phase evaluate`.
 Source: J. M. Cowley, Phys. Rev. 77 (1950) 669.
 """
 
@@ -163,7 +164,7 @@ def likeness(around: Surroundings, groups: list[Group], one: Group, other: Group
     whole = _summary(*(of.sum(axis=0)[None] for of in (covariance, variance, error)))
     z, order, negative = (float(of[0]) for of in whole[:3])
     ordered = _is_order(whole, ORDERS).any() or _is_order(_summary(covariance, variance, error), AT_ONE_PLACE).any()
-    ordered = ordered or _evenness(seconds, both, second) <= MOST_EVEN * (1.0 - EVEN_CHANCE / np.sqrt(len(both)))
+    ordered = ordered or evenness(seconds, both, second) <= MOST_EVEN * (1.0 - EVEN_CHANCE / np.sqrt(len(both)))
     shell = slice(_first_shell(both))
     touching = np.where(second, firsts[:, shell].any(axis=1), seconds[:, shell].any(axis=1))
     touch = bool((touching & second).any() and (touching & ~second).any())
@@ -260,7 +261,7 @@ def _ordered_at_one_share(seconds: Float32, both: Float32, second: npt.NDArray[n
     return bool((_is_order(_summary(*found), AT_ONE_SHARE) & of_others).any())
 
 
-def _evenness(seconds: Float32, both: Float32, second: npt.NDArray[np.bool_]) -> float:
+def evenness(seconds: Float32, both: Float32, second: npt.NDArray[np.bool_]) -> float:
     """Return `even`, see the head of this module; 1 where there are no neighbours."""
     share, found = float(second.mean()), []
     for bins in EVEN_RADII:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovito_mace_phase.atoms.frame import make_frame
-from ovito_mace_phase.atoms.interchangeable import interchangeable
+from ovito_mace_phase.atoms.interchangeable import evenness, interchangeable
 from ovito_mace_phase.atoms.surroundings import N_BINS, WIDTH, surroundings
 from ovito_mace_phase.lab.crystals import cubic, repeated
 from ovito_mace_phase.lab.evaluation.suites.interchangeable import (
@@ -126,3 +126,16 @@ def test_a_sample_of_a_large_frame_is_enough(rng):
     order = rng.permutation(len(positions))
     again = surroundings(make_frame(frame.positions[order], frame.species[order], cell, True), most_centres=3000)
     assert np.array_equal(np.sort(part.counts.sum(axis=(1, 2))), np.sort(again.counts.sum(axis=(1, 2))))
+
+
+@pytest.mark.parametrize("key", ["CHALCOPYRITE", "DELAFOSSITE_3R", "LAVES_C36"])
+def test_numbers_of_neighbours_are_even_in_order_and_not_at_random(key, rng):
+    frame = crystal(key, rng, sigma=0.0)
+    mixed = retyped(frame, rng.permutation(frame.species))
+    for given, even in ((frame, True), (mixed, False)):
+        around = surroundings(given)
+        chosen = around.species < 2
+        second = around.species[chosen] == 1
+        counts = around.counts[chosen].astype(np.float32)
+        found = evenness(counts[:, 1], counts[:, :2].sum(axis=1), second)
+        assert found < 0.35 if even else 0.6 < found < 1.6
