@@ -3,10 +3,10 @@
     covered   rmsd < COVERED, of one of the templates of the phase, at ENOUGH of the atoms of a member without noise
     further   the member whose template covers most of those left (LEAST_KIN at least), up to MOST for a phase
 
-A member is a kind of the phase, and no other crystal, where the template of the reference cell fits at least one atom
-(rmsd < 0.3). Members of the training part of the split alone are looked at. A cell is written turned by the rotation of
-that fit; sites and species are numbered as those of the reference cell whose surroundings they fit best, sites of one
-number of atoms in exchange for one another.
+A member is a kind of the phase, and no other crystal, where its cell has as many atoms and sites as the reference cell,
+whose template fits at least one of its atoms (rmsd < 0.3). Members of the training part of the split alone are looked
+at. A cell is written turned by the rotation of that fit; sites and species are numbered as those of the reference cell
+whose surroundings they fit best, sites of one number of atoms in exchange for one another.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ from .templates import site_record, write_arrays
 log = logging.getLogger(__name__)
 COVERED, ENOUGH = 0.10, 0.9
 LEAST_KIN, MOST = 2, 2
+SYMPREC = 0.05  # A, of relaxed members
 _LOOKED_AT = 16  # members of a phase, drawn at random
 _WIDTH = 8.0
+_NEVER = 1e3
 
 
 class Fit(NamedTuple):
@@ -75,21 +77,22 @@ def fit_member(member: CrystalStructure, own: Template) -> Fit:
     return out
 
 
-def numbered_as(own: Template, record: dict[str, Any], species: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sites (n_atoms,) and species (n_atoms,) of a member, numbered as those of a template.
+def numbered_as(
+    own: Template, record: dict[str, Any], species: np.ndarray, fit: Fit
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the sites (n_atoms,) and species (n_atoms,) of a member, numbered as those of a template; None: no way.
 
     The cost of a pair of sites is the mean of min(rmsd, 1) where an atom of the one fits the other, else 1; pairs of
-    another share of the atoms cost as much as no fit at all.
+    another share of the atoms, or another species, are out of the question.
     """
-    n_own, n_sites = own.n_sites, int(record["site"].max()) + 1
-    share = own.multiplicity / len(own.site)
-    best: tuple[float, np.ndarray, np.ndarray] = (np.inf, record["site"], species)
+    n_sites, share = own.n_sites, own.multiplicity / len(own.site)
+    least, best = _NEVER, None
     for order in itertools.permutations(range(int(own.species.max()) + 1)):
         renamed = np.array(order)[species]
-        cost = np.full((n_sites, max(n_own, n_sites)), 3.0)
+        cost = np.full((n_sites, n_sites), _NEVER)
         for site in range(n_sites):
             mine = record["site"] == site
-            for other in range(n_own):
+            for other in range(n_sites):
                 code = own.species[own.site == other][0]
                 if code != renamed[mine][0] or abs(share[other] - mine.mean()) > 1e-6:
                     continue
@@ -97,9 +100,9 @@ def numbered_as(own: Template, record: dict[str, Any], species: np.ndarray, fit:
                 cost[site, other] = (np.minimum(fit.rmsd[here], 1.0).sum() + (mine & ~here).sum()) / mine.sum()
         rows, columns = linear_sum_assignment(cost)
         total = float(cost[rows, columns].sum())
-        if total < best[0] and (columns < n_own).all():
-            best = (total, columns[record["site"]], renamed)
-    return best[1], best[2]
+        if total < least:
+            least, best = total, (columns[record["site"]], renamed)
+    return best
 
 
 def further(members: list[CrystalStructure], own: Template, cell: ReferenceCell) -> list[tuple[CrystalStructure, dict]]:
@@ -109,19 +112,18 @@ def further(members: list[CrystalStructure], own: Template, cell: ReferenceCell)
     for _ in range(MOST):
         chosen = None
         for member, fit in left:
-            record = site_record(_cell(member))
+            record = site_record(_cell(member), symprec=SYMPREC)
             theirs = template_of(own.key, _cell(member), record)
             covers = [fit_member(other, theirs).covered for other, _ in left]
-            same = len(member) % cell.n_atoms == 0 or cell.n_atoms % len(member) == 0
-            enough = max(LEAST_KIN, 1 + (sum(chosen[3]) if chosen else 0))
-            if fit.rmsd.min() < NO_FIT and same and sum(covers) >= enough:
-                chosen = (member, fit, record, covers)
+            same = len(member) == cell.n_atoms and int(record["site"].max()) + 1 == own.n_sites
+            numbers = numbered_as(own, record, member.species, fit) if same and fit.rmsd.min() < NO_FIT else None
+            if numbers is not None and sum(covers) >= max(LEAST_KIN, 1 + (sum(chosen[4]) if chosen else 0)):
+                chosen = (member, fit, record, numbers, covers)
         if chosen is None:
             break
-        member, fit, record, covers = chosen
+        member, fit, record, (site, species), covers = chosen
         turn = np.empty((3, 3))
         polar(fit.gradient[fit.rmsd.argmin()], turn)
-        site, species = numbered_as(own, record, member.species, fit)
         found.append((replace(member, cell=member.cell @ turn, species=species), record | {"site": site}))
         left = [one for one, covered in zip(left, covers, strict=True) if not covered]
     return found
