@@ -2,7 +2,7 @@
 
 A prototype with free coordinates (LARNITE, ORPIMENT, WOLLASTONITE) has members that no rotation and strain of its
 reference cell fits: rmsd 0.2 without any noise. ``further.npz`` holds cells of such members, turned into the frame of
-the reference cell, their species and sites numbered as there; made by `lab/phase_table/further.py`.
+the reference cell, their species and sites numbered as there; made by `lab/data/further.py`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.phase_table import further as build
 from ovito_mace_phase.lab.phase_table.templates import site_record
 from ovito_mace_phase.phases import further, phase_table
@@ -17,12 +16,6 @@ from ovito_mace_phase.phases.templates import template, template_of
 
 TABLE = phase_table()
 SEVERAL = [phase for phase in TABLE if len(templates_of(phase)) > 1]
-
-
-def as_member(cell: ReferenceCell) -> CrystalStructure:
-    return CrystalStructure(
-        phase=0, cell=cell.cell, fractional=cell.fractional, species=cell.species, system="", source=""
-    )
 
 
 def test_the_first_is_that_of_the_reference_cell():
@@ -58,7 +51,7 @@ def test_the_reference_cell_turned_and_renumbered_is_found_again(rng):
     turn *= np.linalg.det(turn)
     codes = rng.permutation(3)
     other = ReferenceCell(cell=cell.cell @ turn, species=codes[cell.species[order]], fractional=cell.fractional[order])
-    fit = build.fit_member(as_member(other), own)
+    fit = build.fit_member(other, own)
     assert fit.covered
     assert fit.rmsd.max() < 1e-3
     numbers = build.numbered_as(own, site_record(other), other.species, fit)
@@ -73,7 +66,7 @@ def test_members_of_another_geometry_get_a_template(rng):
     phase = next(p for p in SEVERAL if p.key == "LITHARGE")
     own, cell = template(phase), phase.reference
     theirs = further._further()["LITHARGE"][0]
-    members = [as_member(cell)]
+    members = [cell]
     stored = further.read_arrays("further.npz")
     number = stored["key"].tolist().index("LITHARGE 0")
     start = int(stored["n_atoms"][:number].sum())
@@ -83,10 +76,10 @@ def test_members_of_another_geometry_get_a_template(rng):
         species=stored["species"][rows].astype(np.int64),
         fractional=stored["fractional"][rows].astype(float),
     )
-    members += [as_member(odd)] * build.LEAST_KIN
+    members += [odd] * build.LEAST_KIN
     found = build.further(members, own, cell)
     assert len(found) == 1
-    again = template_of(phase.key, odd, found[0][1])
+    again = template_of(phase.key, odd, found[0][2])
     assert again.site.tolist() == theirs.site.tolist()
     assert build.further(members[:-1], own, cell) == []  # a single odd one is no kind
 
