@@ -60,7 +60,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                 title="Material and temperature",
                 header=("material", "phase", "T/Tm", *methods, "commonest other label (default)"),
                 rows=[
-                    (row["material"], row["phase"], f"{row['T_over_Tm']:.1f}", *row["right"].values(), row["other"])
+                    (row["material"], row["phase"], f"{row['T_over_Tm']:.2f}", *row["right"].values(), row["other"])
                     for row in rows
                 ],
             ),
@@ -114,7 +114,7 @@ def _row(key: tuple[str, str, float], group: list[_Measured], methods: list[str]
 def _mean_row(heat: float, rows: list[dict], methods: list[str]) -> tuple:
     mine = [row["right"] for row in rows if row["T_over_Tm"] == heat]
     means = [[right[method]["mean"] for right in mine if right[method]] for method in methods]
-    return (f"{heat:.1f}", *(float(np.mean(values)) if values else None for values in means))
+    return (f"{heat:.2f}", *(float(np.mean(values)) if values else None for values in means))
 
 
 def _draw(confidence: np.ndarray, right: np.ndarray, path: Path) -> None:
