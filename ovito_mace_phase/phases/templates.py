@@ -11,6 +11,7 @@ from the reference cell. Rotations take the frame of the reference cell to that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -199,20 +200,33 @@ def pack_symmetry(records: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
     }
 
 
-@cache
-def _stored() -> dict[str, dict[str, Any]]:
-    """Return the records of the file by key, read once; nothing is unpickled."""
-    with files(__package__).joinpath(_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    if int(arrays["format"]) != FORMAT:
-        raise InputError(f"{_FILE} has format {arrays['format']}; this version reads format {FORMAT}")
+def unpack_symmetry(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Return the records by key: the inverse of `pack_symmetry`."""
     atoms = np.concatenate([[0], np.cumsum(arrays["n_atoms"])])
     turns = np.concatenate([[0], np.cumsum(arrays["n_rotations"])])
-    out: dict[str, dict[str, Any]] = {}
-    for k, key in enumerate(arrays["key"].tolist()):
-        out[key] = {name: arrays[name][atoms[k] : atoms[k + 1]] for name in _PER_ATOM}
-        out[key]["rivals"] = str(arrays["rivals"][k]) if "rivals" in arrays else ""
-        out[key] |= {"rotations": arrays["rotations"][turns[k] : turns[k + 1]], "handed": bool(arrays["handed"][k])}
+    return {
+        key: {name: arrays[name][atoms[k] : atoms[k + 1]] for name in _PER_ATOM}
+        | {"rotations": arrays["rotations"][turns[k] : turns[k + 1]], "handed": bool(arrays["handed"][k])}
+        for k, key in enumerate(arrays["key"].tolist())
+    }
+
+
+def read_arrays(name: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a file of this folder; nothing is unpickled."""
+    with files(__package__).joinpath(name).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    if int(arrays["format"]) != FORMAT:
+        raise InputError(f"{name} has format {arrays['format']}; this version reads format {FORMAT}")
+    return arrays
+
+
+@cache
+def _stored() -> dict[str, dict[str, Any]]:
+    """Return the records of the file by key, read once."""
+    arrays = read_arrays(_FILE)
+    out = unpack_symmetry(arrays)
+    for k, record in enumerate(out.values()):
+        record["rivals"] = str(arrays["rivals"][k]) if "rivals" in arrays else ""
     return out
 
 

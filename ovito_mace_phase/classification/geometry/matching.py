@@ -28,6 +28,7 @@ steps.
 _STEP = 12  # nearest neighbours that a step may go to
 _SEED_ROWS, _ROWS = 8, 1024
 _WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
+_ALONE_PURE = 0.7  # the same in phases of one species: layers of a stacking have half their neighbours beside them
 _FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
 _MOST_TRIES = 8
 """Times that an atom listens to its neighbours."""
@@ -217,7 +218,8 @@ class Growth:
         held = self.held()
         rmsd = self.values[:, 0]
         worse = rmsd > np.maximum(WARMER[0] / 1.25, _WORSE * held.level)
-        alone = held.support < _ALONE
+        pure = self.library.n_codes[self.library.phase[self.template]] == 1
+        alone = held.support < np.where(pure, _ALONE_PURE, _ALONE)
         atoms = np.flatnonzero((self.template >= 0) & (worse | alone))
         phase = self.library.phase[self.template[atoms]]
         enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.phases import Phase
-from ovito_mace_phase.phases.templates import LAST_OF_PTM, Template, kind_of, rivals, template
+from ovito_mace_phase.phases.further import templates_of
+from ovito_mace_phase.phases.templates import LAST_OF_PTM, Template, kind_of, rivals
 
 from .library import Library, make_library
 
@@ -27,7 +28,7 @@ class Proposals:
     Attributes
     ----------
     columns : (n_library,) int64
-        Places in the phases considered of the phases of the library.
+        Places in the phases considered of the phases of the library; the same for all templates of one phase.
     templates : tuple of Template
     library : Library
     allowed : (n_atoms, n_allowed) int16
@@ -94,16 +95,19 @@ def propose(
     rival = np.full((len(columns) + 1, max([1, *map(len, others)])), -1, dtype=np.int16)
     for k, entry in enumerate(others):
         rival[k, : len(entry)] = entry
-    allowed = _joined(there[label], np.concatenate([there[best], rival[there[label]]], axis=1), parent)
+    every = [templates_of(phases[k]) for k in columns]
+    allowed = _joined(there[label], np.concatenate([there[best], rival[there[label]]], axis=1), parent, _further(every))
     allowed[~open_atoms] = -1
-    templates = tuple(found for k in columns if (found := template(phases[k])) is not None)
+    owner = np.concatenate([np.arange(len(columns)), *(np.full(len(of) - 1, k) for k, of in enumerate(every))])
+    templates = (*(of[0] for of in every), *(one for of in every for one in of[1:]))
+    parent = np.where(owner == np.arange(len(owner)), parent[owner], np.arange(len(owner)))
     return Proposals(
-        columns=np.array(columns),
+        columns=np.array(columns)[owner],
         templates=templates,
         library=make_library(templates),
         allowed=allowed,
         parent=parent,
-        parent_strain=strain,
+        parent_strain=strain[owner],
     )
 
 
@@ -121,11 +125,25 @@ def _rivals(
     return sorted((found & known) - set(columns))
 
 
-def _joined(label: npt.NDArray[np.int16], best: npt.NDArray[np.int16], parent: Int) -> npt.NDArray[np.int16]:
-    """Return label, best and their parents, each once, -1 behind the last."""
+def _further(every: Sequence[tuple[Template, ...]]) -> npt.NDArray[np.int16]:
+    """Return the places of the further templates of each phase, (n_phases + 1, n_most), -1 behind the last one."""
+    out = np.full((len(every) + 1, max(len(of) for of in every) - 1), -1, dtype=np.int16)
+    place = len(every)
+    for k, of in enumerate(every):
+        out[k, : len(of) - 1] = np.arange(place, place + len(of) - 1)
+        place += len(of) - 1
+    return out
+
+
+def _joined(
+    label: npt.NDArray[np.int16], best: npt.NDArray[np.int16], parent: Int, further: npt.NDArray[np.int16]
+) -> npt.NDArray[np.int16]:
+    """Return label, best, their parents and the further templates of all, each once, -1 behind the last."""
     every = np.concatenate([label[:, None], best], axis=1)
     above = np.where(every >= 0, parent[np.maximum(every, 0)], -1).astype(np.int16)
-    every = np.concatenate([every, above], axis=1)
+    others = np.concatenate([every[:, 1:], above], axis=1)
+    more = further[others].reshape(len(every), others.shape[1] * further.shape[1])
+    every = np.concatenate([every[:, :1], further[label], every[:, 1:], above, more], axis=1)
     for k in range(1, every.shape[1]):
         every[(every[:, :k] == every[:, k : k + 1]).any(axis=1), k] = -1
     order = np.argsort(every < 0, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""Labels of the atoms of a frame as phase keys, by the model: with each prior, and after denoising."""
+"""Labels of the atoms of a frame as phase keys: by default, by the network alone with each prior, after denoising."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.species import merge_species
+from ovito_mace_phase.classification.denoise import Denoised
 from ovito_mace_phase.classification.readout.labels import OTHER_ID
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import PRIORS, Settings
@@ -20,8 +21,10 @@ from ovito_mace_phase.phases import phase_table
 
 Keys = npt.NDArray[np.str_]
 Mask = npt.NDArray[np.bool_]
-DEFAULT = "local"
-"""The answer with default settings."""
+DEFAULT = "default"
+"""The labels that a user gets: settings as they are, verified by templates."""
+NETWORK = PRIORS[0]
+"""The network alone with the default prior."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,28 +34,37 @@ class Answer:
     keys: Keys
     confidence: npt.NDArray[np.float32]
 
+    def of(self, inside: Mask) -> Answer:
+        """Return the answer for some of the atoms."""
+        return Answer(keys=self.keys[inside], confidence=self.confidence[inside])
+
 
 def columns(denoise_steps: int = 0) -> list[str]:
-    """Return the names of the answers of `predict_all_priors`."""
-    return [*PRIORS, *(f"denoised, {name}" for name in PRIORS if denoise_steps > 0)]
+    """Return the names of the answers of `predict`."""
+    names = (DEFAULT, *PRIORS)
+    return [*names, *(f"denoised, {name}" for name in names if denoise_steps > 0)]
 
 
-def predict_all_priors(
+def predict(
     frame: Frame, model: PhaseModel, *, denoise_steps: int = 0, species: str | None = "auto"
 ) -> dict[str, Answer]:
-    """Label a frame with each prior, and again after denoising if `denoise_steps` is not 0, by the network alone."""
-    settings = Settings(denoise_steps=denoise_steps, species=species, verify="off")
+    """Label a frame by default and by the network alone with each prior; again after denoising if there are steps."""
+    return predict_and_denoise(frame, model, denoise_steps=denoise_steps, species=species)[0]
+
+
+def predict_and_denoise(
+    frame: Frame, model: PhaseModel, *, denoise_steps: int, species: str | None = "auto"
+) -> tuple[dict[str, Answer], Denoised | None]:
+    """Return what `predict` does, and the denoised frame if there are steps; the network is evaluated once a frame."""
+    settings = Settings(denoise_steps=denoise_steps, species=species)
     kept = logits_of(network_frame_of(merge_species(frame, species), model, settings), model, settings)
-    out: dict[str, Answer] = {
-        prior: _answer(result_of(kept, model, Settings(prior=prior, verify="off"))) for prior in PRIORS
-    }
-    if denoise_steps > 0:
-        _, after = denoised(kept, model, settings)
-        out |= {
-            f"denoised, {prior}": _answer(result_of(after, model, Settings(prior=prior, verify="off")))
-            for prior in PRIORS
-        }
-    return out
+    after = denoised(kept, model, settings) if denoise_steps > 0 else None
+    wanted = {DEFAULT: Settings()} | {prior: Settings(prior=prior, verify="off") for prior in PRIORS}
+    found = {name: _answer(result_of(kept, model, one)) for name, one in wanted.items()}
+    if after is None:
+        return found, None
+    again = {f"denoised, {name}": _answer(result_of(kept, model, one, after)) for name, one in wanted.items()}
+    return found | again, after[0]
 
 
 def share(keys: Keys, wanted: str | Sequence[str], inside: Mask | None = None) -> float:

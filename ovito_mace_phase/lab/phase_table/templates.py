@@ -27,7 +27,9 @@ SHEETS = ("GRAPHENE",)
 _OXYGEN = 0
 
 
-def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) -> dict[str, Any]:
+def site_record(
+    cell: ReferenceCell, *, net: bool = False, directions: int = 3, symprec: float = SYMPREC
+) -> dict[str, Any]:
     """Return what is stored of a crystal.
 
     Parameters
@@ -37,6 +39,8 @@ def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) 
         Atoms of species 0 alone count, the others have no site.
     directions : int
         2 for a single sheet.
+    symprec : float
+        What spglib takes for the same place, A.
 
     Returns
     -------
@@ -52,9 +56,9 @@ def site_record(cell: ReferenceCell, *, net: bool = False, directions: int = 3) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         crystal = (cell.cell.tolist(), fractional.tolist(), species.tolist())
-        found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
+        found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
     if found is None:
-        raise RuntimeError(f"spglib finds no symmetry at symprec = {SYMPREC}")
+        raise RuntimeError(f"spglib finds no symmetry at symprec = {symprec}")
     site = np.unique(found.equivalent_atoms, return_inverse=True)[1]
     proper = np.array([round(np.linalg.det(w)) == 1 for w in found.rotations])
     orbit = _orbits(fractional, cell.cell, found.rotations[proper], found.translations[proper])

@@ -23,6 +23,8 @@ from ovito_mace_phase.lab.evaluation import labels as answers
 from ovito_mace_phase.lab.evaluation.frames import water
 from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulted, faults, point_defect
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
+from ovito_mace_phase.lab.evaluation.labels import Answer
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.evaluation.registry import SUITES, load
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings, mean_and_std, percent, plain, write
@@ -239,7 +241,7 @@ def test_renumbered_species_are_the_same_atoms():
 def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
     positions, cell = fcc()
     frame = make_frame(positions, None, cell, True)
-    assert list(answers.predict_all_priors(frame, fake)) == answers.columns() == ["local", "uniform", "frame"]
+    assert list(answers.predict(frame, fake)) == answers.columns() == ["default", "local", "uniform", "frame"]
     calls = []
 
     def denoised(kept, model, settings):
@@ -247,7 +249,7 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
         return None, kept
 
     monkeypatch.setattr(answers, "denoised", denoised)
-    found = answers.predict_all_priors(frame, fake, denoise_steps=3)
+    found = answers.predict(frame, fake, denoise_steps=3)
     assert list(found) == answers.columns(3)
     assert calls == [3]
     assert (found["denoised, uniform"].keys == found["uniform"].keys).all()
@@ -264,35 +266,33 @@ def shipped():
     return PhaseModel.load()
 
 
-def local(rows) -> list[float]:
-    """Shares of right atoms under the default prior."""
-    found = [row["right"]["local"] for row in rows]
+def by_default(rows) -> list[float]:
+    """Shares of right atoms of the labels that users get."""
+    found = [row["right"]["default"] for row in rows]
     return [one["mean"] if isinstance(one, dict) else one for one in found]
 
 
 def thermal_numbers(found):
     (row,) = found["rows"]
     assert (row["material"], row["n_snapshots"], found["n_atoms"]) == ("Cu", 2, 512)
-    assert local([row]) == [1.0]
-    assert found["ece"]["all"] < 0.03
+    assert by_default([row]) == [1.0]
+    assert found["mistakes"]["0.90 Tm"]["default"]["ece"] < 0.03
 
 
 def melts_numbers(found):
     """The snapshots that are called melts here are warm crystals."""
     assert [row["system"] for row in found["rows"]] == ["liquid Cu", "liquid Fe"]
     for row in found["rows"]:
-        assert (row["crystal"]["local"]["mean"], row["other"]["local"]["mean"]) == (1.0, 0.0)
+        assert (row["crystal"]["default"]["mean"], row["other"]["default"]["mean"]) == (1.0, 0.0)
         assert row["commonest"] == "FCC 100.0%"
 
 
 def defects_numbers(found):
     rows = {(row["defect"], row["region"]): row for row in found["rows"]}
-    assert len(rows) == 17
-    particle = rows.pop(("particle of 249 atoms, FCC", "beyond two shells"))
-    assert local([particle])[0] > 0.7
-    assert min(local(rows.values())) > 0.97
+    assert len(found["rows"]) == 23
+    assert min(by_default(rows.values())) > 0.97
     assert {defect for defect, region in rows if region == "hcp layers"} == {
-        "intrinsic fault in FCC", "extrinsic fault in FCC", "twin in FCC",
+        "intrinsic fault in FCC", "extrinsic fault in FCC", "twin in FCC", "fault I1 in HCP", "DHCP", "9R",
     }  # fmt: skip
 
 
@@ -308,25 +308,25 @@ def paths_numbers(found):
 
 def alloys_numbers(found):
     assert len(found["rows"]) == 9
-    assert min(local(found["rows"])) > 0.95
+    assert min(by_default(found["rows"])) > 0.95
     assert all(row["right"]["merged"]["mean"] == 1.0 for row in found["rows"])
 
 
 def ices_numbers(found):
     assert [row["phase"] for row in found["rows"]] == ["ICE_IH", "ICE_IC"]
-    assert local(found["rows"]) == [1.0, 1.0]
+    assert by_default(found["rows"]) == [1.0, 1.0]
 
 
 def coexistence_numbers(found):
     assert [row["region"] for row in found["rows"]] == ["OTHER", "FCC"]
-    assert local(found["rows"]) == [1.0, 1.0]
-    assert found["profile_fcc"]["local"][4:12] == [0.0] * 8
-    assert min(found["profile_fcc"]["local"][17:26]) == 1.0
+    assert by_default(found["rows"]) == [1.0, 1.0]
+    assert found["profile_fcc"]["default"][4:12] == [0.0] * 8
+    assert min(found["profile_fcc"]["default"][17:26]) == 1.0
 
 
 def interface_numbers(found):
     """Both halves of the snapshot are ice Ih, one of them is called water here."""
-    assert {name: value["mean"] for name, value in found["methods"]["local"].items()} == {
+    assert {name: value["mean"] for name, value in found["methods"]["default"].items()} == {
         "agreement": 0.5, "ice found": 1.0, "water found": 0.0, "Ih in the ice": 1.0,
     }  # fmt: skip
 
@@ -334,7 +334,7 @@ def interface_numbers(found):
 def shock_numbers(found):
     (row,) = found["rows"]
     assert row["pressure"] == 10.0
-    assert row["shares"]["local"]["FCC"] == 1.0
+    assert row["shares"]["default"]["FCC"] == 1.0
     assert row["confidence"] > 0.97
 
 
@@ -354,13 +354,14 @@ def interchangeable_numbers(found):
 
 
 def nucleus_numbers(found):
-    rows = {row["nucleus"]: row for row in found["rows"] if row["method"] == "local"}
-    sphere, lamella = rows["BCC sphere in FCC"], rows["HCP lamella of 2 layers in FCC"]
-    assert sphere["core"] > 0.9
-    assert 0.3 < sphere["all"] < 0.9  # a sphere of bcc in fcc has a wide front
-    assert lamella["core"] > 0.9
-    assert lamella["cluster"] >= 0.9 * lamella["size"]
-    assert all(row["false"] == 0.0 for row in rows.values())
+    for method, least in (("default", 0.2), ("local", 0.3)):
+        rows = {row["nucleus"]: row for row in found["rows"] if row["method"] == method}
+        sphere, lamella = rows["BCC sphere in FCC"], rows["HCP lamella of 2 layers in FCC"]
+        assert sphere["core"] > 0.9
+        assert least < sphere["all"] < 0.9  # a sphere of bcc in fcc has a wide front, by default all of it Other
+        assert lamella["core"] > 0.9
+        assert lamella["cluster"] >= 0.9 * lamella["size"]
+        assert all(row["false"] == 0.0 for row in rows.values())
 
 
 def denoise_numbers(found):
@@ -368,7 +369,9 @@ def denoise_numbers(found):
     for row in found["crystals"]:
         assert row["sigma"] == 0.1
         assert 0.1 < row["residual"] < row["one_step"] < 0.9  # each step takes noise off
-        assert row["after"] >= row["before"] > 0.9
+        labels = row["labels"]
+        assert labels["denoised, default"] >= labels["default"] > 0.9
+        assert labels["denoised, local"] >= labels["local"] > 0.9
 
 
 NUMBERS = {
@@ -416,10 +419,12 @@ def test_unlisted_of_the_shipped_model(shipped, tmp_path, rng):
     phases = [phase for phase in shipped.phases if phase.key in {"FCC", "HCP", "L1_2"}]
     data = write_labelled(tmp_path / "data.npz", phases, rng, n_each=30, unlisted=("L1_2",))
     found = load("unlisted")(shipped, SuiteSettings(data=data)).numbers
-    for row in found["unlisted"]:  # of L1_2, which it knows: neither Other nor doubted
-        assert row["label"] == "L1_2"
-        assert row["other"] <= row["doubted"] < 0.3
-    assert {row["label"] for row in found["listed"]} == {"FCC", "HCP"}
+    for name in ("default", "local"):
+        for row in found["unlisted"]:  # of L1_2, which it knows: neither Other nor doubted
+            labels = row["labels"][name]
+            assert labels["label"] == "L1_2"
+            assert labels["other"] <= labels["doubted"] < 0.3
+        assert {row["labels"][name]["label"] for row in found["listed"]} == {"FCC", "HCP"}
     assert found["unlisted"]
 
 
@@ -431,8 +436,9 @@ def test_unlisted_counts_what_is_doubted(fake, tmp_path, rng):
     rows = report.numbers["unlisted"]
     assert {row["source"].split("-")[-1] for row in rows} == {"L1_2"}
     assert all(row["n_species"] == 2 for row in rows)
-    assert all(row["other"] == row["doubted"] == 0.0 for row in rows)  # the fake is sure of fcc and hcp
-    assert {row["label"] for row in report.numbers["listed"]} == {"FCC", "HCP"}
+    labels = [row["labels"]["local"] for row in rows]
+    assert all(one["other"] == one["doubted"] == 0.0 for one in labels)  # the fake is sure of fcc and hcp
+    assert {row["labels"]["local"]["label"] for row in report.numbers["listed"]} == {"FCC", "HCP"}
     with pytest.raises(InputError, match="--data"):
         load("unlisted")(fake, SuiteSettings())
 
@@ -457,15 +463,39 @@ def test_melts_say_what_was_trained_on(fake, frames):
         assert row["other"]["uniform"]["mean"] == 0.0  # the fake knows crystals only
 
 
-def test_heldout_measures_fresh_samples_with_every_prior():
+def test_heldout_measures_fresh_samples_in_every_way():
     settings = SuiteSettings(quick=True)  # without data: the reference cells of the first three phases
-    fresh = heldout._fresh(PhaseModel.load(), settings)
-    assert list(fresh) == list(answers.PRIORS)
-    for found in fresh.values():
-        assert found["n_phases"] == 3
-        assert 0.8 < found["phase"] <= found["group"] <= 1.0
+    fresh = heldout.measure(PhaseModel.load(), settings)
+    assert len(fresh.rows) == 3
+    (counts,) = fresh.tally.numbers().values()
+    assert list(counts) == list(fresh.rows[0]["phase"]) == ["default", *answers.PRIORS]
+    for name, found in counts.items():
+        assert all(0.8 < row["phase"][name] <= row["group"][name] <= 1.0 for row in fresh.rows)
         assert found["ece"] < 0.2
-    assert [row[0] for row in heldout._fresh_table(fresh).rows] == list(answers.PRIORS)
+    means, atoms, worst = fresh.tables()
+    assert [row[0] for row in means.rows] == list(counts)
+    assert [row[1] for row in atoms.rows] == ["default", "local"]
+    assert len(worst.rows) <= 3
+
+
+def test_tally_counts_what_is_right_other_and_wrong():
+    tally = Tally()
+    inside = np.array([True] * 5 + [False])
+    keys = np.array(["FCC", "HCP", "HCP", "OTHER", "L1_2", "FCC"])
+    confidence = np.array([1.0, 0.95, 0.5, 0.99, 0.9, 0.0], dtype=np.float32)
+    tally.add("frame", {"default": Answer(keys=keys, confidence=confidence)}, ["FCC", "L1_2"], inside)
+    tally.add("melt", {"default": Answer(keys=keys, confidence=confidence)}, "OTHER")
+    found = tally.numbers()
+    assert found["frame"]["default"] == {
+        "atoms": 5, "right": 0.4, "Other": 0.2, "wrong": 0.4, "sure and wrong": 0.2,
+        "ece": pytest.approx((0.95 + 0.99 + 0.5 + 0.1) / 5),  # three bins
+    }  # fmt: skip
+    assert found["melt"]["default"]["right"] == pytest.approx(1 / 6)
+    assert found["melt"]["default"]["Other"] == 0.0  # Other is right in a melt
+    assert found["melt"]["default"]["sure and wrong"] == pytest.approx(3 / 6)
+    assert [row[:3] for row in tally.table().rows] == [("frame", "default", 5), ("melt", "default", 6)]
+    confidence, right = tally.pooled("default")
+    assert (len(confidence), right.sum()) == (11, 3)
 
 
 def test_heldout_tells_the_model_card(tmp_path):

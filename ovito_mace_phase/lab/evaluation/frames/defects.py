@@ -1,8 +1,9 @@
 """Frames with one defect whose surroundings are known atom by atom.
 
 Next to a point defect or a surface nothing is claimed; atoms beyond two neighbour shells of it are of the crystal. In
-a faulted close-packed crystal every atom has its truth: HCP in a layer between unlike neighbour layers, else FCC. No
-elastic relaxation, but that the atoms around an interstitial are pushed apart to 0.9 of the neighbour distance.
+a faulted close-packed crystal every atom has its truth: HCP in a layer between unlike neighbour layers, else FCC; in
+DHCP and 9R throughout that phase is right as well. No elastic relaxation, but that the atoms around an interstitial
+are pushed apart to 0.9 of the neighbour distance.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ _TWO_SHELLS = {"FCC": ((1.0 + np.sqrt(1.5)) / 2, 18), "BCC": ((1.0 + np.sqrt(2.0
 
 @dataclass(frozen=True, kw_only=True)
 class DefectFrame:
-    """A frame, the key every atom must get (empty where nothing is claimed), and what region it is reported with."""
+    """A frame, the key every atom must get (empty where nothing is claimed), and what region it is reported with.
+
+    `also` is right too, for every atom.
+    """
 
     name: str
     frame: Frame
     truth: npt.NDArray[np.str_]
     region: npt.NDArray[np.str_]
+    also: str = ""
 
     def rattled(self, sigma: float, rng: np.random.Generator) -> Frame:
         """Return the frame with white noise of `sigma` A per component."""
@@ -69,12 +74,15 @@ def point_defect(phase: str, kind: str, repeat: int) -> DefectFrame:
 
 
 def faults(n_layers: int) -> dict[str, list[float]]:
-    """Return the stackings: an intrinsic and an extrinsic fault, and a twin of two halves, in fcc."""
+    """Return stackings: intrinsic and extrinsic fault and a twin of two halves in fcc, fault I1 in hcp, DHCP, 9R."""
     half = n_layers // 2
     return {
         "intrinsic fault in FCC": [1.0] * half + [2.0] + [1.0] * half,
         "extrinsic fault in FCC": [1.0] * half + [2.0, 2.0] + [1.0] * half,
         "twin in FCC": [1.0] * half + [2.0] * half,
+        "fault I1 in HCP": [1.0, 2.0] * half + [1.0],
+        "DHCP": [1.0, 2.0, 2.0, 1.0] * (n_layers // 4),
+        "9R": [1.0, 2.0, 1.0] * (n_layers // 3),
     }
 
 
@@ -89,6 +97,7 @@ def faulted(name: str, steps: list[float], repeat: tuple[int, int]) -> DefectFra
         frame=make_frame(positions, None, cell, True),
         truth=np.where(hexagonal, "HCP", "FCC")[layer],
         region=region[layer],
+        also={"DHCP": "DHCP", "9R": "SAMARIUM_9R"}.get(name, ""),
     )
 
 

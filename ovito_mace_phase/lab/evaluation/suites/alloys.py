@@ -6,7 +6,8 @@ import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, dealt_out
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, columns, commonest_other, predict_all_priors, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, columns, commonest_other, predict, share
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -24,23 +25,24 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Build the alloys, shake them and label them."""
     rng = np.random.default_rng(settings.seed)
     n_draws, noise = (1, NOISE[:1]) if settings.quick else (_DRAWS, NOISE)
-    rows = []
+    rows, tally = [], Tally()
     for phase in ("FCC", "BCC", "HCP"):
         for name, fractions in COMPOSITIONS.items():
             for sigma in noise:
                 frames = [random_alloy(phase, fractions, sigma, rng, small=settings.quick) for _ in range(n_draws)]
-                rows.append(_row(phase, name, sigma, frames, model, settings))
+                rows.append(_row(phase, name, sigma, frames, model, settings, tally))
     methods = list(rows[0]["right"])
     return Report(
         title="Random alloys",
         about=f"Atoms labelled with the parent lattice, per cent, mean ± spread over {n_draws} draws. `merged`: with "
         '`species="ignore"`, as one should call it for a solid solution. White noise, A per component, at a neighbour '
         f"distance of {SPACING} A.",
-        numbers={"rows": rows},
+        numbers={"rows": rows, "mistakes": tally.numbers()},
         tables=[
+            tally.table(),
             Table(
                 title="Parent lattice found",
-                header=("lattice", "composition", "noise", "atoms", *methods, "commonest other label (local)"),
+                header=("lattice", "composition", "noise", "atoms", *methods, "commonest other label (default)"),
                 rows=[
                     (
                         *(row["phase"], row["composition"], f"{row['sigma']:.2f}", row["n_atoms"]),
@@ -49,7 +51,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                     )
                     for row in rows
                 ],
-            )
+            ),
         ],
     )
 
@@ -66,12 +68,15 @@ def random_alloy(
     return make_frame(positions, dealt_out(len(positions), fractions, rng), cell, True)
 
 
-def _row(phase: str, name: str, sigma: float, frames: list[Frame], model: PhaseModel, settings: SuiteSettings) -> dict:
+def _row(
+    phase: str, name: str, sigma: float, frames: list[Frame], model: PhaseModel, settings: SuiteSettings, tally: Tally
+) -> dict:
     shares: dict[str, list[float]] = {}
     labels = []
     for frame in frames:
-        ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
-        merged = predict_all_priors(frame, model, species="ignore")[DEFAULT]
+        ours = predict(frame, model, denoise_steps=settings.denoise_steps)
+        merged = predict(frame, model, species="ignore")[DEFAULT]
+        tally.add(f"{phase}, noise {sigma:.2f}", ours, phase)
         labels.append(ours[DEFAULT].keys)
         found = {column: ours[column].keys for column in columns(settings.denoise_steps)}
         for column, keys in (found | {"merged": merged.keys} | ovito_answers(frame, METALS)).items():

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict, share
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, read_dump
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -31,12 +32,14 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     shares: dict[str, dict[str, list[float]]] = {key: {name: [] for name in methods} for key in regions}
     other: dict[str, list[Keys]] = {key: [] for key in regions}
     profile: dict[str, list[float]] = {}
+    tally = Tally()
     for frame in frames:
-        ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
+        ours = predict(frame, model, denoise_steps=settings.denoise_steps)
         answers = {name: answer.keys for name, answer in ours.items()} | ovito_answers(frame, METALS)
         height = (frame.positions @ np.linalg.inv(frame.cell))[:, 2] % 1
         for key, (low, high) in regions.items():
             inside = (height > low) & (height < high)
+            tally.add(key, ours, key, inside)
             other[key].append(answers[DEFAULT][inside])
             for name in methods:
                 shares[key][name].append(share(answers[name], key, inside))
@@ -55,13 +58,14 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         about="Atoms labelled right in the half that is crystal (FCC) and the half that is melt (OTHER), per cent, "
         f"mean ± spread over {len(frames)} frames of `{_DUMP}` at the melting temperature. The figure shows the "
         "FCC share along z in the last frame.",
-        numbers={"rows": rows, "profile_fcc": profile, "n_frames": len(frames)},
+        numbers={"rows": rows, "profile_fcc": profile, "n_frames": len(frames), "mistakes": tally.numbers()},
         tables=[
             Table(
                 title="Halves",
-                header=("region", *methods, "commonest other label (local)"),
+                header=("region", *methods, "commonest other label (default)"),
                 rows=[(row["region"], *row["right"].values(), row["other"]) for row in rows],
-            )
+            ),
+            tally.table(),
         ],
         draw=partial(_draw, profile),
     )

@@ -13,13 +13,12 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import classify_frame
-from ovito_mace_phase.classification.denoise import DEFAULT_STEPS, Denoised, denoise
-from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.denoise import DEFAULT_STEPS, denoise
 from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, NETWORK, group_of, predict_and_denoise, share
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
@@ -27,6 +26,7 @@ from ovito_mace_phase.model.phase_model import PhaseModel
 
 SIGMAS = (0.05, 0.10)
 _PER_SIGMA = 120
+_LABELS = ("default, before", "after", "network alone, before", "after")
 Float = npt.NDArray[np.float64]
 
 
@@ -39,58 +39,48 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     structures, origin = held_out(model, settings)
     phases = sorted(structures)
     chosen = rng.permutation(phases)[: 3 if settings.quick else _PER_SIGMA]
-    rows = []
+    rows, tally = [], Tally()
     for sigma in SIGMAS[-1:] if settings.quick else SIGMAS:
         for column in tqdm(chosen, desc=f"denoise, {sigma:.2f} A", leave=False):
             group = structures[int(column)]
-            rows.append(_crystal(model, group[int(rng.integers(len(group)))], sigma, steps, rng))
+            rows.append(_crystal(model, group[int(rng.integers(len(group)))], sigma, steps, rng, tally))
     hot = []
     if settings.frames:
         for snapshot in tqdm(snapshots_of(settings.frames, "crystal"), desc="denoise, hot", leave=False):
-            row = _hot(model, snapshot, steps)
+            row = _hot(model, snapshot, steps, tally)
             if row is not None:
                 hot.append(row)
     return Report(
         title="Denoising",
         about=f"At most {steps} steps. Residual: rms distance from the sites after over before, mean taken off; "
         f"median and quartiles over phases. Crystals: {origin}; white noise, A per component at 13 A^3 per atom. "
-        "Labels: per cent of the atoms right, mean over phases, local prior. `converged`: came to rest in time.",
-        numbers={"crystals": rows, "hot": hot, "steps": steps},
-        tables=[_summary(rows), *([_hot_table(hot)] if hot else []), _worst(rows)],
+        "Labels: per cent of the atoms right, mean over phases: default, and the network alone. "
+        "`converged`: came to rest in time.",
+        numbers={"crystals": rows, "hot": hot, "steps": steps, "mistakes": tally.numbers()},
+        tables=[_summary(rows), *([_hot_table(hot)] if hot else []), tally.table(), _worst(rows)],
     )
 
 
 def _crystal(
-    model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator
+    model: PhaseModel, structure: CrystalStructure, sigma: float, steps: int, rng: np.random.Generator, tally: Tally
 ) -> dict:
     sample_settings = SampleSettings.held_out(sigma, sigma)
     sample = draw(structure, sample_settings, model.evaluator.n_slots, rng)
-    phase = model.phases[structure.phase]
-    done, before, after = labelled_twice(model, sample.frame, steps)
-    same_group = [other.id for other in model.phases if other.group == phase.group]
+    key = model.phases[structure.phase].key
+    ours, done = predict_and_denoise(sample.frame, model, denoise_steps=steps)
+    assert done is not None
+    tally.add(f"crystals, {sigma:.2f} A", ours, key)
     return {
-        "phase": phase.key,
+        "phase": key,
         "source": structure.source,
         "sigma": sigma,
         "n_atoms": len(sample.frame),
         "residual": residual(sample.displacement, done.displacement),
         "one_step": residual(sample.displacement, denoise(sample.frame, model, steps=1).displacement),
-        "before": float(np.mean(before == phase.id)),
-        "after": float(np.mean(after == phase.id)),
-        "group_before": float(np.isin(before, same_group).mean()),
-        "group_after": float(np.isin(after, same_group).mean()),
+        "labels": {name: share(answer.keys, key) for name, answer in ours.items()},
+        "group": {name: share(answer.keys, group_of(key)) for name, answer in ours.items()},
         "converged": done.converged,
     }
-
-
-def labelled_twice(
-    model: PhaseModel, frame: Frame, steps: int
-) -> tuple[Denoised, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Denoise a frame; also return the phase ids (n_atoms,) before and after."""
-    result = classify_frame(frame, model, Settings(denoise_steps=steps, verify="off"))
-    if result.denoised is None or result.before is None:
-        raise ValueError(f"denoising needs at least one step, not {steps}")
-    return result.denoised, result.before.phase, result.phase
 
 
 def residual(displacement: Float, move: Float) -> float:
@@ -100,13 +90,14 @@ def residual(displacement: Float, move: Float) -> float:
     return float(np.sqrt((after**2).sum() / (before**2).sum()))
 
 
-def _hot(model: PhaseModel, snapshot: Snapshot, steps: int) -> dict | None:
+def _hot(model: PhaseModel, snapshot: Snapshot, steps: int, tally: Tally) -> dict | None:
     """Measure a snapshot of molecular dynamics; None where the file does not tell the sites."""
     displacement = snapshot.arrays.get("displacement")
     if displacement is None or snapshot.key not in {phase.key for phase in model.phases}:
         return None
-    done, before, after = labelled_twice(model, snapshot.frame, steps)
-    wanted = next(phase.id for phase in model.phases if phase.key == snapshot.key)
+    ours, done = predict_and_denoise(snapshot.frame, model, denoise_steps=steps)
+    assert done is not None
+    tally.add("hot crystals", ours, snapshot.key, snapshot.counted)
     moved = dataclasses.replace(snapshot.frame, positions=done.frame.positions)
     found: dict[str, float | None] = {}
     for name, frame in (("ptm_before", snapshot.frame), ("ptm_after", moved)):
@@ -119,8 +110,7 @@ def _hot(model: PhaseModel, snapshot: Snapshot, steps: int) -> dict | None:
         "T_over_Tm": float(snapshot.arrays["T_over_Tm"]),
         "n_atoms": len(snapshot.frame),
         "residual": residual(displacement, done.displacement),
-        "before": float(np.mean(before == wanted)),
-        "after": float(np.mean(after == wanted)),
+        "labels": {name: share(answer.keys, snapshot.key, snapshot.counted) for name, answer in ours.items()},
         "converged": done.converged,
         **found,
     }
@@ -131,42 +121,44 @@ def _summary(rows: list[dict]) -> Table:
     for sigma in sorted({row["sigma"] for row in rows}):
         part = [row for row in rows if row["sigma"] == sigma]
         quartiles = np.quantile([row["residual"] for row in part], [0.25, 0.5, 0.75])
-        one = float(np.median([row["one_step"] for row in part]))
-        mean = {
-            name: float(np.mean([row[name] for row in part])) for name in part[0] if name not in ("phase", "source")
-        }
         lines.append(
             (
-                f"{sigma:.2f}",
-                len(part),
-                f"{one:.2f}",
-                f"{quartiles[1]:.2f}",
-                f"{quartiles[0]:.2f} ... {quartiles[2]:.2f}",
-                *(mean[name] for name in ("before", "after", "group_before", "group_after", "converged")),
+                *(f"{sigma:.2f}", len(part), f"{np.median([row['one_step'] for row in part]):.2f}"),
+                *(f"{quartiles[1]:.2f}", f"{quartiles[0]:.2f} ... {quartiles[2]:.2f}"),
+                *_means(part, "labels"),
+                *_means(part, "group")[:2],
+                float(np.mean([row["converged"] for row in part])),
             )
         )
     header = (
         *("noise", "phases", "residual after one step", "residual", "quartiles"),
-        *("label before", "after", "group before", "after", "converged"),
+        *(*_LABELS, "default by group, before", "after", "converged"),
     )
     return Table(title="All phases", header=header, rows=lines)
 
 
+def _means(rows: list[dict], what: str) -> list[float]:
+    """Return the mean shares right before and after, default labels and then the network alone."""
+    return [
+        float(np.mean([row[what][prefix + name] for row in rows]))
+        for name in (DEFAULT, NETWORK)
+        for prefix in ("", "denoised, ")
+    ]
+
+
 def _hot_table(rows: list[dict]) -> Table:
-    header = ("material", "phase", "T/Tm", "residual", "label before", "after", "PTM 0.1 before", "PTM 0.1 after")
-    keys = sorted({(row["phase"], row["material"], row["T_over_Tm"]) for row in rows})
     lines = []
-    for key in keys:
+    for key in sorted({(row["phase"], row["material"], row["T_over_Tm"]) for row in rows}):
         part = [row for row in rows if (row["phase"], row["material"], row["T_over_Tm"]) == key]
-        mean = {
-            name: None if part[0][name] is None else float(np.mean([row[name] for row in part]))
-            for name in ("before", "after", "ptm_before", "ptm_after")
-        }
+        ptm = [
+            None if part[0][name] is None else float(np.mean([row[name] for row in part]))
+            for name in ("ptm_before", "ptm_after")
+        ]
         left = float(np.mean([row["residual"] for row in part]))
-        lines.append((key[1], key[0], f"{key[2]:.1f}", f"{left:.2f}", *mean.values()))
+        lines.append((key[1], key[0], f"{key[2]:.1f}", f"{left:.2f}", *_means(part, "labels"), *ptm))
     return Table(
         title="Hot crystals",
-        header=header,
+        header=("material", "phase", "T/Tm", "residual", *_LABELS, "PTM 0.1 before", "PTM 0.1 after"),
         rows=lines,
         note="PTM 0.1 is shown for fcc, hcp and bcc: the share it calls by that lattice.",
     )
@@ -175,9 +167,7 @@ def _hot_table(rows: list[dict]) -> Table:
 def _worst(rows: list[dict]) -> Table:
     part = sorted((row for row in rows if row["sigma"] == max(SIGMAS)), key=lambda row: -row["residual"])[:20]
     lines = [
-        (row["phase"], row["source"], row["n_atoms"], f"{row['residual']:.2f}", row["before"], row["after"])
+        (row["phase"], row["source"], row["n_atoms"], f"{row['residual']:.2f}", *_means([row], "labels"))
         for row in part
     ]
-    return Table(
-        title="Worst of them", header=("phase", "source", "atoms", "residual", "label before", "after"), rows=lines
-    )
+    return Table(title="Worst of them", header=("phase", "source", "atoms", "residual", *_LABELS), rows=lines)

@@ -16,9 +16,10 @@ from ovito_mace_phase.lab.evaluation.labels import (
     columns,
     commonest_other,
     group_of,
-    predict_all_priors,
+    predict,
     share,
 )
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer, subset, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.lab.phase_table.ices import ICES, Ice
@@ -36,35 +37,40 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     known = {phase.key for phase in model.phases}
     chosen = [ice for ice in ICES if ice.key in known][: 2 if settings.quick else None]
     seeds = list(SEEDS["test"])[: 1 if settings.quick else None]
-    rows = [_row(ice, seeds, rng, model, settings) for ice in tqdm(chosen, desc="ices", leave=False)]
+    tally = Tally()
+    rows = [_row(ice, seeds, rng, model, settings, tally) for ice in tqdm(chosen, desc="ices", leave=False)]
     methods = [*columns(settings.denoise_steps), *_METHODS]
     return Report(
         title="Ices",
         about=f"Molecules labelled right, per cent, mean ± spread over {len(seeds)} proton orders not trained on. "
         f"Every molecule is moved as a rigid body, {NOISE} A per component. CHILL+, Diamond and PTM see the "
         "oxygens only; Diamond and PTM are right when they find the net. A dash: the method has no such ice.",
-        numbers={"rows": rows, "sigma": NOISE, "proton_seeds": seeds},
+        numbers={"rows": rows, "mistakes": tally.numbers(), "sigma": NOISE, "proton_seeds": seeds},
         tables=[
             Table(
                 title="Polymorphs",
-                header=("phase", "name", "molecules", *methods, "commonest other label (local)"),
+                header=("phase", "name", "molecules", *methods, "commonest other label (default)"),
                 rows=[
                     (row["phase"], row["name"], row["n_molecules"], *(row["right"][m] for m in methods), row["other"])
                     for row in rows
                 ],
-            )
+            ),
+            tally.table(),
         ],
     )
 
 
-def _row(ice: Ice, seeds: list[int], rng: np.random.Generator, model: PhaseModel, settings: SuiteSettings) -> dict:
+def _row(
+    ice: Ice, seeds: list[int], rng: np.random.Generator, model: PhaseModel, settings: SuiteSettings, tally: Tally
+) -> dict:
     group = group_of(ice.key)
     shares: dict[str, list[float]] = {}
     labels = []
     for seed in seeds:
         frame = rattled_molecules(ice_frame(ice, seed, 9.0), NOISE, rng)
         oxygen = oxygens(frame)
-        ours = predict_all_priors(frame, model, denoise_steps=settings.denoise_steps)
+        ours = predict(frame, model, denoise_steps=settings.denoise_steps)
+        tally.add(ice.key, ours, group, oxygen)
         labels.append(ours[DEFAULT].keys[oxygen])
         for name, answer in ours.items():
             shares.setdefault(name, []).append(share(answer.keys, group, oxygen))

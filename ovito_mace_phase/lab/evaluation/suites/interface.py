@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.data.npz import Snapshot, oxygens, snapshots_of
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict_all_priors, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -46,7 +46,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
                 rows=[(name, *(right[name][quantity] for quantity in quantities)) for name in methods],
             ),
             Table(
-                title="Commonest other labels (local prior)",
+                title="Commonest other labels (default)",
                 header=("snapshot", "in the ice, but ICE_IH", "in the water, but OTHER"),
                 rows=[(one["name"], one["other_ice"], one["other_water"]) for one in found],
             ),
@@ -77,7 +77,7 @@ def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> 
     far = far_from_front(oxygen, frozen)
     if not ((far & frozen).any() and (far & ~frozen).any()):
         raise InputError(f"{snapshot.name}: ice or water is too thin, no molecule is {FRONT:g} A from the front")
-    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict(snapshot.frame, model, denoise_steps=settings.denoise_steps)
     answers = {name: answer.keys[chosen] for name, answer in ours.items()} | ovito_answers(oxygen, _METHODS)
     ice, water = far & frozen, far & ~frozen
     right = {}

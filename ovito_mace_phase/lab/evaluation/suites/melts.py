@@ -13,7 +13,8 @@ import numpy as np
 
 from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import part_of, split_seed
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict_all_priors, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict, share
+from ovito_mace_phase.lab.evaluation.mistakes import Tally
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -27,9 +28,9 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     from tqdm import tqdm
 
     seed = split_seed(model.card)
-    groups = defaultdict(list)
+    groups, tally = defaultdict(list), Tally()
     for snapshot in tqdm(snapshots_of(settings.frames, "melt"), desc="melts", leave=False):
-        groups[_name(snapshot)].append(_measure(snapshot, model, settings))
+        groups[_name(snapshot)].append(_measure(snapshot, model, settings, tally))
     rows = [
         {
             "system": f"{kind} {system}",
@@ -46,15 +47,17 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     return Report(
         title="Melts and glasses",
         about=f"Atoms called a crystal with a confidence above {SURE} (the fewer the better), and atoms that are "
-        "Other, per cent, mean ± spread over snapshots. `local`, `uniform`, `frame`: prior of this model; PTM and CNA: "
+        "Other, per cent, mean ± spread over snapshots. `default`: this model; `local`, `uniform`, `frame`: its "
+        "network alone with each prior; PTM and CNA: "
         "atoms that are Other.",
-        numbers={"rows": rows, "training_seed": seed},
+        numbers={"rows": rows, "training_seed": seed, "mistakes": tally.numbers()},
         tables=[
             Table(
                 title="Means",
                 header=("", "part", "systems", *(f"crystal, {name}" for name in names), f"Other, {DEFAULT}"),
                 rows=_means(rows, names),
             ),
+            tally.table(),
             Table(
                 title="Systems",
                 header=(
@@ -81,8 +84,9 @@ def _name(snapshot: Snapshot) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings) -> dict:
-    ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+def _measure(snapshot: Snapshot, model: PhaseModel, settings: SuiteSettings, tally: Tally) -> dict:
+    ours = predict(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+    tally.add(_name(snapshot)[0], ours, "OTHER")
     keys = ours[DEFAULT].keys
     other = {method: share(ovito_answer(snapshot.frame, method), "OTHER") for method in _METHODS}
     return {

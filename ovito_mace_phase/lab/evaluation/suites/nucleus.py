@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, hexagonal_layers, lattice_constant
-from ovito_mace_phase.lab.evaluation.labels import Keys, columns, predict_all_priors
+from ovito_mace_phase.lab.evaluation.labels import Keys, columns, predict
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.lab.samples.disorder import push_apart
@@ -163,7 +163,7 @@ def _thinned(
 
 
 def _rows(nucleus: Nucleus, sigma: float, model: PhaseModel, settings: SuiteSettings) -> list[dict]:
-    ours = predict_all_priors(nucleus.frame, model, denoise_steps=settings.denoise_steps)
+    ours = predict(nucleus.frame, model, denoise_steps=settings.denoise_steps)
     answers: dict[str, Keys] = {name: ours[name].keys for name in columns(settings.denoise_steps)}
     rows = []
     for method, keys in (answers | ovito_answers(nucleus.frame, _METHODS)).items():

@@ -19,7 +19,7 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import logits_of
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, PhasePath
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, predict_all_priors
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, predict
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.model.phase_model import PhaseModel
 
@@ -34,8 +34,8 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         title="Paths between phases",
         about=f"{len(lambdas)} points along each path. Crossings: sign changes of the difference of the two order "
         "parameters. Roughness: largest second difference relative to the range (0 straight, 1 a jump between "
-        f"two points; a smooth step over the whole path has about {_smooth_step(len(lambdas)):.2f}). Labels: of "
-        "most atoms, in the order they come.",
+        f"two points; a smooth step over the whole path has about {_smooth_step(len(lambdas)):.2f}). Labels: "
+        "default, of most atoms, in the order they come.",
         numbers={"rows": rows},
         tables=[
             Table(
@@ -98,7 +98,7 @@ def _order_parameters(frame: Frame, model: PhaseModel, keys: tuple[str, str]) ->
 
 
 def _majority(frame: Frame, model: PhaseModel) -> str:
-    return Counter(predict_all_priors(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
+    return Counter(predict(frame, model)[DEFAULT].keys.tolist()).most_common(1)[0][0]
 
 
 def _runs(labels: list[str]) -> list[str]:

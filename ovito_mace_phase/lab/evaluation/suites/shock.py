@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ovito_mace_phase.lab.data.npz import snapshots_of
-from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, predict_all_priors, share
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, predict, share
 from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -28,7 +28,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     last = f"denoised, {DEFAULT}" if settings.denoise_steps > 0 else DEFAULT
     rows: list[dict[str, Any]] = []
     for snapshot in sorted(snapshots_of(settings.frames, "shock"), key=lambda one: float(one.arrays["pressure"])):
-        ours = predict_all_priors(snapshot.frame, model, denoise_steps=settings.denoise_steps)
+        ours = predict(snapshot.frame, model, denoise_steps=settings.denoise_steps)
         answers: dict[str, Keys] = {name: answer.keys for name, answer in ours.items()}
         answers |= ovito_answers(snapshot.frame, _METHODS)
         rows.append(
@@ -47,7 +47,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
         numbers={"rows": rows},
         tables=[
             Table(
-                title="Commonest labels of this model, local prior",
+                title="Commonest labels of this model, default",
                 header=("pressure", "labels", "mean confidence"),
                 rows=[(f"{row['pressure']:.1f}", row["commonest"], row["confidence"]) for row in rows],
             ),

@@ -1,6 +1,7 @@
 """Suite `species`: renumber the types of a frame in every way; no label may change.
 
-changed = atoms whose label differs from that of the frame as it came / atoms,   largest over the permutations
+changed = atoms whose label differs from that of the frame as it came / atoms,   largest over the permutations, of
+          default labels and of those of the network alone
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from itertools import permutations
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.result import PhaseResult
-from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.settings import VERIFY, Settings
+from ovito_mace_phase.classification.stages import logits_of, network_frame_of, result_of
 from ovito_mace_phase.lab.crystals import repeated
 from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
@@ -94,9 +95,10 @@ def _row(name: str, frame: Frame, model: PhaseModel, rng: np.random.Generator) -
     changed, confidence, logit = 0.0, 0.0, 0.0
     for k in chosen:
         other = _read(renumbered(frame, orders[k]), model)
-        changed = max(changed, float(np.mean(other.phase != first.phase)))
-        confidence = max(confidence, float(np.abs(other.confidence - first.confidence).max()))
-        logit = max(logit, float(np.abs(other.logits - first.logits).max()))
+        for old, new in zip(first, other, strict=True):
+            changed = max(changed, float(np.mean(new.phase != old.phase)))
+            confidence = max(confidence, float(np.abs(new.confidence - old.confidence).max()))
+        logit = max(logit, float(np.abs(other[0].logits - first[0].logits).max()))
     return {
         "frame": name,
         "n_species": frame.n_species,
@@ -108,5 +110,8 @@ def _row(name: str, frame: Frame, model: PhaseModel, rng: np.random.Generator) -
     }
 
 
-def _read(frame: Frame, model: PhaseModel) -> PhaseResult:
-    return classify_frame(frame, model, Settings(keep_logits=True, verify="off"))
+def _read(frame: Frame, model: PhaseModel) -> list[PhaseResult]:
+    """Return default labels and those of the network alone."""
+    settings = Settings(keep_logits=True)
+    kept = logits_of(network_frame_of(frame, model, settings), model, settings)
+    return [result_of(kept, model, Settings(keep_logits=True, verify=verify)) for verify in VERIFY]

@@ -1,6 +1,7 @@
 """Suite `unlisted`: crystals of prototypes that are not in the table; they should be Other, or at least doubted.
 
 doubted = share of the atoms that are Other or have a confidence below 0.5
+sure    = share with a phase, whichever, and a confidence of at least 0.9
 
 Prototypes of the test part of the split: none of their structures was shown in training, neither as a phase nor as a
 crystal of no phase. Beside them, with the same noise, crystals of the table from held-out chemical systems: how many of
@@ -13,8 +14,6 @@ from collections import Counter
 
 import numpy as np
 
-from ovito_mace_phase.classification.classify import classify_frame
-from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.lab.data.structures import (
     CrystalStructure,
     load_labelled,
@@ -23,6 +22,8 @@ from ovito_mace_phase.lab.data.structures import (
     split,
     split_seed,
 )
+from ovito_mace_phase.lab.evaluation.labels import DEFAULT, NETWORK, Answer, commonest_other, predict, share
+from ovito_mace_phase.lab.evaluation.mistakes import SURE
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
@@ -31,6 +32,8 @@ from ovito_mace_phase.runtime.errors import InputError
 SIGMA = 0.05
 _MOST = 160  # prototypes
 _DOUBT = 0.5
+_SHOWN = (DEFAULT, NETWORK)
+_WHAT = ("other", "doubted", "sure")
 _N_SLOTS = 6  # the sample is built for any: labels do not depend on how many there are
 
 
@@ -57,10 +60,13 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     beside = [_row(one, model, rng) for one in tqdm(listed, desc="listed", leave=False)]
     return Report(
         title="Crystals that are not in the table",
-        about=f"Per cent of the atoms, mean over prototypes; white noise {SIGMA} A, default settings. "
-        "Doubted: Other or confidence below 0.5. Sure: confidence of at least 0.9 in a phase.",
+        about=f"Per cent of the atoms, mean over prototypes; white noise {SIGMA} A. Doubted: "
+        f"Other or confidence below 0.5. Sure: confidence of at least {SURE} in a phase.",
         numbers={"unlisted": rows, "listed": beside, "sigma": SIGMA},
-        tables=[_summary({"not in the table": rows, "in the table, held out": beside}), _labels(rows)],
+        tables=[
+            _summary({"not in the table": rows, "in the table, held out": beside}),
+            *(_labels(rows, name) for name in _SHOWN),
+        ],
     )
 
 
@@ -71,32 +77,42 @@ def _pick(group: list[CrystalStructure], rng: np.random.Generator) -> CrystalStr
 def _row(structure: CrystalStructure, model: PhaseModel, rng: np.random.Generator) -> dict:
     sample_settings = SampleSettings.held_out(SIGMA, SIGMA)
     frame = draw(structure, sample_settings, _N_SLOTS, rng).frame
-    result = classify_frame(frame, model, Settings(verify="off"))
-    keys = {phase.id: phase.key for phase in model.phases}
-    crystal = result.phase != 0
-    found = Counter(keys[int(number)] for number in result.phase[crystal])
+    ours = predict(frame, model)
     return {
         "source": structure.source,
         "n_species": int(structure.species.max()) + 1,
         "n_atoms": len(frame),
-        "other": float(1.0 - crystal.mean()),
-        "doubted": float((~crystal | (result.confidence < _DOUBT)).mean()),
-        "sure": float((crystal & (result.confidence >= 0.9)).mean()),
-        "label": found.most_common(1)[0][0] if found else "OTHER",
+        "labels": {name: _numbers(ours[name]) for name in _SHOWN},
+    }
+
+
+def _numbers(answer: Answer) -> dict:
+    crystal = answer.keys != "OTHER"
+    return {
+        "other": share(answer.keys, "OTHER"),
+        "doubted": float((~crystal | (answer.confidence < _DOUBT)).mean()),
+        "sure": float((crystal & (answer.confidence >= SURE)).mean()),
+        "label": commonest_other(answer.keys, "OTHER").split(" ")[0] or "OTHER",
     }
 
 
 def _summary(parts: dict[str, list[dict]]) -> Table:
     lines = [
-        (name, len(rows), *(float(np.mean([row[what] for row in rows])) for what in ("other", "doubted", "sure")))
-        for name, rows in parts.items()
+        (part, name, len(rows), *(float(np.mean([row["labels"][name][what] for row in rows])) for what in _WHAT))
+        for part, rows in parts.items()
+        for name in _SHOWN
     ]
-    return Table(title="Share of the atoms", header=("crystals", "prototypes", "Other", "doubted", "sure"), rows=lines)
+    return Table(
+        title="Share of the atoms",
+        note=f"`{NETWORK}`: the network alone.",
+        header=("crystals", "labels", "prototypes", "Other", *_WHAT[1:]),
+        rows=lines,
+    )
 
 
-def _labels(rows: list[dict]) -> Table:
-    taken = Counter(row["label"] for row in rows if row["sure"] > 0.5)
+def _labels(rows: list[dict], name: str) -> Table:
+    taken = Counter(row["labels"][name]["label"] for row in rows if row["labels"][name]["sure"] > 0.5)
     lines = [(key, count) for key, count in taken.most_common(15)]
     return Table(
-        title="What they are taken for", header=("phase", "prototypes"), rows=lines, note="Sure of most atoms."
+        title=f"What they are taken for, {name}", header=("phase", "prototypes"), rows=lines, note="Sure of most atoms."
     )
