@@ -44,12 +44,12 @@ def predict_all_priors(
     settings = Settings(denoise_steps=denoise_steps, species=species, verify="off")
     kept = logits_of(network_frame_of(merge_species(frame, species), model, settings), model, settings)
     out: dict[str, Answer] = {
-        prior: _answer(result_of(kept, model, Settings(prior=prior, verify="off"))) for prior in PRIORS
+        prior: answer_of(result_of(kept, model, Settings(prior=prior, verify="off"))) for prior in PRIORS
     }
     if denoise_steps > 0:
         _, after = denoised(kept, model, settings)
         out |= {
-            f"denoised, {prior}": _answer(result_of(after, model, Settings(prior=prior, verify="off")))
+            f"denoised, {prior}": answer_of(result_of(after, model, Settings(prior=prior, verify="off")))
             for prior in PRIORS
         }
     return out
@@ -74,7 +74,8 @@ def commonest_other(keys: Keys, right: str | Sequence[str]) -> str:
     return f"{wrong[0][0]} {wrong[0][1] / len(keys):.1%}" if wrong else ""
 
 
-def _answer(result: PhaseResult) -> Answer:
+def answer_of(result: PhaseResult) -> Answer:
+    """Return the labels of a result as keys."""
     key = {phase.id: phase.key for phase in result.phases} | {OTHER_ID: "OTHER"}
     ids, inverse = np.unique(result.phase, return_inverse=True)
     names = np.array([key[int(number)] for number in ids], dtype=np.str_)
