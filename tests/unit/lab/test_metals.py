@@ -60,7 +60,8 @@ def test_grains_are_apart_and_fill_the_box(rng):
     frame = polycrystal(metal, 8.0, 3, rng)
     near = neighbour_list(frame.positions, frame.cell, frame.pbc, 0.74 * metal.spacing)
     assert near.n_edges == 0
-    assert len(frame) * metal.spacing**3 / np.sqrt(2.0) / np.linalg.det(frame.cell) == pytest.approx(1.0, abs=0.12)
+    density = len(frame) * metal.spacing**3 / np.sqrt(2.0) / np.linalg.det(frame.cell)
+    assert 0.8 < density < 1.02  # grains of eight spacings are boundary for the most part
 
 
 def test_frames_hold_what_they_are_named_after(rng):
