@@ -20,7 +20,12 @@ hot one keeps its atoms, since its own level counts; but a few distorted atoms i
 that agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls
 Other, stay as they are.
 
-NUMBERS
+Measured with mace-phase-6; SIMPLE, BENT and FAR were found on seed 1 of the suite `cna`. Seed 2, 57 frames of metals,
+common neighbour analysis (CNA) of the frame at rest: of its Other 96.7 % are Other at rest, 94.9 % at 300 K, 92.1 % at
+0.6 Tm (without the three rules 92.7, 88.8, 86.1; PTM with its cutoff of 0.1: 96.0, 96.8, 98.2), of its FCC, HCP and BCC
+99.6, 98.9, 97.6 % keep that label (99.6, 99.3, 98.3; PTM 99.7, 98.4, 86.7). What they lose lies in boundaries of small
+grains. False alarms: dynamics of seven metals at 0.9 and 1.0 Tm 0 to 0.15 % Other; white noise of 0.09 of the shortest
+distance, 13 phases, 0 %, but for SIGMA with 0.4 to 1.5 %; the three rules added none to either.
 """
 
 from __future__ import annotations
