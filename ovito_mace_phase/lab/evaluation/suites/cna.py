@@ -70,6 +70,7 @@ def _row(metal: MetalFrame, heat: str, frame: Frame, truth: Keys, model: PhaseMo
         "heat": heat,
         "n_atoms": int(metal.counted.sum()),
         "n_other": int(other.sum()),
+        "n_kept": int(crystal.sum()),
         "other": {name: share(keys, "OTHER", other) for name, keys in answers.items()},
         "kept": {
             name: float((keys == truth)[crystal].mean()) if crystal.any() else float("nan")
@@ -84,16 +85,19 @@ def _line(row: dict) -> tuple:
 
 
 def _means(rows: list[dict], methods: list[str]) -> Table:
-    heats = list(dict.fromkeys(row["heat"] for row in rows))
     lines = []
-    for heat in heats:
+    for heat in dict.fromkeys(row["heat"] for row in rows):
         mine = [row for row in rows if row["heat"] == heat]
+        columns = [(name, what) for name in methods for what in _WHAT]
+        lines.append((f"{heat}, by atom", *(_by_atom(mine, *column) for column in columns)))
         lines.append(
-            (heat, *(float(np.nanmean([row[what][name] for row in mine])) for name in methods for what in _WHAT))
+            (f"{heat}, by frame", *(float(np.nanmean([row[what][name] for row in mine])) for name, what in columns))
         )
     return Table(
-        title="Mean over frames",
-        header=("", *(f"{name}: {what}" for name in methods for what in _WHAT)),
-        rows=lines,
-        note="Each frame counts once.",
+        title="All frames", header=("", *(f"{name}: {what}" for name in methods for what in _WHAT)), rows=lines
     )
+
+
+def _by_atom(rows: list[dict], name: str, what: str) -> float:
+    counts = np.array([row[f"n_{what}"] for row in rows])
+    return float(np.nansum([row[what][name] for row in rows] * counts) / counts.sum())
