@@ -28,7 +28,7 @@ _ROWS = 2048
 
 
 class Agreement(NamedTuple):
-    """Support, misfit (9 where nothing fits), level (0 where none agrees), region, accord, strain, (n_atoms,) each."""
+    """Support, misfit (9 where nothing fits), level (0 where none agrees), region, accord, strain, mean F, by atom."""
 
     support: Float
     misfit: Float
@@ -36,6 +36,7 @@ class Agreement(NamedTuple):
     region: Float
     accord: Float
     strain: Float
+    gradient: Float
 
 
 def agreement(
@@ -51,6 +52,7 @@ def agreement(
     """Hold the matches of a frame against each other; arrays as in `matching.Matches` and `Surroundings`."""
     n_atoms = len(template)
     support, accord, misfit, strain = np.zeros((4, n_atoms))
+    mean = np.zeros((n_atoms, 3, 3))
 
     def hold(first: int, last: int) -> None:
         compare(
@@ -68,6 +70,7 @@ def agreement(
             accord,
             misfit,
             strain,
+            mean,
         )
 
     over_rows(hold, n_atoms, _ROWS)
@@ -78,7 +81,7 @@ def agreement(
     for _ in range(REGION_SWEEPS):
         region = _averaged(library, template, slots, neighbour, region)
         accord = _averaged(library, template, slots, neighbour, accord)
-    return Agreement(support, misfit, level, region, accord, strain)
+    return Agreement(support, misfit, level, region, accord, strain, mean)
 
 
 def _averaged(

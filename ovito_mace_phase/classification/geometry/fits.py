@@ -12,7 +12,7 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .growth import grow
-from .kernels_growth import find_crowded
+from .kernels_growth import find_crowded, find_farthest
 from .matching import Limits
 from .proposals import Proposals
 from .surroundings import find_surroundings
@@ -39,6 +39,9 @@ class Fits:
         See `agreement`.
     crowded : (n_atoms,) bool
         An atom too many lies within the template.
+    bent, farthest : (n_atoms,) float64
+        Deviatoric strain of the mean F of the atom and the neighbours that agree; how far the neighbour lies from its
+        place under it that lies farthest.
     """
 
     proposals: Proposals
@@ -54,6 +57,8 @@ class Fits:
     region: Float
     accord: Float
     crowded: npt.NDArray[np.bool_]
+    bent: Float
+    farthest: Float
 
     @property
     def nbytes(self) -> int:
@@ -94,6 +99,12 @@ def fit_frame(
         n_atoms,
         _ROWS,
     )  # fmt: skip
+    farthest = np.zeros(n_atoms)
+    over_rows(
+        lambda a, b: find_farthest(library, found.template, held.gradient, found.slots, near.vectors, a, b, farthest),
+        n_atoms,
+        _ROWS,
+    )
     back = np.empty(n_atoms, dtype=np.int64)
     back[order] = np.arange(n_atoms)
     rmsd, residual, strain, scale = found.values[back, :4].T
@@ -111,4 +122,6 @@ def fit_frame(
         region=held.region[back],
         accord=held.accord[back],
         crowded=crowded[back],
+        bent=held.strain[back],
+        farthest=farthest[back],
     )

@@ -253,11 +253,12 @@ def compare(
     accord,
     misfit,
     strain,
+    mean,
 ):
     """Hold every match against those of its neighbours.
 
     Writes the share of template neighbours that are what the match says, `accord` the share of those that are matched,
-    the strain of the mean F of these and the atom, and the misfit against the template under that F,
+    the mean F of these and the atom, its strain, and the misfit against the template under it,
 
         misfit^2 = residual^2 (without its factor) + sum_k |(F - mean F)(v_k - c)|^2 s^2 / ((N + 1) a^2);
 
@@ -302,6 +303,7 @@ def compare(
         for i in range(3):
             for j in range(3):
                 total[i, j] /= held
+        mean[a] = total
         strain[a] = 0.0 if library.planar[t] else deviatoric_strain(total)
         if held == 1:
             misfit[a] = values[a, 0]
@@ -364,6 +366,36 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
             if like and not held and not moved:
                 crowded[a] = True
                 break
+
+
+@kernel(**COMPILED)
+def find_farthest(library, template, gradient, slots, vectors, first, last, farthest):
+    """Write how far the neighbour that lies farthest from its place is from it, in units of a.
+
+    max_k |u_pi(k) - mean u - F (v_k - c)| / (a (det F)^(1/3)),    F that of the atom or a mean one
+    """
+    shift = np.empty(3)
+    for a in range(first, last):
+        farthest[a] = 0.0
+        t = template[a]
+        if t < 0:
+            continue
+        begin, end = library.offsets[t], library.offsets[t + 1]
+        shift[:] = 0.0
+        for k in range(begin, end):
+            for i in range(3):
+                shift[i] += vectors[a, slots[a, k - begin], i]
+        shift /= end - begin + 1
+        det = np.linalg.det(gradient[a])
+        for k in range(begin, end):
+            square = 0.0
+            for i in range(3):
+                x = vectors[a, slots[a, k - begin], i] - shift[i]
+                for j in range(3):
+                    x -= gradient[a, i, j] * (library.vectors[k, j] - library.centre[t, j])
+                square += x * x
+            farthest[a] = max(farthest[a], square)
+        farthest[a] = np.sqrt(farthest[a]) / (abs(det) ** (1.0 / 3.0) * library.length[t])
 
 
 @kernel(**COMPILED)

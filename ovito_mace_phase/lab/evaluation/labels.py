@@ -60,10 +60,10 @@ def predict_and_denoise(
     kept = logits_of(network_frame_of(merge_species(frame, species), model, settings), model, settings)
     after = denoised(kept, model, settings) if denoise_steps > 0 else None
     wanted = {DEFAULT: Settings()} | {prior: Settings(prior=prior, verify="off") for prior in PRIORS}
-    found = {name: _answer(result_of(kept, model, one)) for name, one in wanted.items()}
+    found = {name: answer_of(result_of(kept, model, one)) for name, one in wanted.items()}
     if after is None:
         return found, None
-    again = {f"denoised, {name}": _answer(result_of(kept, model, one, after)) for name, one in wanted.items()}
+    again = {f"denoised, {name}": answer_of(result_of(kept, model, one, after)) for name, one in wanted.items()}
     return found | again, after[0]
 
 
@@ -86,7 +86,8 @@ def commonest_other(keys: Keys, right: str | Sequence[str]) -> str:
     return f"{wrong[0][0]} {wrong[0][1] / len(keys):.1%}" if wrong else ""
 
 
-def _answer(result: PhaseResult) -> Answer:
+def answer_of(result: PhaseResult) -> Answer:
+    """Return the labels of a result as keys."""
     key = {phase.id: phase.key for phase in result.phases} | {OTHER_ID: "OTHER"}
     ids, inverse = np.unique(result.phase, return_inverse=True)
     names = np.array([key[int(number)] for number in ids], dtype=np.str_)

@@ -21,6 +21,7 @@ SUITES = {
     "denoise": "Residual displacements and labels after denoising. Held-out crystals: --data; hot ones: make_hot.py.",
     "defects": "Vacancies, interstitials, stacking faults, twins, surfaces, a particle.",
     "orientation": "Orientations against the known rotation and PTM's; labels and strains of strained crystals.",
+    "cna": "Grain boundaries, dislocations, surfaces, vacancies of metals at rest and hot, against CNA, beside PTM.",
     "paths": "Order parameters along Bain, Burgers, bcc-omega and fcc-hcp paths.",
     "alloys": "Random alloys of two and five species on fcc, bcc and hcp sites.",
     "ices": "Ice polymorphs with proton orders not trained on, beside CHILL+.",

@@ -209,6 +209,35 @@ def test_a_sparse_label_may_come_back():
     assert isinstance(verdict, Verdict)
 
 
+@pytest.mark.parametrize(("phase", "axis"), [("BCC", (0, 0, 1)), ("FCC", (1, 1, 0))])
+def test_a_layer_below_a_surface_is_no_strained_crystal(phase, axis, rng):
+    """Where the second layer has twelve neighbours in the shape of a much strained fcc shell, and is Other."""
+    frame = crystal(phase, 24.0)
+    height = frame.positions @ np.array(axis) / np.linalg.norm(axis)
+    kept = (height > np.quantile(height, 0.25) + 0.01) & (height < np.quantile(height, 0.75) - 0.01)
+    slab = make_frame(frame.positions[kept], None, None, False)
+    slab = changed(slab, displacement=rng.normal(0.0, 0.01 * nearest(frame), slab.positions.shape))
+    fits = fits_of(slab, ["BCC", "FCC"])
+    verdict = judge(fits, np.zeros(len(slab), np.int64), np.full(len(slab), 0.9, np.float32), np.ones(len(slab), bool))
+    assert fits.bent[verdict.column >= 0].max() < 0.05
+    assert set(verdict.column) == {-1, 0 if phase == "BCC" else 1}
+
+
+def test_one_neighbour_far_off_is_seen(rng):
+    """Where all neighbours but one are at their places the rms hides it, the farthest does not."""
+    frame = crystal("FCC", 14.0)
+    clean = fits_of(frame, ["FCC"])
+    assert clean.farthest.max() < 1e-4
+    moved = frame.positions.copy()
+    atom = int(rng.integers(len(frame)))
+    way = rng.normal(size=3)
+    moved[atom] += 0.33 * nearest(frame) * way / np.linalg.norm(way)
+    fits = fits_of(dataclasses.replace(frame, positions=moved), ["FCC"])
+    beside = np.flatnonzero((fits.farthest > 0.25) & (fits.template >= 0))
+    assert 8 <= len(beside) <= 13
+    assert (geometry_of(frame, fits).column[beside] < 0).all()
+
+
 def test_nothing_but_vapour_fits_nothing(rng):
     positions = rng.uniform(0.0, 60.0, (300, 3))
     keep = [0]

@@ -296,6 +296,18 @@ def defects_numbers(found):
     }  # fmt: skip
 
 
+def cna_numbers(found):
+    """Surfaces of crystals at rest are Other, all of them and nothing else."""
+    rows = {(row["frame"], row["heat"]): row for row in found["rows"]}
+    assert len(rows) == 2 * 19
+    for (kind, heat), row in rows.items():
+        if heat == "at rest" and ("slab" in kind or "particle" in kind):
+            assert (row["other"]["this package"], row["kept"]["this package"]) == (1.0, 1.0), kind
+    for heat in ("at rest", "300 K"):
+        kept = [row["kept"]["this package"] for row in found["rows"] if row["heat"] == heat]
+        assert np.mean(kept) > 0.95
+
+
 def paths_numbers(found):
     for row in found["rows"]:
         assert (row["label"][0], row["label"][-1]) == (row["start"], row["end"])
@@ -378,6 +390,7 @@ NUMBERS = {
     "thermal": thermal_numbers,
     "melts": melts_numbers,
     "defects": defects_numbers,
+    "cna": cna_numbers,
     "paths": paths_numbers,
     "alloys": alloys_numbers,
     "ices": ices_numbers,
