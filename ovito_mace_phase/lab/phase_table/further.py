@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ovito_mace_phase.atoms.network_frame import network_frame
-from ovito_mace_phase.classification.geometry.kernels import NO_FIT, polar, search
+from ovito_mace_phase.classification.geometry.kernels import NO_FIT, polar
+from ovito_mace_phase.classification.geometry.kernels_nearest import lay_out, memory_for
+from ovito_mace_phase.classification.geometry.kernels_search import search
 from ovito_mace_phase.classification.geometry.library import make_library
 from ovito_mace_phase.classification.geometry.surroundings import find_surroundings
 from ovito_mace_phase.lab.crystals import repeated
@@ -54,14 +56,14 @@ def fit_member(member: ReferenceCell, own: Template) -> Fit:
     place, n_atoms = np.argsort(near.order), member.n_atoms
     out = Fit(np.full(n_atoms, NO_FIT), np.full(n_atoms, -1), np.zeros((n_atoms, 3, 3)))
     codes, gradient = np.zeros(int(library.n_codes.max()), dtype=np.int64), np.zeros((3, 3))
-    slot, used, values = np.zeros(64, dtype=np.int16), np.zeros(near.vectors.shape[1], dtype=bool), np.zeros(5)
+    slot, around, values = np.zeros(64, dtype=np.int16), memory_for(near.vectors.shape[1]), np.zeros(5)
     for atom in range(n_atoms):
         a = place[atom]
-        around = near.species[near.neighbour[a]]
+        lay_out(around, near.count[a], near.vectors[a], near.neighbour[a], near.species)
         for t in np.flatnonzero(own.seed):
             score = search(
                 library, t, near.count[a], near.vectors[a], around, near.species[a], int(member.species.max()) + 1,
-                codes, gradient, slot, used, values,
+                codes, gradient, slot, NO_FIT, values,
             )  # fmt: skip
             if score < NO_FIT and values[0] < out.rmsd[atom]:
                 out.rmsd[atom], out.atom[atom], out.gradient[atom] = values[0], t, gradient
