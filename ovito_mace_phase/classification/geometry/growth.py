@@ -25,6 +25,7 @@ from ovito_mace_phase.runtime.watch import Watch
 from .library import Library
 from .matching import Growth, Limits, Matches
 from .surroundings import Surroundings
+from .vacant import fill
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -63,6 +64,7 @@ def grow(
     state.look_again()
     _take_sides(state, claim)
     _call_by_parents(state, claim, parent, parent_strain)
+    fill(state, claim)
     return state.matches()
 
 

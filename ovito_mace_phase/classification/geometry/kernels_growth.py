@@ -12,6 +12,7 @@ import numpy as np
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
 from .kernels import NO_FIT, deviatoric_strain, fit, search, wrong_species
+from .kernels_vacant import fit_vacant
 
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
@@ -129,6 +130,8 @@ def hand_on(
         first, last = library.offsets[t], library.offsets[t + 1]
         codes = grain_codes[grain[b]]
         for k in range(first, last):
+            if slots[b, k - first] < 0:
+                continue
             a = neighbour[b, slots[b, k - first]]
             following = library.neighbour[k]
             code = library.code[following]
@@ -178,7 +181,14 @@ def take_over(
         new_gradient[row] = gradient[b]
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
-        if not fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out):
+        whole = fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out)
+        if limits.most_empty > 0.0 and (not whole or out[4] > 0):
+            new_gradient[row] = gradient[b]
+            whole = fit_vacant(
+                library, t, count[a], vectors[a], limits.most_empty, new_gradient[row], new_slots[row], used, out
+            )
+            out[4] = 0
+        if not whole:
             continue
         if (
             out[4] > 0
@@ -274,8 +284,11 @@ def compare(
         phase = library.phase[t]
         begin, end = library.offsets[t], library.offsets[t + 1]
         total[:] = gradient[a]
-        held, matched = 1, 0
+        held, matched, size = 1, 0, 0
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
+            size += 1
             b = neighbour[a, slots[a, k - begin]]
             u = template[b]
             matched += u >= 0
@@ -299,7 +312,7 @@ def compare(
             for i in range(3):
                 for j in range(3):
                     total[i, j] += turned[i, j]
-        support[a] = (held - 1) / (end - begin)
+        support[a] = (held - 1) / size
         accord[a] = (held - 1) / max(1, matched)
         for i in range(3):
             for j in range(3):
@@ -308,7 +321,6 @@ def compare(
         if held == 1:
             misfit[a] = values[a, 0]
             continue
-        size = end - begin
         extra = 0.0
         for i in range(3):
             for j in range(3):
@@ -332,6 +344,8 @@ def spread_level(library, template, slots, neighbour, weight, misfit, first, las
         begin, end = library.offsets[t], library.offsets[t + 1]
         total, held = weight[a], weight[a] * misfit[a]
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
             b = neighbour[a, slots[a, k - begin]]
             if template[b] >= 0 and library.phase[template[b]] == library.phase[t]:
                 total += weight[b]
@@ -361,7 +375,7 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
             held, like = False, kind == species[a]
             for k in range(size):
                 held = held or slots[a, k] == m
-                like = like or species[neighbour[a, slots[a, k]]] == kind
+                like = like or (slots[a, k] >= 0 and species[neighbour[a, slots[a, k]]] == kind)
             moved = template[neighbour[a, m]] >= 0 and square > _RIM * _RIM * reach
             if like and not held and not moved:
                 crowded[a] = True
@@ -379,6 +393,8 @@ def spread_support(library, template, slots, neighbour, value, first, last, mean
         begin, end = library.offsets[t], library.offsets[t + 1]
         total, held = value[a], 1
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
             b = neighbour[a, slots[a, k - begin]]
             if template[b] >= 0 and library.phase[template[b]] == library.phase[t]:
                 total += value[b]

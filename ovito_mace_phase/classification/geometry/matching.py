@@ -54,6 +54,8 @@ class Limits(NamedTuple):
         Squared relative difference of the F of neighbours in one crystal: turned by some 20 degrees, noise included.
     enough : float
         rmsd of the label at a seed below which nothing else is tried there.
+    most_empty : float
+        Share of the places of a template that may be empty where a match is handed on: vacancies.
     """
 
     loosest: float = 0.30
@@ -65,6 +67,7 @@ class Limits(NamedTuple):
     clearly: float = 0.75
     most_turn: float = 0.15
     enough: float = 0.15
+    most_empty: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ class Matches:
     values : (n_atoms, 5) float64
         rmsd, residual, strain, s, see `kernels`, and the level that was handed on.
     slots : (n_atoms, N) int16
-        Neighbour at each place of the template.
+        Neighbour at each place of the template, -1 where it is empty.
     grain : (n_atoms,) int64
         Number of the seed that a match goes back to.
     codes : (n_grains, n_codes) int64
