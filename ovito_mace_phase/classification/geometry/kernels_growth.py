@@ -170,7 +170,8 @@ def take_over(
 ):  # fmt: skip
     """Fit to each atom that is asked what its neighbour says it is; write the match and whether it holds."""
     used = np.empty(vectors.shape[1], dtype=np.bool_)
-    near, out = np.empty(vectors.shape[1], dtype=np.int64), np.empty(5)
+    near, out, found = np.empty(vectors.shape[1], dtype=np.int64), np.empty(5), np.empty(5)
+    trial, slot = np.empty((3, 3)), np.empty(new_slots.shape[1], dtype=np.int16)
     for row in range(first, last):
         a = asked[row]
         b = giver[a]
@@ -181,18 +182,19 @@ def take_over(
         new_gradient[row] = gradient[b]
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
-        whole = fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out)
-        if limits.most_empty > 0.0 and (not whole or out[4] > 0):
-            new_gradient[row] = gradient[b]
-            whole = fit_vacant(
-                library, t, count[a], vectors[a], limits.most_empty, new_gradient[row], new_slots[row], used, out
-            )
-            out[4] = 0
-        if not whole:
+        held = fit(library, t, count[a], vectors[a], near, codes, new_gradient[row], new_slots[row], used, out)
+        held = held and out[4] == 0
+        if limits.most_empty > 0.0 and not (held and out[0] < limits.clean):
+            trial[:] = gradient[b]
+            if fit_vacant(library, t, count[a], vectors[a], limits.most_empty, trial, slot, used, found) and (
+                not held or found[0] < limits.clearly * out[0]
+            ):
+                held = True
+                new_gradient[row], new_slots[row], out[:] = trial, slot, found
+        if not held:
             continue
         if (
-            out[4] > 0
-            or out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
+            out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
             or out[2] > limits.most_strain
         ):
             continue

@@ -56,6 +56,8 @@ class Limits(NamedTuple):
         rmsd of the label at a seed below which nothing else is tried there.
     most_empty : float
         Share of the places of a template that may be empty where a match is handed on: vacancies.
+    clean : float
+        rmsd of a whole shell below which nobody asks whether it is better with empty places.
     """
 
     loosest: float = 0.30
@@ -68,6 +70,7 @@ class Limits(NamedTuple):
     most_turn: float = 0.15
     enough: float = 0.15
     most_empty: float = 0.0
+    clean: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
