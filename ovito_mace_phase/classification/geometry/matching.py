@@ -29,7 +29,7 @@ _STEP = 12  # nearest neighbours that a step may go to
 _SEED_ROWS, _ROWS = 8, 1024
 _WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
 _FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
-_MOST_TRIES = 8
+MOST_TRIES = 8
 """Times that an atom listens to its neighbours."""
 
 
@@ -191,7 +191,7 @@ class Growth:
             tried[seeds] = True
             self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
         self.strict = False
-        self._spread(np.flatnonzero(self.template >= 0))
+        self.spread(np.flatnonzero(self.template >= 0))
         for low, high in itertools.pairwise(WARMER):
             self.plant_pending(low, high)
 
@@ -247,16 +247,17 @@ class Growth:
         self.grain[atoms] = self.n_grains + np.arange(len(atoms))
         self.n_grains += len(atoms)
         self.codes.append(found.codes)
-        self._spread(atoms)
+        self.spread(atoms)
 
-    def _spread(self, fresh: Int) -> None:
+    def spread(self, fresh: Int) -> None:
+        """Let matched atoms tell their neighbours what they should be, until nobody changes."""
         if not len(fresh):
             return
         codes = np.concatenate(self.codes)
         while len(fresh):
             n_asked = hand_on(
                 self.library, self.limits, self.strict, fresh, self.template, self.gradient, self.values, self.slots,
-                self.grain, codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour,
+                self.grain, codes, self.allowed, self.tries, MOST_TRIES, self.near.species, self.near.neighbour,
                 self._asked, self._giver, self._asked_template, 0,
             )  # fmt: skip
             fresh = self._round(np.sort(self._asked[:n_asked]), codes)
