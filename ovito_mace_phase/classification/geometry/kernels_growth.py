@@ -193,10 +193,7 @@ def take_over(
                 new_gradient[row], new_slots[row], out[:] = trial, slot, found
         if not held:
             continue
-        if (
-            out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
-            or out[2] > limits.most_strain
-        ):
+        if out[0] > min(limits.loosest, max(limits.cold, limits.rise * values[b, 4])) or out[2] > limits.most_strain:
             continue
         if wrong_species(library, t, species[a], near, codes, new_slots[row]) > limits.most_wrong * (size + 1):
             continue

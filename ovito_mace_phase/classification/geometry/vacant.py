@@ -35,7 +35,7 @@ INSIDE, LEAST, MOST, FEWEST = 0.6, 0.02, 0.4, 3
 BY_CHANCE, SPREAD, SWEEPS = 2.0, 0.1, 2
 EMPTIES = 0.35
 """Share of the places of one atom that may be empty."""
-AGREE, _MORE = 0.75, 0.1  # mean support around an atom that takes a phase, and how much more it must be than before
+AGREE, _MORE = 0.6, 0.1  # mean support around an atom that takes a phase, and how much more it must be than before
 _DOUBT, _MANY, _PHASES = 0.8, 0.02, 3  # support of atoms in doubt, their share where vacancies are looked for
 
 
