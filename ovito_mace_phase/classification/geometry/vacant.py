@@ -10,10 +10,10 @@ have such a place for a neighbour,
     share    vacancies / (vacancies + atoms) on the sites of one species;   vacancies: places inside, where it is calm
     random   mean of (1 - votes / seen) over vacancies <= BY_CHANCE times their share of all sites + SPREAD
 
-atoms where it is calm, of which every empty place is inside and on sites with LEAST <= share <= MOST, take the phase
-where their neighbours agree (AGREE) and agree better than in what they had. There are at least FEWEST vacancies on such
-sites, and they are random. So an isolated vacancy leaves its neighbours Other, as common neighbour analysis does, and
-so do surfaces, voids and boundaries.
+A crystal has vacancies where LEAST <= share <= MOST on the sites of some species, at least FEWEST of them, at random.
+Then atoms where it is calm, of which every empty place is inside, take the phase where their neighbours agree (AGREE),
+and agree better than in what they had: by _MORE where the network named something else. So an isolated vacancy leaves
+its neighbours Other, as common neighbour analysis does, and so do surfaces, voids and boundaries.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def fill(state: Growth, claim: npt.NDArray[np.float32]) -> None:
         if not beside.any():
             continue
         region = other.held().region
-        better = beside & (region >= AGREE) & (region > best + _MORE)
+        better = beside & (region >= AGREE) & (region > best + np.where(label == candidate, 0.0, _MORE))
         if 2 * np.count_nonzero(label[better] == candidate) < np.count_nonzero(label[better] >= 0):
             continue  # the network names another phase here
         state.replace(better, other)
@@ -94,7 +94,7 @@ def at_random(state: Growth) -> Bool:
     total = vacancies.sum() / (vacancies.sum() + held.sum())
     if beside > BY_CHANCE * total + SPREAD:
         return none
-    calm[atom[~(inside & many[kind])]] = False
+    calm[atom[~inside]] = False
     return calm
 
 
