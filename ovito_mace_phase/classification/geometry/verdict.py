@@ -8,7 +8,7 @@
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
 The confidence is that of the network times P(fits); for another phase than the network's the share of neighbours that
-agree takes its place; that of Other is (1 - P(fits)) (1 - DOUBT p), p the confidence of the network that it was a
+agree takes its place, times (1 - DOUBT p) where it said Other; that of Other is (1 - P(fits)) (1 - DOUBT p), p the confidence of the network that it was a
 crystal: where the two witnesses contradict each other nobody is sure. A cold crystal is cut at LEAST, PTM's cutoff; a
 hot one keeps its atoms, since its own level counts; but a few distorted atoms in a cold one are not hot. Neighbours
 that agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls
@@ -116,9 +116,10 @@ def judge(
     free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0
     out = np.where(good, column, np.where(free & dense, proposed, -1))
+    against = np.where(background, doubt(confidence), np.float32(1.0))
     sure = np.where(
         good,
-        chance * np.where(column == proposed, confidence, np.maximum(fits.support, 0.5)),
+        chance * np.where(column == proposed, confidence, np.maximum(fits.support, 0.5) * against),
         (1.0 - chance) * doubt(confidence),
     )
     sure = np.where((free & dense) | background, confidence, sure)

@@ -63,7 +63,7 @@ def test_vacancies_at_random_leave_the_phase(key, rng):
     share, noise = rng.uniform(0.04, 0.1), rng.uniform(0.0, 0.06)
     lost = rng.choice(sites, max(4, round(share * len(sites))), replace=False)
     found = column_of(shaken(without(frame, lost), noise, rng), key, rng)
-    assert (found == 0).mean() > 0.95, (key, kind, share, noise)
+    assert (found == 0).mean() > 0.9, (key, kind, share, noise)
 
 
 def test_a_few_vacancies_leave_their_neighbours_other(rng):
