@@ -8,11 +8,11 @@
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
 The confidence is that of the network times P(fits); for another phase than the network's the share of neighbours that
-agree takes its place, times (1 - DOUBT p) where it said Other; that of Other is (1 - P(fits)) (1 - DOUBT p), p the confidence of the network that it was a
-crystal: where the two witnesses contradict each other nobody is sure. A cold crystal is cut at LEAST, PTM's cutoff; a
-hot one keeps its atoms, since its own level counts; but a few distorted atoms in a cold one are not hot. Neighbours
-that agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls
-Other, stay as they are.
+agree takes its place, times (1 - DOUBT p) where it said Other; that of Other is (1 - P(fits)) (1 - DOUBT p), p the
+confidence of the network that it was a crystal: where the two witnesses contradict each other nobody is sure. A cold
+crystal is cut at LEAST, PTM's cutoff; a hot one keeps its atoms, since its own level counts; but a few distorted
+atoms in a cold one are not hot. Neighbours that agree are evidence that noise alone cannot give. A phase without a
+template, and atoms that the network calls Other and that join no crystal (`joining`), stay as they are.
 
 Measured with mace-phase-6. Crystals of some 250 to 1500 atoms with white noise of 0.09 of the shortest distance (15
 phases): 0 to 0.2 % of the atoms are Other, but for SIGMA with 0.4 to 1.8 %; the network alone loses up to 30 %. Hot
