@@ -79,18 +79,19 @@ def agreement(
         weight, level = _spread(library, template, slots, neighbour, weight, level)
     region = support
     for _ in range(REGION_SWEEPS):
-        region = _averaged(library, template, slots, neighbour, region)
-        accord = _averaged(library, template, slots, neighbour, accord)
+        region = averaged(library, template, slots, neighbour, region)
+        accord = averaged(library, template, slots, neighbour, accord)
     return Agreement(support, misfit, level, region, accord, strain, mean)
 
 
-def _averaged(
+def averaged(
     library: Library,
     template: npt.NDArray[np.int64],
     slots: npt.NDArray[np.int16],
     neighbour: npt.NDArray[np.int32],
     value: Float,
 ) -> Float:
+    """Return a value (n_atoms,) averaged over each atom and its neighbours matched in the same phase."""
     mean = np.zeros_like(value)
     over_rows(lambda a, b: spread_support(library, template, slots, neighbour, value, a, b, mean), len(value), _ROWS)
     return mean

@@ -9,6 +9,7 @@
             and where nearly none agree the best other logits; that one is taken whose sites come as they should: A15
             has local surroundings of sigma, but not in its order
     parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom
+    vacancies and atoms that the network calls Other come last, see `vacant` and `joining`
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
 that is matched changes to what a neighbour says where that fits clearly better. Rounds read the state before them: the
@@ -22,9 +23,11 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.watch import Watch
 
+from .joining import join
 from .library import Library
 from .matching import Growth, Limits, Matches
 from .surroundings import Surroundings
+from .vacant import fill
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -65,6 +68,8 @@ def grow(
     state.look_again()
     _take_sides(state, claim)
     _call_by_parents(state, claim, parent, parent_strain)
+    fill(state, claim)
+    join(state)
     return state.matches()
 
 

@@ -14,6 +14,7 @@ from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 from .kernels import NO_FIT, deviatoric_strain, fit
 from .kernels_nearest import lay_out, memory_for
 from .kernels_search import search, wrong_species
+from .kernels_vacant import fit_vacant
 
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
@@ -131,6 +132,8 @@ def hand_on(
         first, last = library.offsets[t], library.offsets[t + 1]
         codes = grain_codes[grain[b]]
         for k in range(first, last):
+            if slots[b, k - first] < 0:
+                continue
             a = neighbour[b, slots[b, k - first]]
             following = library.neighbour[k]
             code = library.code[following]
@@ -168,7 +171,9 @@ def take_over(
     grain_codes, first, last, new_gradient, new_values, new_slots, new_grain, good
 ):  # fmt: skip
     """Fit to each atom that is asked what its neighbour says it is; write the match and whether it holds."""
-    around, out = memory_for(vectors.shape[1]), np.empty(5)
+    around, out, found = memory_for(vectors.shape[1]), np.empty(5), np.empty(5)
+    trial, slot = np.empty((3, 3)), np.empty(new_slots.shape[1], dtype=np.int16)
+    used = np.empty(vectors.shape[1], dtype=np.bool_)
     for row in range(first, last):
         a = asked[row]
         b = giver[a]
@@ -179,9 +184,15 @@ def take_over(
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
         most = min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
-        if not fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], most, out):
-            continue
-        if out[4] > 0 or out[0] > most or out[2] > limits.most_strain:
+        held = fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], most, out) and out[4] == 0
+        if limits.most_empty > 0.0 and not (held and out[0] < limits.clean):
+            trial[:] = gradient[b]
+            if fit_vacant(library, t, count[a], vectors[a], limits.most_empty, trial, slot, used, found) and (
+                not held or found[0] < limits.clearly * out[0]
+            ):
+                held = True
+                new_gradient[row], new_slots[row], out[:] = trial, slot, found
+        if not held or out[0] > most or out[2] > limits.most_strain:
             continue
         wrong = wrong_species(library, t, species[a], around.species, codes, new_slots[row])
         if wrong > limits.most_wrong * (size + 1):
@@ -273,8 +284,11 @@ def compare(
         phase = library.phase[t]
         begin, end = library.offsets[t], library.offsets[t + 1]
         total[:] = gradient[a]
-        held, matched = 1, 0
+        held, matched, size = 1, 0, 0
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
+            size += 1
             b = neighbour[a, slots[a, k - begin]]
             u = template[b]
             matched += u >= 0
@@ -298,7 +312,7 @@ def compare(
             for i in range(3):
                 for j in range(3):
                     total[i, j] += turned[i, j]
-        support[a] = (held - 1) / (end - begin)
+        support[a] = (held - 1) / size
         accord[a] = (held - 1) / max(1, matched)
         for i in range(3):
             for j in range(3):
@@ -308,7 +322,6 @@ def compare(
         if held == 1:
             misfit[a] = values[a, 0]
             continue
-        size = end - begin
         extra = 0.0
         for i in range(3):
             for j in range(3):
@@ -332,6 +345,8 @@ def spread_level(library, template, slots, neighbour, weight, misfit, first, las
         begin, end = library.offsets[t], library.offsets[t + 1]
         total, held = weight[a], weight[a] * misfit[a]
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
             b = neighbour[a, slots[a, k - begin]]
             if template[b] >= 0 and library.phase[template[b]] == library.phase[t]:
                 total += weight[b]
@@ -361,7 +376,7 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
             held, like = False, kind == species[a]
             for k in range(size):
                 held = held or slots[a, k] == m
-                like = like or species[neighbour[a, slots[a, k]]] == kind
+                like = like or (slots[a, k] >= 0 and species[neighbour[a, slots[a, k]]] == kind)
             moved = template[neighbour[a, m]] >= 0 and square > _RIM * _RIM * reach
             if like and not held and not moved:
                 crowded[a] = True
@@ -372,7 +387,7 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
 def find_farthest(library, template, gradient, slots, vectors, first, last, farthest):
     """Write how far the neighbour that lies farthest from its place is from it, in units of a.
 
-    max_k |u_pi(k) - mean u - F (v_k - c)| / (a (det F)^(1/3)),    F that of the atom or a mean one
+    max_k |u_pi(k) - F v_k - mean_k (u_pi(k) - F v_k)| / (a (det F)^(1/3)),    F that of the atom or a mean one
     """
     shift = np.empty(3)
     for a in range(first, last):
@@ -381,20 +396,27 @@ def find_farthest(library, template, gradient, slots, vectors, first, last, fart
         if t < 0:
             continue
         begin, end = library.offsets[t], library.offsets[t + 1]
-        shift[:] = 0.0
+        shift[:] = 0.0  # mean of u - F v over the atom and the neighbours that are there
+        points, f = 1, gradient[a]
         for k in range(begin, end):
-            for i in range(3):
-                shift[i] += vectors[a, slots[a, k - begin], i]
-        shift /= end - begin + 1
-        det = np.linalg.det(gradient[a])
+            m = slots[a, k - begin]
+            if m >= 0:
+                points += 1
+                for i in range(3):
+                    v = library.vectors[k]
+                    shift[i] += vectors[a, m, i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2]
+        shift /= points
         for k in range(begin, end):
+            m = slots[a, k - begin]
+            if m < 0:
+                continue
             square = 0.0
             for i in range(3):
-                x = vectors[a, slots[a, k - begin], i] - shift[i]
-                for j in range(3):
-                    x -= gradient[a, i, j] * (library.vectors[k, j] - library.centre[t, j])
-                square += x * x
+                v = library.vectors[k]
+                square += (vectors[a, m, i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2] - shift[i]) ** 2
             farthest[a] = max(farthest[a], square)
+        det = f[0, 0] * (f[1, 1] * f[2, 2] - f[1, 2] * f[2, 1])
+        det += f[0, 1] * (f[1, 2] * f[2, 0] - f[1, 0] * f[2, 2]) + f[0, 2] * (f[1, 0] * f[2, 1] - f[1, 1] * f[2, 0])
         farthest[a] = np.sqrt(farthest[a]) / (abs(det) ** (1.0 / 3.0) * library.length[t])
 
 
@@ -409,6 +431,8 @@ def spread_support(library, template, slots, neighbour, value, first, last, mean
         begin, end = library.offsets[t], library.offsets[t + 1]
         total, held = value[a], 1
         for k in range(begin, end):
+            if slots[a, k - begin] < 0:
+                continue
             b = neighbour[a, slots[a, k - begin]]
             if template[b] >= 0 and library.phase[template[b]] == library.phase[t]:
                 total += value[b]

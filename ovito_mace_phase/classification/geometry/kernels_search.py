@@ -27,7 +27,8 @@ def wrong_species(library, t, own, species, codes, slot):
     wrong = 1 if codes[library.code[t]] != own and codes[library.code[t]] != -1 else 0
     for k in range(first, last):
         wanted = codes[library.code[library.neighbour[k]]]
-        wrong += wanted != -1 and wanted != species[slot[k - first]]
+        m = slot[k - first]
+        wrong += m >= 0 and wanted != -1 and wanted != species[m]
     return wrong
 
 

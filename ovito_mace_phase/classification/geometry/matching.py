@@ -30,7 +30,7 @@ _SEED_ROWS, _ROWS = 8, 1024
 _WORSE, _ALONE = 1.5, 0.5  # rmsd over the level, and support, of an atom in doubt
 _ALONE_PURE = 0.7  # the same in phases of one species: layers of a stacking have half their neighbours beside them
 _FEW = 4  # phases tried at the atoms left over at last, and at those in doubt
-_MOST_TRIES = 8
+MOST_TRIES = 8
 """Times that an atom listens to its neighbours."""
 
 
@@ -55,6 +55,10 @@ class Limits(NamedTuple):
         Squared relative difference of the F of neighbours in one crystal: turned by some 20 degrees, noise included.
     enough : float
         rmsd of the label at a seed below which nothing else is tried there.
+    most_empty : float
+        Share of the places of a template that may be empty where a match is handed on: vacancies.
+    clean : float
+        rmsd of a whole shell below which nobody asks whether it is better with empty places.
     """
 
     loosest: float = 0.30
@@ -66,6 +70,8 @@ class Limits(NamedTuple):
     clearly: float = 0.75
     most_turn: float = 0.15
     enough: float = 0.08
+    most_empty: float = 0.0
+    clean: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,7 @@ class Matches:
     values : (n_atoms, 5) float64
         rmsd, residual, strain, s, see `kernels`, and the level that was handed on.
     slots : (n_atoms, N) int16
-        Neighbour at each place of the template.
+        Neighbour at each place of the template, -1 where it is empty.
     grain : (n_atoms,) int64
         Number of the seed that a match goes back to.
     codes : (n_grains, n_codes) int64
@@ -189,7 +195,7 @@ class Growth:
             tried[seeds] = True
             self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
         self.strict = False
-        self._spread(np.flatnonzero(self.template >= 0))
+        self.spread(np.flatnonzero(self.template >= 0))
         for low, high in itertools.pairwise(WARMER):
             self.plant_pending(low, high)
 
@@ -212,6 +218,11 @@ class Growth:
         self.grain[atoms] = other.grain[atoms] + self.n_grains
         self.n_grains += other.n_grains
         self.codes.extend(other.codes)
+
+    def forget(self, atoms: npt.NDArray[np.bool_]) -> None:
+        """Let some atoms be matched no more."""
+        if atoms.any():
+            self.template[atoms], self._held = -1, None
 
     def look_again(self) -> None:
         """Search at the atoms in doubt, the simplest phases first, and let what fits better or is simpler grow."""
@@ -251,9 +262,10 @@ class Growth:
         self.grain[atoms] = self.n_grains + np.arange(len(atoms))
         self.n_grains += len(atoms)
         self.codes.append(found.codes)
-        self._spread(atoms)
+        self.spread(atoms)
 
-    def _spread(self, fresh: Int) -> None:
+    def spread(self, fresh: Int) -> None:
+        """Let matched atoms tell their neighbours what they should be, until nobody changes."""
         if not len(fresh):
             return
         self._held = None
@@ -261,7 +273,7 @@ class Growth:
         while len(fresh):
             n_asked = hand_on(
                 self.library, self.limits, self.strict, fresh, self.template, self.gradient, self.values, self.slots,
-                self.grain, codes, self.allowed, self.tries, _MOST_TRIES, self.near.species, self.near.neighbour,
+                self.grain, codes, self.allowed, self.tries, MOST_TRIES, self.near.species, self.near.neighbour,
                 self._asked, self._giver, self._asked_template, 0,
             )  # fmt: skip
             fresh = self._round(np.sort(self._asked[:n_asked]), codes)

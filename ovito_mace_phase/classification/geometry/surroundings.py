@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases.templates import NOISE
 from ovito_mace_phase.runtime.threads import over_rows
@@ -30,8 +31,8 @@ class Surroundings:
 
     Attributes
     ----------
-    order : (n_atoms,) int64
-        Sorted atom k is atom `order[k]` of the frame.
+    grid : CellGrid
+        The atoms in their places, network units.
     species : (n_atoms,) int64
     count : (n_atoms,) int32
         Neighbours that are known.
@@ -40,14 +41,19 @@ class Surroundings:
         Network units.
     """
 
-    order: Int
+    grid: CellGrid
     species: Int
     count: npt.NDArray[np.int32]
     neighbour: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.grid)
+
+    @property
+    def order(self) -> Int:
+        """Sorted atom k is atom `order[k]` of the frame."""
+        return self.grid.order
 
 
 def find_surroundings(frame: NetworkFrame, library: Library) -> Surroundings:
@@ -65,5 +71,5 @@ def find_surroundings(frame: NetworkFrame, library: Library) -> Surroundings:
 
     over_rows(work, n_atoms, _ROWS)
     return Surroundings(
-        order=grid.order, species=frame.frame.species[grid.order], count=count, neighbour=neighbour, vectors=vectors
+        grid=grid, species=frame.frame.species[grid.order], count=count, neighbour=neighbour, vectors=vectors
     )
