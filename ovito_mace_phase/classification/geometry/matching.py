@@ -234,7 +234,10 @@ class Growth:
         atoms = np.flatnonzero((self.template >= 0) & (worse | alone))
         phase = self.library.phase[self.template[atoms]]
         enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
-        simple = self._simplest_first(self.allowed[atoms], phase)[:, :_FEW]
+        most = np.bincount(self.library.phase[self.template[self.template >= 0]], minlength=len(self.library.n_codes))
+        host = np.argmax(np.where(self.library.simple, most, -1))  # what atoms beside interstitials may be
+        allowed = np.column_stack([self.allowed[atoms], np.full(len(atoms), host, dtype=np.int16)])
+        simple = self._simplest_first(allowed, phase, self._among_own(atoms))[:, :_FEW]
         found = self._searched(atoms, simple, enough)
         hit = found.template >= 0
         atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
@@ -246,11 +249,27 @@ class Growth:
         self.tries[:] = 0
         self._plant(found.taken(taken))
 
-    def _simplest_first(self, allowed: npt.NDArray[np.int16], phase: Int) -> npt.NDArray[np.int16]:
-        """Return the phases allowed with as many species as `phase`: PTM's first, then by the size of their cells."""
+    def _among_own(self, atoms: Int) -> npt.NDArray[np.bool_]:
+        """Return which of some matched atoms have a shell of their own species alone."""
+        size = np.diff(self.library.offsets)[self.template[atoms]]
+        held = (np.arange(self.slots.shape[1])[None] < size[:, None]) & (self.slots[atoms] >= 0)
+        around = self.near.species[np.take_along_axis(self.near.neighbour[atoms], self.slots[atoms] * held, axis=1)]
+        return ((around == self.near.species[atoms][:, None]) | ~held).all(axis=1)
+
+    def _simplest_first(
+        self, allowed: npt.NDArray[np.int16], phase: Int, among_own: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int16]:
+        """Return the phases allowed with as many species as `phase`: PTM's first, then by the size of their cells.
+
+        Where an atom is among its own, a phase of one species may be: the host of interstitials.
+        """
         library = self.library
         size = np.diff(np.searchsorted(library.phase, np.arange(len(library.n_codes) + 1)))
-        like = (allowed >= 0) & (library.n_codes[allowed] == library.n_codes[phase][:, None])
+        n_codes = library.n_codes[allowed]
+        like = (n_codes == library.n_codes[phase][:, None]) | ((n_codes == 1) & among_own[:, None])
+        like &= allowed >= 0
+        for k in range(1, allowed.shape[1]):
+            like[:, k] &= (allowed[:, :k] != allowed[:, k : k + 1]).all(axis=1)
         rank = np.where(library.simple, 0, int(size.max()) + 1) + size  # lattices that PTM knows come first
         order = np.argsort(np.where(like, rank[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
         return np.take_along_axis(np.where(like, allowed, np.int16(-1)), order, axis=1)

@@ -13,12 +13,12 @@
 an fcc shell strained by 0.23 and 0.34, which no crystal bears. `farthest` belongs to one neighbour: the rms hides one
 that is not where it should be, beside a dumbbell or a boundary.
 
-The confidence is that of `confidence.of_fitted` times P(fits), where the network said Other the share of neighbours that
-agree times (1 - DOUBT p); that of Other is (1 - P(fits)) (1 - DOUBT p), p the confidence of the network in its label:
-where the two witnesses contradict each other nobody is sure. A cold crystal is cut at LEAST, PTM's cutoff; a hot one
-keeps its atoms, since its own level counts; but a few distorted atoms in a cold one are not hot. Neighbours that agree
-are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls Other and that
-join no crystal (`joining`), stay as they are.
+The confidence is that of `confidence.of_fitted` times P(fits), where the network said Other the share of neighbours
+that agree times (1 - DOUBT p); that of Other is (1 - P(fits)) (1 - DOUBT p), p the confidence of the network in its
+label: where the two witnesses contradict each other nobody is sure. A cold crystal is cut at LEAST, PTM's cutoff; a hot
+one keeps its atoms, since its own level counts; but a few distorted atoms in a cold one are not hot. Neighbours that
+agree are evidence that noise alone cannot give. A phase without a template, and atoms that the network calls Other and
+that join no crystal (`joining`), stay as they are.
 
 Measured with mace-phase-6; SIMPLE, BENT and FAR were found on seed 1 of the suite `cna`. Seed 2, 57 frames of metals,
 common neighbour analysis (CNA) of the frame at rest: of its Other 96.7 % are Other at rest, 94.9 % at 300 K, 92.1 % at
