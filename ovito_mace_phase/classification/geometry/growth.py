@@ -33,6 +33,7 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 _AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
+_TIE = 0.02  # how much less is enough for the label of the network
 _LOST = 0.6  # mean support below which phases that occur nowhere around are tried as well
 _SIDES, _ENOUGH, _OCCURS = 4, 0.2, 0.005  # phases tried; shares of atoms in doubt that may be, of the frame that are
 
@@ -87,7 +88,8 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
         other.run(np.where(atoms, claim, np.float32(0.0)), Watch())
         region = other.held().region
-        better = asked & (other.template >= 0) & (region > best + _MORE)
+        needed = best + np.where(allowed[:, 0] == rival, -_TIE, _MORE)
+        better = asked & (other.template >= 0) & (region > needed)
         state.replace(better, other)
         best[better] = region[better]
 

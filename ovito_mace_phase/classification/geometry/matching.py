@@ -236,7 +236,8 @@ class Growth:
         enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
         most = np.bincount(self.library.phase[self.template[self.template >= 0]], minlength=len(self.library.n_codes))
         host = np.argmax(np.where(self.library.simple, most, -1))  # what atoms beside interstitials may be
-        allowed = np.column_stack([self.allowed[atoms], np.full(len(atoms), host, dtype=np.int16)])
+        mixed = self.library.n_codes[phase] > 1
+        allowed = np.column_stack([self.allowed[atoms], np.where(mixed, host, -1).astype(np.int16)])
         simple = self._simplest_first(allowed, phase, self._among_own(atoms))[:, :_FEW]
         found = self._searched(atoms, simple, enough)
         hit = found.template >= 0

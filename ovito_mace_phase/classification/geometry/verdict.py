@@ -5,7 +5,7 @@
               f: SIMPLE for the lattices that PTM knows, FACTOR for all other phases
     fits    : misfit <= cutoff, no atom too many, and
               lattices that PTM knows: at least SUPPORT of the neighbours are what the match says, or misfit <= LEAST;
-              bent <= BENT, farthest <= FAR cutoff
+              bent <= BENT, farthest <= FAR LEAST + FARTHER (cutoff - LEAST)
               all other phases: at least SOME of them are, and ACCORD of those around that fit anything
     P(fits) = 1 / (1 + exp((misfit - cutoff) / (SOFT cutoff)))
 
@@ -42,9 +42,9 @@ from .fits import Fits
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 LEAST, FACTOR, HOTTER, MOST = 0.10, 2.0, 2.0, 0.28
-SIMPLE, BENT, FAR = 1.6, 0.15, 2.5
+SIMPLE, BENT, FAR, FARTHER = 1.6, 0.15, 2.5, 3.0
 SUPPORT, SOME, ACCORD = 0.4, 0.25, 0.6
-_SOFT = 0.06
+_SOFT = 0.04
 DOUBT = 0.25
 _ALONE = 1.15  # misfit over the cutoff, at least, of an atom that fits but for what is around it
 _NOTHING = 0.35  # misfit of an atom that nothing fits
@@ -114,7 +114,7 @@ def judge(
         cutoff[~matched] = np.median(cutoff[matched]) if matched.any() else LEAST
     misfit = np.where(matched, fits.misfit, _NOTHING)
     alone = (misfit <= max(LEAST, rmsd_cutoff)) | (fits.support >= SUPPORT)
-    regular = (fits.bent <= BENT) & ((fits.farthest <= FAR * cutoff) | (rmsd_cutoff > 0.0))
+    regular = (fits.bent <= BENT) & ((fits.farthest <= FAR * LEAST + FARTHER * (cutoff - LEAST)) | (rmsd_cutoff > 0.0))
     supported = np.where(simple, alone & regular, (fits.support >= SOME) & (fits.accord >= ACCORD)) & ~fits.crowded
     good = matched & supported & (misfit <= cutoff)
     with np.errstate(over="ignore"):
@@ -128,10 +128,11 @@ def judge(
     free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0
     out = np.where(good, column, np.where(free & dense, proposed, -1))
+    familiar = simple | fits.proposals.templates[0].net
     joined = np.maximum(fits.support, 0.5) * doubt(confidence)
     sure = np.where(
         good,
-        chance * np.where(background, joined, of_fitted(confidence, column == proposed, simple)),
+        chance * np.where(background, joined, of_fitted(confidence, column == proposed, familiar)),
         (1.0 - chance) * doubt(confidence),
     )
     sure = np.where((free & dense) | (background & ~good), confidence, sure)
