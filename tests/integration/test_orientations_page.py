@@ -53,3 +53,20 @@ def test_strain_is_that_of_the_upper_grain(found):
     np.testing.assert_allclose(np.median(strain[of_phase & ~near], axis=0), [0, 0, 0.03, 0, 0, 0], atol=1e-4)
     assert (strain[~of_phase] == 0).all()
     assert found["histogram"][:, 1].sum() == of_phase.sum()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["orientations of PTM", "ours"])
+def test_grain_segmentation_finds_both_grains(found, own):
+    """The recipe of docs/migrating.md, with either modifier's orientations."""
+    (recipe,) = [block.code for block in python_blocks(ROOT / "docs" / "migrating.md") if "GrainSeg" in block.code]
+    source, theirs = 'import_file("sample_dumps/cu_hot.dump.gz")', "further_phases=False"
+    assert recipe.count(source) == recipe.count(theirs) == 1
+    recipe = recipe.replace(source, "Pipeline(source=StaticSource(data=ase_to_ovito(atoms)))")
+    names = dict(found)
+    exec(recipe.replace(theirs, f"{theirs}, output_orientation={own}"), names)
+    data = names["pipeline"].compute()
+    assert data.attributes["GrainSegmentation.grain_count"] == 2
+    upper, grain = found["atoms"].positions[:, 2] > 0, np.array(data.particles["Grain"])
+    of_phase = found["of_phase"]
+    (low,), (high,) = (np.unique(grain[of_phase & side]) for side in (~upper, upper))
+    assert low != high
