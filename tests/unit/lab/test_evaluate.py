@@ -361,7 +361,9 @@ def species_numbers(found):
 def orientation_numbers(found):
     """Ideal crystals give their rotation and strain, with noise those of PTM."""
     turned = {(row["phase"], row["noise"]): row for row in found["turned"]}
-    assert sorted(turned) == sorted((key, noise) for key in ("FCC", "HCP", "RUTILE", "PEROVSKITE") for noise in (0, 0.03))
+    assert sorted(turned) == sorted(
+        (key, noise) for key in ("FCC", "HCP", "RUTILE", "PEROVSKITE") for noise in (0, 0.03)
+    )
     for (key, noise), row in turned.items():
         assert row["share"] > 0.99
         assert row["angle"] <= row["angle_95"]

@@ -75,7 +75,10 @@ def test_directions_differ(rng):
 
 def test_crystals_are_changed_as_a_whole(rng):
     """Every bond is one of the crystal at rest, turned and strained; cell and atoms together."""
-    phase, change = TABLE.by_key("FCC"), Rotation.random(rng=rng).as_matrix() @ orientation.deformation("shear", 0.1, rng)
+    phase, change = (
+        TABLE.by_key("FCC"),
+        Rotation.random(rng=rng).as_matrix() @ orientation.deformation("shear", 0.1, rng),
+    )
     still, moved = (orientation.crystal(phase, 0.0, f, rng) for f in (np.eye(3), change))
     np.testing.assert_allclose(moved.cell, still.cell @ change.T, atol=1e-9)
     before, after = (neighbour_list(f.positions, f.cell, f.pbc, 4.0).vectors for f in (still, moved))
