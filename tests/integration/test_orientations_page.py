@@ -1,4 +1,4 @@
-"""The examples of docs/orientations_and_grains.md give the rotation and the strain that their crystal was built with."""
+"""The examples of docs/orientations_and_grains.md give the rotation and the strain of the crystal that they build."""
 
 from __future__ import annotations
 
