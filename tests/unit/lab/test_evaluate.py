@@ -358,6 +358,29 @@ def species_numbers(found):
     assert all(row["confidence"] < 1e-3 for row in found["rows"])
 
 
+def orientation_numbers(found):
+    """Ideal crystals give their rotation and strain, with noise those of PTM."""
+    turned = {(row["phase"], row["noise"]): row for row in found["turned"]}
+    assert sorted(turned) == sorted(
+        (key, noise) for key in ("FCC", "HCP", "RUTILE", "PEROVSKITE") for noise in (0, 0.03)
+    )
+    for (key, noise), row in turned.items():
+        assert row["share"] > 0.99
+        assert row["angle"] <= row["angle_95"]
+        assert row["angle_95"] < (3.0 if noise else 1e-3)
+        assert (row["ptm"] is None) == (row["from_ptm"] is None) == (key not in ("FCC", "HCP"))
+        if row["ptm"] is not None:
+            assert row["from_ptm"] < 0.01
+            assert row["angle"] == pytest.approx(row["ptm"], abs=0.01)
+    strained = found["strained"]
+    assert len(strained) == 2 * 2 * 2
+    assert {(row["phase"], row["size"]) for row in strained} == {("FCC", 0.05), ("BCC", 0.05)}
+    for row in strained:
+        assert row["worst"] <= row["kept"]
+        assert row["worst"] > 0.99
+        assert row["error"] < (0.05 if row["noise"] else 1e-6)
+
+
 def interchangeable_numbers(found):
     rows = {row["kind"]: row for row in found["rows"]}
     assert all(row["n_frames"] == (3 if "," in kind and "L1_2" not in kind else 2) for kind, row in rows.items())
@@ -398,6 +421,7 @@ NUMBERS = {
     "interface": interface_numbers,
     "shock": shock_numbers,
     "interchangeable": interchangeable_numbers,
+    "orientation": orientation_numbers,
     "species": species_numbers,
     "nucleus": nucleus_numbers,
     "denoise": denoise_numbers,
