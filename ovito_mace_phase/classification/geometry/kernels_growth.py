@@ -16,6 +16,7 @@ from .kernels_nearest import lay_out, memory_for
 from .kernels_search import search, wrong_species
 from .kernels_vacant import fit_vacant
 
+ALIKE = 0.02  # rmsd that is added to both when two fits are compared
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
 
@@ -41,6 +42,12 @@ def keep_nearest(offsets, neighbour, vectors, first, count, kept, kept_vectors):
             kept[first + centre, k] = neighbour[place[k]]
             for i in range(3):
                 kept_vectors[first + centre, k, i] = vectors[place[k], i]
+
+
+@kernel(**COMPILED)
+def better_than(rmsd, clearly):
+    """Return the rmsd below which a fit is clearly better; where nothing moves all that fit are alike."""
+    return clearly * (rmsd + ALIKE) - ALIKE
 
 
 @kernel(**COMPILED)
@@ -84,7 +91,7 @@ def start(
             score[choice] = NO_FIT
             if phase < 0:
                 continue
-            most = limits.loosest if winner < 0 else min(limits.loosest, clearly * score[winner])
+            most = limits.loosest if winner < 0 else min(limits.loosest, better_than(score[winner], clearly))
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
                 t = library.seeds[s]
                 found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, most, out)
@@ -99,7 +106,7 @@ def start(
                 held_codes[choice] = kinds
                 for k in range(size):
                     held_slots[choice, k] = slot[k]
-            if held[choice] >= 0 and (winner < 0 or score[choice] < clearly * score[winner]):
+            if held[choice] >= 0 and (winner < 0 or score[choice] < better_than(score[winner], clearly)):
                 winner = choice
             if score[choice] < enough[row]:
                 break
@@ -148,7 +155,7 @@ def hand_on(
             if template[a] >= 0:
                 if grain[a] == grain[b] and template[a] == following:
                     continue
-                if limits.clearly * values[a, 0] <= values[b, 0]:
+                if better_than(values[a, 0], limits.clearly) <= values[b, 0]:
                     continue
             may = allowed[a, 0] == phase or (not strict and library.simple[phase] and allowed[a, 0] >= 0)
             for choice in range(0 if strict else allowed.shape[1]):
@@ -188,7 +195,7 @@ def take_over(
         if limits.most_empty > 0.0 and not (held and out[0] < limits.clean):
             trial[:] = gradient[b]
             if fit_vacant(library, t, count[a], vectors[a], limits.most_empty, trial, slot, used, found) and (
-                not held or found[0] < limits.clearly * out[0]
+                not held or found[0] < better_than(out[0], limits.clearly)
             ):
                 held = True
                 new_gradient[row], new_slots[row], out[:] = trial, slot, found
@@ -213,7 +220,7 @@ def commit(
     for row in range(len(asked)):
         a = asked[row]
         tries[a] += 1
-        if good[row] and (template[a] < 0 or new_values[row, 0] < limits.clearly * values[a, 0]):
+        if good[row] and (template[a] < 0 or new_values[row, 0] < better_than(values[a, 0], limits.clearly)):
             template[a] = asked_template[a]
             gradient[a] = new_gradient[row]
             values[a] = new_values[row]

@@ -13,7 +13,7 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .agreement import Agreement, agreement
-from .kernels_growth import commit, hand_on, spread_largest, start, take_over
+from .kernels_growth import ALIKE, commit, hand_on, spread_largest, start, take_over
 from .library import Library
 from .surroundings import Surroundings
 
@@ -50,7 +50,7 @@ class Limits(NamedTuple):
     most_wrong : float
         Share of atoms of the wrong species in a template: antisites.
     clearly : float
-        Another phase must fit better by this factor.
+        Another phase must fit better by this factor, see `kernels_growth.better_than`.
     most_turn : float
         Squared relative difference of the F of neighbours in one crystal: turned by some 20 degrees, noise included.
     enough : float
@@ -233,7 +233,8 @@ class Growth:
         alone = held.support < np.where(pure, _ALONE_PURE, _ALONE)
         atoms = np.flatnonzero((self.template >= 0) & (worse | alone))
         phase = self.library.phase[self.template[atoms]]
-        enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, self.limits.clearly * rmsd[atoms])
+        bar = self.limits.clearly * (rmsd[atoms] + ALIKE) - ALIKE  # `kernels_growth.better_than`
+        enough = np.where(alone[atoms], 1.15 * rmsd[atoms] + 0.01, bar)
         most = np.bincount(self.library.phase[self.template[self.template >= 0]], minlength=len(self.library.n_codes))
         host = np.argmax(np.where(self.library.simple, most, -1))  # what atoms beside interstitials may be
         mixed = self.library.n_codes[phase] > 1
@@ -244,7 +245,7 @@ class Growth:
         atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
         new = self.library.phase[found.template]
         size = np.diff(np.searchsorted(self.library.phase, np.arange(len(self.library.n_codes) + 1)))
-        better = found.values[:, 0] < self.limits.clearly * rmsd[atoms]
+        better = found.values[:, 0] < bar[hit]
         simpler = alone[atoms] & (size[new] < size[old]) & (found.values[:, 0] < 1.15 * rmsd[atoms] + 0.01)
         taken = (new != old) & (better | simpler)
         self.tries[:] = 0
