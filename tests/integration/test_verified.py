@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
+from ase.cell import Cell
 from ase.cluster import Icosahedron
 from ovito.io.ase import ase_to_ovito
 from ovito.modifiers import CommonNeighborAnalysisModifier, PolyhedralTemplateMatchingModifier
@@ -92,6 +93,42 @@ def test_strained_crystals_keep_their_name(key, model, rng):
             atoms = rattled(deformed(STRAINED[key], matrix), rng, 0.03)
             share = run(atoms, model).fractions().get(key, 0.0)
             assert share > 0.98, (strain, matrix.tolist(), run(atoms, model).counts())
+
+
+@pytest.mark.parametrize("formula", ["CaF2", "CeO2", "UO2"])
+def test_stretched_fluorite_is_no_thh2(formula, model, rng):
+    """ThH2 is fluorite pressed along one axis: what is stretched is farther from it than from fluorite."""
+    crystal = bulk(formula, "fluorite", a=5.5, cubic=True) * (4, 4, 4)
+    atoms = rattled(deformed(crystal, np.diag(1.0 + rng.permutation([0.08, -0.02, -0.02]))), rng, 0.05)
+    found = run(atoms, model)
+    assert found.fractions().get("FLUORITE", 0.0) > 0.95, found.counts()
+    assert "THH2" not in found.counts()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.04])
+def test_boron_nitride_of_whose_atoms_the_network_is_equally_sure(noise, model, rng):
+    sheet = [[1 / 3, 2 / 3], [2 / 3, 1 / 3]]
+    places = [(*xy, z) for z, order in ((0.25, (0, 1)), (0.75, (1, 0))) for xy in (sheet[k] for k in order)]
+    cell = Cell.fromcellpar([2.504, 2.504, 6.66, 90.0, 90.0, 120.0])
+    atoms = rattled(Atoms("BNBN", scaled_positions=places, cell=cell, pbc=True) * (10, 10, 4), rng, noise)
+    found = run(atoms, model)
+    assert found.counts() == {"H_BN": len(atoms)}
+    assert (found.confidence > 0.9).all()
+
+
+@pytest.mark.parametrize(("formula", "structure", "a"), [("KBr", "rocksalt", 6.6), ("CsCl", "cesiumchloride", 4.12)])
+def test_crystals_of_a_frame_agree_which_species_is_on_which_site(formula, structure, a, model, rng):
+    """An exchange of the species changes nothing in these: what grows from a K is what grows from a Br."""
+    shear = np.eye(3)
+    shear[tuple(rng.choice(3, 2, replace=False))] = 0.06
+    n = 6 if structure == "rocksalt" else 11
+    atoms = rattled(deformed(bulk(formula, structure, a=a, cubic=True) * (n, n, n), shear), rng, 0.1)
+    fits = run(atoms, model).geometry.parts[0].fits
+    assert (fits.support > 0.9).mean() > 0.97
+    library = fits.proposals.library
+    for number in np.unique(atoms.numbers):
+        sites = np.unique(library.code[fits.template[atoms.numbers == number]])
+        assert len(sites) == 1, (number, sites)
 
 
 def test_a_relative_named_keeps_its_name(model):

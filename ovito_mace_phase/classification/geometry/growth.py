@@ -8,7 +8,9 @@
     sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
             and where nearly none agree the best other logits; that one is taken whose sites come as they should: A15
             has local surroundings of sigma, but not in its order
-    parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom
+    parents a strained crystal is called by the name of its parent, by the strain of the mean F around each atom: up to
+            the strain stated for the phase, and further where the parent needs less strain than the phase itself
+            (fluorite stretched the other way than ThH2)
     vacancies and atoms that the network calls Other come last, see `vacant` and `joining`
 
 A crystal costs one fit an atom that way, and the atoms of a cell come in their order, not just each somewhere. An atom
@@ -113,7 +115,7 @@ def _asked(allowed: npt.NDArray[np.int16], n_phases: int) -> list[int]:
 
 
 def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:
-    """Give atoms of a phase to its parent, where that fits about as well and the crystal is not strained too far."""
+    """Give atoms of a phase to its parent, where that fits about as well and needs little strain, or less of it."""
     library = state.library
     for phase in np.flatnonzero(parent != np.arange(len(parent))):
         atoms = state.template >= 0
@@ -126,4 +128,6 @@ def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int,
         residual = state.values[:, 1]
         fits = atoms & (other.template >= 0)
         fits[fits] = other.values[fits, 1] <= np.maximum(1.3 * residual[fits], residual[fits] + 0.02)
-        state.replace(fits & (other.held().strain <= parent_strain[phase]), other)
+        if fits.any():
+            most = np.maximum(parent_strain[phase], state.held().strain)
+            state.replace(fits & (other.held().strain <= most), other)

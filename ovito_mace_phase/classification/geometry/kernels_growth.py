@@ -17,6 +17,7 @@ from .kernels_search import search, wrong_species
 from .kernels_vacant import fit_vacant
 
 ALIKE = 0.02  # rmsd that is added to both when two fits are compared
+_TIED = 1e-6  # rmsd within which two sites fit alike, rounding included
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
 
@@ -61,6 +62,15 @@ def spread_largest(score, count, neighbour, most, out):
 
 
 @kernel(**COMPILED)
+def comes_before(one, other):
+    """Tell whether the codes of one come before those of the other."""
+    for c in range(len(one)):
+        if one[c] != other[c]:
+            return one[c] < other[c]
+    return False
+
+
+@kernel(**COMPILED)
 def start(
     library, limits, clearly, enough, atoms, allowed, count, vectors, neighbour, species,
     n_species, first, last, template, gradient, values, slots, codes
@@ -70,6 +80,9 @@ def start(
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
     later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`, a number
     for each atom.
+
+    Sites that an exchange of the species turns into each other (rock salt, CsCl, zincblende, h-BN) fit alike; all seeds
+    take the one of the first species, so that crystals which meet agree which is which.
     """
     width, n_allowed = slots.shape[1], allowed.shape[1]
     around = memory_for(vectors.shape[1])
@@ -96,7 +109,10 @@ def start(
                 t = library.seeds[s]
                 found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, most, out)
                 size = library.offsets[t + 1] - library.offsets[t]
-                if found >= score[choice] or out[4] > 0 or out[0] > limits.loosest or out[2] > limits.most_strain:
+                tied = held[choice] >= 0 and abs(found - score[choice]) <= _TIED
+                if out[4] > 0 or out[0] > limits.loosest or out[2] > limits.most_strain:
+                    continue
+                if not comes_before(kinds, held_codes[choice]) if tied else found >= score[choice]:
                     continue
                 if wrong_species(library, t, own, around.species, kinds, slot) > limits.most_wrong * (size + 1):
                     continue

@@ -105,13 +105,21 @@ class Matches:
 
 
 def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int:
-    """Return the atoms with the largest claim within so many steps to near neighbours; 0: all with a claim."""
-    top = claim
+    """Return the atoms with the largest claim within so many steps to near neighbours; 0: all with a claim.
+
+    Of equal claims (a network that is sure says 1.0 of every atom) the first atom has the larger one: were all of them
+    seeds, each would take a site for itself, and none would hear from its neighbours.
+    """
+    if hops == 0:
+        return np.flatnonzero(claim > 0.0)
+    rank = np.empty(len(claim))
+    rank[np.argsort(-claim, kind="stable")] = np.arange(len(claim), 0, -1)
+    top = rank
     for _ in range(hops):
         wider = np.empty_like(top)
         spread_largest(top, near.count, near.neighbour, _STEP, wider)
         top = wider
-    return np.flatnonzero((claim > 0.0) & (claim >= top))
+    return np.flatnonzero((claim > 0.0) & (rank >= top))
 
 
 class _Seeds(NamedTuple):
