@@ -79,7 +79,7 @@ def start(
 
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
     later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`, a number
-    for each atom.
+    for each atom. A sheet is not tried where a solid fits: each layer of graphite is one.
 
     Sites that an exchange of the species turns into each other (rock salt, CsCl, zincblende, h-BN) fit alike; all seeds
     take the one of the first species, so that crystals which meet agree which is which.
@@ -102,7 +102,7 @@ def start(
         for choice in range(n_allowed):
             phase = allowed[row, choice]
             score[choice] = NO_FIT
-            if phase < 0:
+            if phase < 0 or (winner >= 0 and library.planar[library.seeds[library.seed_offsets[phase]]]):
                 continue
             most = limits.loosest if winner < 0 else min(limits.loosest, better_than(score[winner], clearly))
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
@@ -170,6 +170,8 @@ def hand_on(
                 continue
             if template[a] >= 0:
                 if grain[a] == grain[b] and template[a] == following:
+                    continue
+                if library.planar[t] and not library.planar[template[a]]:
                     continue
                 if better_than(values[a, 0], limits.clearly) <= values[b, 0]:
                     continue
