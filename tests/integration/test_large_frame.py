@@ -17,11 +17,15 @@ from ovito_mace_phase.phases import phase_table
 
 @pytest.mark.slow
 def test_two_million_atoms_say_what_the_small_frame_says(rng):
-    model = cut_model(PhaseModel.load(device="cpu"), load_model(model_path(None))[0], SMALLEST)
+    shipped, network = PhaseModel.load(device="cpu"), load_model(model_path(None))[0]
     reference = phase_table().by_key("ROCKSALT").reference
     cell, fractional, species = repeat(reference.cell, reference.fractional, reference.species, np.array([4, 4, 4]))
     positions = fractional @ cell + rng.normal(0.0, 0.1, fractional.shape)
-    small = classify(positions, species, cell, True, model=model, verify="off")
+    for _ in range(10):  # the head is random: take one that tells two phases apart
+        model = cut_model(shipped, network, SMALLEST)
+        small = classify(positions, species, cell, True, model=model, verify="off")
+        if np.median(small.margin) > 1e-2:
+            break
     times = np.array([26, 26, 26])
     many = repeat(cell, positions @ np.linalg.inv(cell), species, times)
     count = times.prod()

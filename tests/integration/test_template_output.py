@@ -203,7 +203,7 @@ def test_reasons(rng):
 def test_a_changed_cutoff_or_output_does_not_evaluate_again(monkeypatch):
     fake = install(monkeypatch, templates=True)
     modifier = MacePhaseModifier()
-    line = copper(modifier)
+    line = copper(modifier, noise=0.02)
     first = line.compute().attributes["MacePhase.counts.OTHER"]
     for name, value in {
         "rmsd_cutoff": 1e-9,

