@@ -2,7 +2,7 @@
 
     support  share of the neighbours that are what the match of an atom says, turned as it is
     accord   the same of those neighbours that are matched at all: a surface takes nothing away
-    misfit   deviation from the template under the mean F of the atom and those neighbours, see `kernels_growth.compare`
+    misfit   deviation from the template under the mean F of the atom and those neighbours, see `compare`
     level    mean misfit around an atom, weights support^16, taken on over LEVEL_SWEEPS neighbours
     region   mean support around an atom, taken on over REGION_SWEEPS neighbours; accord is taken on likewise
     strain   deviatoric strain of the mean F of the atom and the neighbours that agree
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.threads import over_rows
 
-from .kernels_growth import compare, spread_level, spread_support
+from .kernels_agreement import compare, spread_level, spread_support
 from .library import Library
 
 Float = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .growth import grow
-from .kernels_growth import find_crowded, find_farthest
+from .kernels_agreement import find_crowded, find_farthest
 from .matching import Limits
 from .proposals import Proposals
 from .surroundings import find_surroundings

@@ -69,14 +69,14 @@ def grow(
     watch = watch or Watch()
     state.run(claim, watch)
     state.look_again()
-    _take_sides(state, claim)
-    _call_by_parents(state, claim, parent, parent_strain)
-    fill(state, claim)
+    _take_sides(state, claim, watch)
+    _call_by_parents(state, claim, parent, parent_strain, watch)
+    fill(state, claim, watch)
     join(state)
     return state.matches()
 
 
-def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
+def _take_sides(state: Growth, claim: npt.NDArray[np.float32], watch: Watch) -> None:
     """Try phases one by one on the atoms whose neighbours agree little, and keep the one that agrees most."""
     library, allowed = state.library, state.allowed
     best = state.held().region
@@ -88,7 +88,7 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32]) -> None:
             continue
         alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
-        other.run(np.where(atoms, claim, np.float32(0.0)), Watch())
+        other.run(np.where(atoms, claim, np.float32(0.0)), watch)
         region = other.held().region
         needed = best + np.where(allowed[:, 0] == rival, -_TIE, _MORE)
         better = asked & (other.template >= 0) & (region > needed)
@@ -102,8 +102,8 @@ def _sides(
     """Return phases to try alone, and where: of the frame where neighbours agree little, others where none do."""
     there = np.bincount(phase[phase >= 0], minlength=n_phases)
     mixed = [k for k in _asked(allowed[doubt], n_phases) if there[k] > _OCCURS * len(phase)]
-    if (phase[doubt] == mixed[0]).all() if len(mixed) == 1 else not mixed:
-        mixed = []
+    if len(mixed) == 1 and (phase[doubt] == mixed[0]).all():
+        mixed = []  # nothing else there to be told from
     strange = [k for k in _asked(allowed[lost], n_phases) if k not in mixed and there[k] < there.max()]
     return [(k, doubt) for k in mixed[:_SIDES]] + [(k, lost) for k in strange[:_SIDES]]
 
@@ -114,7 +114,9 @@ def _asked(allowed: npt.NDArray[np.int16], n_phases: int) -> list[int]:
     return [int(k) for k in np.argsort(-asked, kind="stable") if asked[k] > _ENOUGH * len(allowed)]
 
 
-def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float) -> None:
+def _call_by_parents(
+    state: Growth, claim: npt.NDArray[np.float32], parent: Int, parent_strain: Float, watch: Watch
+) -> None:
     """Give atoms of a phase to its parent, where that fits about as well and needs little strain, or less of it."""
     library = state.library
     for phase in np.flatnonzero(parent != np.arange(len(parent))):
@@ -124,7 +126,7 @@ def _call_by_parents(state: Growth, claim: npt.NDArray[np.float32], parent: Int,
             continue
         alone = np.where(atoms, np.int16(parent[phase]), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
-        other.run(np.where(atoms, np.maximum(claim, np.float32(1e-6)), np.float32(0.0)), Watch())
+        other.run(np.where(atoms, np.maximum(claim, np.float32(1e-6)), np.float32(0.0)), watch)
         residual = state.values[:, 1]
         fits = atoms & (other.template >= 0)
         fits[fits] = other.values[fits, 1] <= np.maximum(1.3 * residual[fits], residual[fits] + 0.02)

@@ -21,6 +21,8 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.phases.templates import Template
 
+from .kernels_nearest import MOST
+
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 _SPARE = 4  # interstitials
@@ -65,7 +67,8 @@ class Library(NamedTuple):
     simple : (n_phases,) bool
         Lattices that PTM knows too, which the shell of one atom tells.
     crowd : int
-        Neighbours to look at, so that those of every template are among them.
+        Neighbours to look at, so that those of every template are among them; at most `kernels_nearest.MOST`, four
+        times what the phases of the table need.
     """
 
     phase: Int
@@ -132,7 +135,7 @@ def make_library(templates: Sequence[Template]) -> Library:
         turns=np.ascontiguousarray(np.concatenate([t.rotations for t in templates])),
         free=np.concatenate([t.free for t in templates]) * unit,
         simple=np.array([t.simple for t in templates]),
-        crowd=max(t.crowd for t in templates) + _SPARE,
+        crowd=min(max(t.crowd for t in templates) + _SPARE, MOST),
     )
 
 

@@ -39,7 +39,7 @@ AGREE, _MORE = 0.6, 0.1  # mean support around an atom that takes a phase, and h
 _DOUBT, _MANY, _PHASES = 0.8, 0.02, 3  # support of atoms in doubt, their share where vacancies are looked for
 
 
-def fill(state: Growth, claim: npt.NDArray[np.float32]) -> None:
+def fill(state: Growth, claim: npt.NDArray[np.float32], watch: Watch) -> None:
     """Give atoms beside vacancies at random their phase; `claim` as in `growth.grow`."""
     library, label = state.library, state.allowed[:, 0]
     best = state.held().region
@@ -54,7 +54,7 @@ def fill(state: Growth, claim: npt.NDArray[np.float32]) -> None:
         alone = np.where(atoms, np.int16(candidate), np.int16(-1))[:, None]
         limits = state.limits._replace(most_empty=EMPTIES)
         other = Growth(library, state.near, np.ascontiguousarray(alone), limits)
-        other.run(np.where(label == candidate, claim, np.float32(0.0)), Watch())
+        other.run(np.where(label == candidate, claim, np.float32(0.0)), watch)
         beside = at_random(other)
         if not beside.any():
             continue

@@ -5,7 +5,7 @@ import itertools
 
 from ovito_mace_phase.plugin.session import compile_kernels
 
-_PLACES = ("kernels_growth", "kernels_nearest", "kernels_search", "kernels")
+_PLACES = ("kernels_growth", "kernels_agreement", "kernels_nearest", "kernels_search", "kernels")
 _CALLED = {"keep_nearest", "spread_largest", "start", "hand_on", "take_over", "commit", "compare", "spread_level"}
 _CALLED |= {"find_crowded", "spread_support"}
 
