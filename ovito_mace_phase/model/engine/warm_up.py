@@ -18,7 +18,7 @@ from .forward import forward
 from .gradient import log_density_gradient
 
 log = logging.getLogger(__name__)
-MESSAGE = "compiling kernels for this machine (once; some twenty seconds)"
+MESSAGE = "compiling kernels for this machine (once; some forty seconds)"
 _PATIENCE = 1.0  # s; loading compiled kernels takes less
 
 
