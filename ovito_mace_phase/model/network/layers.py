@@ -6,7 +6,8 @@
                  radial functions per species and expanded to channels together with W_l (`radial_tables.factored`)
 
 `fold` turns the tensors of a model file into what the layers multiply with. It is made of torch operations, so
-gradients flow through it to every tensor but the radial MLP, whose tables stay as they are.
+gradients flow through it to every tensor. Tables of the radial MLP are made before: as numbers, which stay as they are,
+or differentiable by its weights (`lab.training.radial`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,18 @@ from .radial_tables import HermiteTable, factored, hermite_table, radial_functio
 
 @dataclass(frozen=True, kw_only=True)
 class RadialTables:
-    """Splines of every layer, those of the first in factored form too, and V as (rank, l_max + 1, C)."""
+    """Splines of every layer, those of the first in factored form too, and V as (rank, l_max + 1, C).
+
+    Without the factored form, in training, the first layer goes through `convolve` whatever the species.
+    """
 
     layers: tuple[Spline, ...]
-    first: Spline
-    expansion: Tensor
+    first: Spline | None = None
+    expansion: Tensor | None = None
+
+    def by_species(self, n_species: int, n_channels: int) -> bool:
+        """Tell whether the first layer costs less as sums over the neighbours of each species."""
+        return self.expansion is not None and n_species * self.expansion.shape[0] <= n_channels
 
     @classmethod
     def of(
@@ -113,10 +121,12 @@ def fold(tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTab
             )
         )
     sent = tensors["embedding"] @ layers[0].up
-    expand = tuple(
-        (tables.expansion[:, degree] * sent.unsqueeze(1)) @ layers[0].linear[degree]
-        for degree in range(config.l_max + 1)
-    )
+    expand: tuple[Tensor, ...] = ()
+    if tables.expansion is not None:
+        expand = tuple(
+            (tables.expansion[:, degree] * sent.unsqueeze(1)) @ layers[0].linear[degree]
+            for degree in range(config.l_max + 1)
+        )
     return NetworkWeights(
         config=config,
         tables=tables,
@@ -129,7 +139,7 @@ def fold(tensors: Mapping[str, Tensor], config: NetworkConfig, tables: RadialTab
 
 def leaves(weights: NetworkWeights) -> list[Tensor]:
     """Return the tensors that depend on the parameters, in a fixed order."""
-    found = [weights.embedding, weights.sent, *weights.expand]
+    found = [weights.embedding, weights.sent, *weights.expand, *_trained(weights.tables)]
     for layer in weights.layers:
         p = layer.polynomial
         found += [layer.up, *layer.linear, p.linear, p.quadratic, p.cubic, layer.product, layer.skip]
@@ -141,6 +151,9 @@ def with_leaves(weights: NetworkWeights, tensors: Sequence[Tensor]) -> NetworkWe
     given = iter(tensors)
     embedding, sent = next(given), next(given)
     expand = tuple(next(given) for _ in weights.expand)
+    tables, n_trained = weights.tables, len(_trained(weights.tables))
+    if n_trained:
+        tables = replace(tables, layers=tuple(replace(one, values=next(given)) for one in tables.layers))
     layers = []
     for layer in weights.layers:
         up, linear = next(given), tuple(next(given) for _ in layer.linear)
@@ -149,7 +162,13 @@ def with_leaves(weights: NetworkWeights, tensors: Sequence[Tensor]) -> NetworkWe
         layers.append(
             replace(layer, up=up, linear=linear, polynomial=polynomial, product=next(given), skip=next(given))
         )
-    return replace(weights, embedding=embedding, sent=sent, expand=expand, layers=tuple(layers))
+    return replace(weights, tables=tables, embedding=embedding, sent=sent, expand=expand, layers=tuple(layers))
+
+
+def _trained(tables: RadialTables) -> list[Tensor]:
+    """Return the values of the splines where they depend on parameters; all do, or none."""
+    values = [spline.values for spline in tables.layers]
+    return values if all(one.requires_grad for one in values) else []
 
 
 def first_layer(
@@ -172,14 +191,13 @@ def first_layer(
         Slots that occur in the frame.
     """
     config, tables = weights.config, weights.tables
-    rank, n_lm = tables.expansion.shape[0], config.n_components
-    if len(present) * rank <= config.n_channels:
+    if tables.first is not None and tables.by_species(len(present), config.n_channels):
         kinds = neighbours.new_zeros(1).expand(len(neighbours))
         if len(present) > 1:
             place = torch.zeros(len(weights.embedding), dtype=torch.int64, device=mine.device)
             place[list(present)] = torch.arange(len(present), device=mine.device)
             kinds = place[neighbours]
-        sums = ops.species_sums(graph, kinds, len(present), tables.first, n_lm)
+        sums = ops.species_sums(graph, kinds, len(present), tables.first, config.n_components)
         matrices = [expand[list(present)].flatten(0, 1) for expand in weights.expand]
     else:
         sums = ops.convolve(graph, neighbours, weights.sent, tables.layers[0])

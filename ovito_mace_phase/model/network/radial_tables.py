@@ -54,7 +54,7 @@ def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, l
     ]
 
     def radial(r: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        value, slope = _bessel(r, config)
+        value, slope = bessel(r, config)
         for k, weight in enumerate(weights):
             value, slope = value @ weight, slope @ weight
             if k + 1 < len(weights):
@@ -65,7 +65,7 @@ def radial_functions(tensors: Mapping[str, np.ndarray], config: NetworkConfig, l
     return radial
 
 
-def _bessel(
+def bessel(
     r: npt.NDArray[np.float64], config: NetworkConfig
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the Bessel functions times the cutoff of `radial.py` and their derivatives, (n, n_bessel) each."""

@@ -192,7 +192,7 @@ class DeviceGradientSweep(DeviceSweep):
             given[:, : self.channels] += d_sent[a:b] @ self.weights.layers[t + 1].up.T
             by_sums, d_node = self.layer_back(t, linear_messages(sums, matrices), matrices, mine, given)
             tables = self.weights.tables
-            if t == 0 and self.by_species:
+            if t == 0 and self.by_species and tables.first is not None:
                 n = len(self.frame.present)
                 launch_convolve_edges(
                     block, tables.first, by_sums, d_vectors, add=True, lookup=self.species, n_species=n

@@ -131,7 +131,7 @@ class DeviceSweep:
         """Prepare tables of the first layer for the species that are present."""
         weights, present, device = self.weights, list(self.frame.present), self.evaluator.device
         self.skipped = (weights.embedding.unsqueeze(1) @ weights.layers[0].skip).squeeze(1).contiguous()
-        self.by_species = len(present) * weights.tables.expansion.shape[0] <= self.channels
+        self.by_species = weights.tables.by_species(len(present), self.channels)
         place = torch.zeros(len(weights.embedding), dtype=torch.int32)
         place[present] = torch.arange(len(present), dtype=torch.int32)
         self.species = place.to(device)[self.frame.slots]
@@ -180,7 +180,7 @@ class DeviceSweep:
     def first_sums(self, block: EdgeList) -> Tensor:
         """Return sums over the neighbours of the first layer, (n_lm, n, C or n_species rank)."""
         tables = self.weights.tables
-        if self.by_species:
+        if self.by_species and tables.first is not None:
             n = len(self.frame.present)
             return launch_convolve(block, tables.first, self.degrees, lookup=self.species, n_species=n)
         return launch_convolve(block, tables.layers[0], self.degrees, source=self.weights.sent, lookup=self.frame.slots)

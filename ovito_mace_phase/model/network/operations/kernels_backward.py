@@ -1,6 +1,7 @@
 """Numba kernels of the backward pass: from dL/d(result) to dL/d(inputs) of the operations of `kernels.py`.
 
     convolve      t_l[c] = sum_m Y_lm G[lm, a, c];     dL/d source[b, c] += sum_l R_lc t_l[c]
+                  dL/d v_k += h_0 source[b, c] t_l[c], and with h_1..3 the other three rows of the spline
                   dL/dr = sum_lc R'_lc source[b, c] t_l[c],   dL/dY_lm = sum_c R_lc source[b, c] G[lm, a, c]
     species_sums  the same with phi_q in place of R_lc source[b, c]
     contract      product rule, for messages and coefficients
@@ -70,6 +71,62 @@ def convolve(n_channels: int, n_degrees: int) -> Callable[..., None]:
                     n_channels, d_source, found,
                 )  # fmt: skip
                 pull_back_listed(geometry, e, grid, found, d_vectors[edge])
+
+    return run
+
+
+@lru_cache(maxsize=8)
+def convolve_weights(n_channels: int, n_degrees: int) -> Callable[..., None]:
+    """Return `convolve_weights(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_source, d_table)`.
+
+    For training: dL/d source and dL/d of the values and slopes on the knots, none by the vectors.
+    """
+    width = n_degrees * n_channels
+
+    @kernel(**COMPILED)
+    def run(offsets, index, vectors, source, table, scale, stretch, r_max, g, d_source, d_table):
+        n_knots, n_centres, most = table.shape[0], g.shape[1], most_edges(offsets)
+        kind = source.dtype
+        geometry, edges = np.empty((N_GEOMETRY, most)), np.empty((2, most), dtype=np.int64)
+        knots, ends = np.empty(most, dtype=np.int64), np.empty(1, dtype=np.int64)
+        blend, angles = np.empty((4, most), dtype=kind), np.empty((16, most), dtype=kind)
+        t = np.empty(n_channels, dtype=kind)
+        grid = (scale, stretch, r_max)
+        rows, d_rows = table.reshape(-1), d_table.reshape(-1)
+        for centre in range(n_centres):
+            first, last = offsets[centre], offsets[centre + 1]
+            count = list_edges(first, last, vectors, index, 1, grid, n_knots, geometry, edges, ends)
+            spline_weights(geometry[3], count, n_knots, 2 * width, knots, blend)
+            all_harmonics(geometry, count, angles)
+            for e in range(count):
+                row = index[edges[0, e]]
+                sent, d_sent = source[row], d_source[row]
+                h0, h1, h2, h3 = blend[0, e], blend[1, e], blend[2, e], blend[3, e]
+                for degree in range(n_degrees):
+                    t[:] = 0
+                    for lm in range(degree * degree, (degree + 1) * (degree + 1)):
+                        y, part = angles[lm, e], g[lm, centre]
+                        for c in range(n_channels):
+                            t[c] += y * part[c]
+                    at = knots[e] + degree * n_channels
+                    v0, s0 = rows[at : at + n_channels], rows[at + width : at + width + n_channels]
+                    v1 = rows[at + 2 * width : at + 2 * width + n_channels]
+                    s1 = rows[at + 3 * width : at + 3 * width + n_channels]
+                    d_v0, d_s0 = d_rows[at : at + n_channels], d_rows[at + width : at + width + n_channels]
+                    d_v1 = d_rows[at + 2 * width : at + 2 * width + n_channels]
+                    d_s1 = d_rows[at + 3 * width : at + 3 * width + n_channels]
+                    for c in range(n_channels):
+                        d_sent[c] += (h0 * v0[c] + h1 * s0[c] + h2 * v1[c] + h3 * s1[c]) * t[c]
+                    for c in range(n_channels):
+                        t[c] *= sent[c]
+                    for c in range(n_channels):
+                        d_v0[c] += h0 * t[c]
+                    for c in range(n_channels):
+                        d_s0[c] += h1 * t[c]
+                    for c in range(n_channels):
+                        d_v1[c] += h2 * t[c]
+                    for c in range(n_channels):
+                        d_s1[c] += h3 * t[c]
 
     return run
 

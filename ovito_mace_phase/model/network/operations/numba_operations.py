@@ -33,7 +33,7 @@ class NumbaOperations:
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
         """See `protocol.Operations`."""
-        return _Convolve.apply(graph.vectors, source, graph.offsets, index, spline, self.memory)
+        return _Convolve.apply(graph.vectors, source, spline.values, graph.offsets, index, spline.grid, self.memory)
 
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
         """See `protocol.Operations`."""
@@ -91,29 +91,42 @@ def first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
 class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, source: Tensor, offsets: Tensor, index: Tensor, spline: Spline, memory: Memory
+        ctx: Any,
+        vectors: Tensor,
+        source: Tensor,
+        table: Tensor,
+        offsets: Tensor,
+        index: Tensor,
+        grid: tuple[float, float, float],
+        memory: Memory,
     ) -> Tensor:
-        ctx.save_for_backward(vectors, source, offsets, index)
-        ctx.spline = spline
+        ctx.save_for_backward(vectors, source, table, offsets, index)
+        ctx.grid = grid
         channels = source.shape[1]
-        degrees = spline.values.shape[2] // channels
+        degrees = table.shape[2] // channels
         out = memory.take("sums", (degrees * degrees, len(offsets) - 1, channels), source)
         run = kernels.convolve(channels, degrees)
-        o, i, v, s, t = _arrays(offsets, index, vectors, source, spline.values)
-        run(o, i, v, s, t, *spline.grid, out.numpy())
+        o, i, v, s, t = _arrays(offsets, index, vectors, source, table)
+        run(o, i, v, s, t, *grid, out.numpy())
         return out
 
     @staticmethod
     @first_order
     def backward(ctx: Any, g: Tensor):
-        vectors, source, offsets, index = ctx.saved_tensors
-        spline = ctx.spline
-        channels = source.shape[1]
-        run = kernels_backward.convolve(channels, spline.values.shape[2] // channels)
-        d_vectors, d_source = torch.empty_like(vectors), torch.zeros_like(source)
-        o, i, v, s, t, g_array = _arrays(offsets, index, vectors, source, spline.values, g)
-        run(o, i, v, s, t, *spline.grid, g_array, d_vectors.numpy(), d_source.numpy())
-        return d_vectors, d_source, None, None, None, None
+        vectors, source, table, offsets, index = ctx.saved_tensors
+        o, i, v, s, t, g_array = _arrays(offsets, index, vectors, source, table, g)
+        shape = source.shape[1], table.shape[2] // source.shape[1]
+        d_vectors, d_source, d_table = None, torch.zeros_like(source), None
+        if ctx.needs_input_grad[2]:
+            d_table = torch.zeros_like(table, memory_format=torch.contiguous_format)
+            run = kernels_backward.convolve_weights(*shape)
+            run(o, i, v, s, t, *ctx.grid, g_array, d_source.numpy(), d_table.numpy())
+        if ctx.needs_input_grad[0] or d_table is None:
+            d_vectors = torch.empty_like(vectors)
+            d_source.zero_()
+            run = kernels_backward.convolve(*shape)
+            run(o, i, v, s, t, *ctx.grid, g_array, d_vectors.numpy(), d_source.numpy())
+        return d_vectors, d_source, d_table, None, None, None, None
 
 
 class _SpeciesSums(torch.autograd.Function):

@@ -24,6 +24,7 @@ from . import triton_forward as forward
 from .memory import Memory, NewMemory
 from .numba_operations import first_order
 from .protocol import BlockGraph, Polynomial, Spline
+from .torch_operations import TorchOperations
 
 _VALUES_BLOCK, _FEATURES_BLOCK = 128, 1024
 _MANY_EDGES, _PIECE = 1000, 128  # of one source; of a piece
@@ -491,7 +492,9 @@ class TritonOperations:
         return self
 
     def convolve(self, graph: BlockGraph, index: Tensor, source: Tensor, spline: Spline) -> Tensor:
-        """See `protocol.Operations`."""
+        """See `protocol.Operations`; radial functions that are trained have no kernel, and go through plain torch."""
+        if spline.values.requires_grad:
+            return TorchOperations().convolve(graph, index, source, spline)
         return _Convolve.apply(graph.vectors, source.contiguous(), graph.offsets, index, spline)
 
     def species_sums(self, graph: BlockGraph, species: Tensor, n_species: int, spline: Spline, n_lm: int) -> Tensor:
