@@ -1,7 +1,7 @@
 """Compiled loops of the sampler: the spring matrix of a crystal, atoms pushed apart.
 
-    springs    K_ab = -k(r) [(1 - t) n n^T + t 1],  K_aa = -sum_b K_ab  (`noise`)
-    push       r_a <- r_a - sum_b (least - |v_ab|) / 2 * v_ab / |v_ab|,  over pairs nearer than `least`  (`disorder`)
+springs    K_ab = -k(r) [(1 - t) n n^T + t 1],  K_aa = -sum_b K_ab  (`noise`)
+push       r_a <- r_a - sum_b (least - |v_ab|) / 2 * v_ab / |v_ab|,  over pairs nearer than `least`  (`disorder`)
 """
 # mypy: disable-error-code="no-untyped-def"
 

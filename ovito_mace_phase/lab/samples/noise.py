@@ -11,8 +11,8 @@ white noise does. Source of the network: Atilgan et al., Biophys. J. 80 (2001) 5
 No crystal is displaced beyond melting (Lindemann): amplitudes are capped at 0.12 of the nearest-neighbour distance, or
 relative amplitudes of neighbours at sqrt(2) times as much.
 
-What depends on the crystal alone, pairs and factor of K, serves any number of displacements (`ThermalNoise`): the fields
-of an ensemble are one solution with many right-hand sides, L^T u = z with K + e 1 = L L^T.
+What depends on the crystal alone, pairs and factor of K, serves any number of displacements (`ThermalNoise`): fields
+are one solution with many right-hand sides, L^T u = z with K + e 1 = L L^T.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ThermalNoise:
         if not self._fields:
             self._fields = self._drawn(rng)
         field, bonds = self._fields.pop()
-        return field * min(sigma, np.sqrt(2.0) * LINDEMANN / max(bonds, 1e-12))
+        return field.astype(np.float64) * min(sigma, np.sqrt(2.0) * LINDEMANN / max(bonds, 1e-12))
 
     @cached_property
     def _groups(self) -> tuple[Int, npt.NDArray[np.bool_]] | None:

@@ -2,9 +2,9 @@
 
     every round: all crystals of the pool once, in random order; one that gave all its samples is replaced by another
 
-The law of a single sample is that of independent ones; samples of one crystal are at least a round apart on average, and
-never next to each other. At the start the crystals have 1, 2, .. uses before them in turn, so that in every round the
-same number are replaced, and a short stream does not see its first crystals alone.
+The law of a single sample is that of independent ones; samples of one crystal are a round apart on average and never
+next to each other. At the start the crystals have 1, 2, .. uses before them in turn, so that in every round the same
+number are replaced, and a short stream does not see its first crystals alone.
 """
 
 from __future__ import annotations

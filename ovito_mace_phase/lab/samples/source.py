@@ -118,13 +118,13 @@ class SampleSource:
         return self.phases[phase].common
 
     def stream(
-        self, mix: SampleMix, seed: int, shard: int, phase_weights: Mapping[int, float] | None = None
+        self, mix: SampleMix, key: Sequence[int], phase_weights: Mapping[int, float] | None = None
     ) -> Iterator[tuple[Sample, int]]:
-        """Yield samples of any kind and their classes without end, the same for the same seed and shard.
+        """Yield samples of any kind and their classes without end, the same for the same key (seed, number, ..).
 
         Each is drawn by the law of `draw_any`, but crystals are used several times (`pool`); several times as fast.
         """
-        rng = np.random.default_rng([seed, shard])
+        rng = np.random.default_rng(key)
         return pooled(lambda one: self._any(mix, one, phase_weights, mix.pool.uses), mix.pool, rng)
 
     def draw_any(
