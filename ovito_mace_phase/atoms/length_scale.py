@@ -95,9 +95,12 @@ def local_spacing(frame: Frame, cancelled: Callable[[], bool] | None = None, *, 
             offsets, neighbour, vectors = grid.pairs(first, last)  # noqa: B023 - used up within this turn of the loop
             nearest_cubes(offsets, neighbour, vectors, N_NEAREST, first, total, count, shortest, partner)  # noqa: B023
 
-        with BlockPool(cancelled=cancelled) as pool:
-            for _ in pool.map(measure, range(0, n_atoms, _BLOCK)):
-                pass
+        if n_atoms <= _BLOCK and cancelled is None:
+            measure(0)
+        else:
+            with BlockPool(cancelled=cancelled) as pool:
+                for _ in pool.map(measure, range(0, n_atoms, _BLOCK)):
+                    pass
         if np.mean(count >= N_NEAREST) > 0.95 or cutoff >= limit:
             break
         cutoff = min(cutoff * 1.25, limit)

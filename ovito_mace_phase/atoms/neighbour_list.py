@@ -99,9 +99,15 @@ def complete_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cuto
     for axis in np.flatnonzero(pbc & (lengths == 0)):
         raise InputError(f"direction {axis} is periodic but cell vector {axis} is zero: set the cell or its pbc")
     periodic = cell[pbc] / lengths[pbc, None]
-    if pbc.any() and np.linalg.svd(periodic, compute_uv=False).prod() < _FLAT:
+    if pbc.all():
+        volume = abs(np.linalg.det(periodic))
+    else:
+        volume = np.linalg.svd(periodic, compute_uv=False).prod() if pbc.any() else 1.0
+    if volume < _FLAT:
         raise InputError(f"the periodic cell vectors {cell[pbc].tolist()} are linearly dependent: correct the cell")
     box = cell.copy()
+    if pbc.all():
+        return box
     # the last right-singular vectors are orthogonal to all periodic directions
     free = np.linalg.svd(periodic)[2][pbc.sum() :] if pbc.any() else np.eye(3)
     for axis, direction in zip(np.flatnonzero(~pbc), free, strict=True):

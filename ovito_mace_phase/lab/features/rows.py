@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.neighbour_list import Edges, neighbour_list, side_by_side
+from ovito_mace_phase.atoms.neighbour_list import Edges
 from ovito_mace_phase.lab.identity import Identity, check_identity
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.model.engine.evaluator import Evaluator
 from ovito_mace_phase.runtime.files import finished_file
 
+from .edges import edges_of
 from .features import features_of
 
 TOGETHER = 24
@@ -100,14 +101,17 @@ def concatenate(
     centres : list of (at most keep,) int64
         Rows chosen of each frame; of a frame with several phases as many of each.
     """
-    parts, centres, n_atoms = [], [], 0
+    centres, n_atoms = [], 0
     for sample in samples:
         frame = sample.frame
-        parts.append(neighbour_list(frame.positions, frame.cell, frame.pbc, r_max))
         label = np.zeros(len(frame), dtype=np.int64) if sample.label is None else sample.label
         centres.append(chosen_rows(label, keep, rng) + n_atoms)
         n_atoms += len(frame)
-    return side_by_side(parts), np.concatenate([sample.slots for sample in samples]), centres
+    return (
+        edges_of([sample.frame for sample in samples], r_max),
+        np.concatenate([sample.slots for sample in samples]),
+        centres,
+    )
 
 
 def own_labels(sample: Sample, label: int) -> npt.NDArray[np.int64]:

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ovito_mace_phase.atoms.cell_grid import make_grid
 from ovito_mace_phase.atoms.frame import FloatArray, Frame, make_frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, length_factor, local_spacing
-from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 
+from .kernels import push
 from .sampler import supercell
+
+_TURNS = 40
+_SKIN = 0.8  # A, pairs beyond the least distance that are kept in mind
 
 
 def rattled_melt(frames: Sequence[Frame], rng: np.random.Generator) -> tuple[Frame, FloatArray]:
@@ -45,15 +49,16 @@ def amorphised(structure: CrystalStructure, rng: np.random.Generator) -> Frame:
 
 
 def push_apart(positions: FloatArray, cell: FloatArray, least: float) -> FloatArray:
-    """Move pairs nearer than `least` apart, forty times at most; periodic."""
+    """Move pairs nearer than `least` apart, forty times at most; periodic.
+
+    Pairs are searched with a margin, and again when an atom has moved by half of it (Verlet, Phys. Rev. 159 (1967) 98).
+    """
     positions = positions.copy()
-    for _ in range(40):
-        edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), least)
-        if len(edges.neighbour) == 0:
-            break
-        distance = np.linalg.norm(edges.vectors, axis=1)
-        push = edges.vectors * (0.5 * (distance - least) / np.maximum(distance, 1e-3))[:, None]
-        centre = np.repeat(np.arange(len(positions)), np.diff(edges.offsets))
-        for axis in range(3):
-            positions[:, axis] += np.bincount(centre, weights=push[:, axis], minlength=len(positions))
+    left, done = _TURNS, False
+    while left and not done:
+        grid = make_grid(positions, cell, np.ones(3, dtype=bool), least + _SKIN)
+        moved = np.zeros_like(positions)
+        turns, done = push(*grid.pairs(0, len(positions)), least, left, 0.5 * _SKIN, moved)
+        positions[grid.order] += moved
+        left -= turns
     return positions

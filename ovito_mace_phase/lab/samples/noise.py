@@ -10,74 +10,113 @@ Neighbours then move together and long waves are soft, as in real frames, where 
 white noise does. Source of the network: Atilgan et al., Biophys. J. 80 (2001) 505; Hinsen, Proteins 33 (1998) 417.
 No crystal is displaced beyond melting (Lindemann): amplitudes are capped at 0.12 of the nearest-neighbour distance, or
 relative amplitudes of neighbours at sqrt(2) times as much.
+
+What depends on the crystal alone, pairs and factor of K, serves any number of displacements (`ThermalNoise`): fields
+are one solution with many right-hand sides, L^T u = z with K + e 1 = L L^T.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.neighbour_list import neighbour_list
+from ovito_mace_phase.atoms.cell_grid import make_grid
+
+from .kernels import add_springs
 
 LINDEMANN = 0.12
 _MOLECULE = 1.3
 _REACH = 4.2
 _PINNING = 0.02
+_FARTHEST = 3.0  # largest distance that counts as that of nearest neighbours, A
+_SPRING = 2.5
+_SHORTEST = 1.15
+_TRANSVERSE = (0.05, 0.4)  # t is drawn from this range, one for a crystal
 
 Float = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Int = npt.NDArray[np.int64]
 
 
-def white(positions: Float, cell: Float, sigma: float, rng: np.random.Generator) -> Float:
-    """Return displacements (n_atoms, 3), independent but for the share of tightly bound groups."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+class ThermalNoise:
+    """Displacements of one crystal.
 
-    n_atoms = len(positions)
-    centre, neighbour, distance, _ = _pairs(positions, cell, 3.0)
-    displacement = rng.normal(0.0, 1.0, (n_atoms, 3))
-    displacement *= np.minimum(sigma, LINDEMANN * _nearest(centre, distance, n_atoms))[:, None]
-    bound = distance < _MOLECULE
-    if bound.any():
-        graph = coo_array((np.ones(bound.sum()), (centre[bound], neighbour[bound])), shape=(n_atoms, n_atoms))
-        n_groups, group = connected_components(graph, directed=False)
-        displacement += (rng.normal(0.0, sigma, (n_groups, 3)) * (np.bincount(group) > 1)[:, None])[group]
-    return displacement
+    Parameters
+    ----------
+    positions : (n_atoms, 3) float64
+        Of the clean crystal, A in network units.
+    cell : (3, 3) float64
+    together : int
+        Correlated displacements that are made at a time.
+    """
 
+    def __init__(self, positions: Float, cell: Float, together: int = 1) -> None:
+        self.n_atoms, self._together = len(positions), together
+        grid = make_grid(positions, cell, np.ones(3, dtype=bool), _REACH)
+        offsets, neighbour, vectors = grid.pairs(0, self.n_atoms)
+        self._centre, self._neighbour = np.repeat(grid.order, np.diff(offsets)), grid.order[neighbour]
+        self._distance = np.sqrt((vectors * vectors).sum(axis=1))
+        self._direction = vectors / self._distance[:, None]
+        self._nearest = np.full(self.n_atoms, _FARTHEST)
+        np.minimum.at(self._nearest, self._centre, self._distance)
+        self._fields: list[tuple[Float32, float]] = []
+        self._root: Float32 | None = None
 
-def correlated(positions: Float, cell: Float, sigma: float, rng: np.random.Generator) -> Float:
-    """Return displacements (n_atoms, 3) of the elastic network, mean removed."""
-    from scipy.linalg import cholesky, solve_triangular
+    def white(self, sigma: float, rng: np.random.Generator) -> Float:
+        """Return displacements (n_atoms, 3), independent but for the share of tightly bound groups."""
+        displacement = rng.normal(0.0, 1.0, (self.n_atoms, 3))
+        displacement *= np.minimum(sigma, LINDEMANN * self._nearest)[:, None]
+        if self._groups is not None:
+            group, bound = self._groups
+            displacement += (rng.normal(0.0, sigma, (len(bound), 3)) * bound[:, None])[group]
+        return displacement
 
-    n_atoms = len(positions)
-    centre, neighbour, distance, direction = _pairs(positions, cell, _REACH)
-    transverse = rng.uniform(0.05, 0.4)
-    blocks = (1.0 - transverse) * direction[:, :, None] * direction[:, None, :] + transverse * np.eye(3)
-    blocks *= ((2.5 / distance) ** 6)[:, None, None]
-    stiffness = np.zeros((n_atoms, n_atoms, 3, 3))
-    np.add.at(stiffness, (centre, neighbour), -blocks)
-    np.add.at(stiffness, (centre, centre), blocks)
-    matrix = stiffness.transpose(0, 2, 1, 3).reshape(3 * n_atoms, 3 * n_atoms)
-    pinning = _PINNING * max(np.trace(matrix) / (3 * n_atoms), 1e-3)
-    factor = cholesky(matrix + pinning * np.eye(3 * n_atoms), lower=True)
-    displacement = solve_triangular(factor, rng.normal(size=3 * n_atoms), lower=True, trans="T").reshape(n_atoms, 3)
-    displacement -= displacement.mean(axis=0)
-    stretch = ((displacement[neighbour] - displacement[centre]) * direction).sum(axis=1) / distance
-    shortest = distance < 1.15 * _nearest(centre, distance, n_atoms)[centre]
-    amplitude, bonds = np.sqrt(np.mean(displacement**2)), np.sqrt(np.mean(stretch[shortest] ** 2))
-    return displacement * min(sigma / max(amplitude, 1e-12), np.sqrt(2.0) * LINDEMANN / max(bonds, 1e-12))
+    def correlated(self, sigma: float, rng: np.random.Generator) -> Float:
+        """Return displacements (n_atoms, 3) of the elastic network, mean removed."""
+        if not self._fields:
+            self._fields = self._drawn(rng)
+        field, bonds = self._fields.pop()
+        return field.astype(np.float64) * min(sigma, np.sqrt(2.0) * LINDEMANN / max(bonds, 1e-12))
 
+    @cached_property
+    def _groups(self) -> tuple[Int, npt.NDArray[np.bool_]] | None:
+        """Group of each atom, and which groups have several; None where all atoms are alone."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
 
-def _pairs(
-    positions: Float, cell: Float, reach: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float, Float]:
-    """Centres, neighbours, distances and unit vectors of all pairs, images included."""
-    edges = neighbour_list(positions, cell, np.ones(3, dtype=bool), reach)
-    distance = np.linalg.norm(edges.vectors, axis=1)
-    centre = np.repeat(np.arange(len(positions)), np.diff(edges.offsets))
-    return centre, edges.neighbour, distance, edges.vectors / distance[:, None]
+        bound = self._distance < _MOLECULE
+        if not bound.any():
+            return None
+        pairs = (self._centre[bound], self._neighbour[bound])
+        graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(self.n_atoms, self.n_atoms))
+        _, group = connected_components(graph, directed=False)
+        return group, np.bincount(group) > 1
 
+    def _drawn(self, rng: np.random.Generator) -> list[tuple[Float32, float]]:
+        """Return fields of unit amplitude, and the rms stretch of the shortest bonds in each."""
+        from scipy.linalg import solve_triangular
 
-def _nearest(centre: npt.NDArray[np.int64], distance: Float, n_atoms: int) -> Float:
-    nearest = np.full(n_atoms, 3.0)
-    np.minimum.at(nearest, centre, distance)
-    return nearest
+        if self._root is None:
+            self._root = self._factor(rng.uniform(*_TRANSVERSE))
+        normal = rng.standard_normal((3 * self.n_atoms, self._together), dtype=np.float32)
+        solved = solve_triangular(self._root, normal, lower=True, trans="T", check_finite=False)
+        fields = np.ascontiguousarray(solved.T).reshape(self._together, self.n_atoms, 3)
+        fields -= fields.mean(axis=1, keepdims=True)
+        fields /= np.maximum(np.sqrt(np.mean(fields**2, axis=(1, 2))), 1e-12)[:, None, None]
+        near = np.flatnonzero(self._distance < _SHORTEST * self._nearest[self._centre])
+        relative = fields[:, self._neighbour[near]] - fields[:, self._centre[near]]
+        along = (self._direction[near] / self._distance[near, None]).astype(np.float32)
+        stretch = np.sqrt(np.mean(np.einsum("kpi,pi->kp", relative, along) ** 2, axis=1))
+        return list(zip(fields, stretch.tolist(), strict=True))
+
+    def _factor(self, transverse: float) -> Float32:
+        """Return L, (3 n_atoms, 3 n_atoms), lower; single precision is enough, the condition is below 3 n / 0.02."""
+        from scipy.linalg import cholesky
+
+        matrix = np.zeros((3 * self.n_atoms, 3 * self.n_atoms))
+        add_springs(self._centre, self._neighbour, self._distance, self._direction, transverse, _SPRING, matrix)
+        diagonal = np.einsum("ii->i", matrix)
+        diagonal += _PINNING * max(diagonal.mean(), 1e-3)
+        return cholesky(matrix.astype(np.float32), lower=True, overwrite_a=True, check_finite=False)

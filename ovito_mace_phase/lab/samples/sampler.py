@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from ovito_mace_phase.atoms.species import assign_slots
 from ovito_mace_phase.lab.crystals import repeat, widths
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 
-from .noise import correlated, white
+from .noise import ThermalNoise
 
 MIN_ATOMS, MIN_WIDTH, MOST_SAMPLE_ATOMS = 32, 6.0, 160
 LARGE = 108
@@ -50,6 +50,8 @@ class SampleSettings:
         Share of the samples that lack 1 to 4 % of their atoms.
     surfaces : float
         Share of the samples that are cut open along one direction.
+    atoms : (low, high) int
+        Least number of atoms of a supercell; it has at most 160, or `high` where that is more.
     correlated : float
         Share of the samples whose noise is that of an elastic network; the others have white noise (`noise`).
     """
@@ -62,6 +64,7 @@ class SampleSettings:
     any_slots: float = 0.2
     vacancies: float = 0.1
     surfaces: float = 0.06
+    atoms: tuple[int, int] = (MIN_ATOMS, LARGE)
     correlated: float = 0.6
 
     @classmethod
@@ -118,43 +121,87 @@ class Sample:
     label: npt.NDArray[np.int64] | None = None
 
 
+class CleanCrystal:
+    """A strained supercell in network units, of which any number of samples are drawn.
+
+    Strain and the elastic network of correlated noise are drawn once; amplitude and kind of the noise, displacements,
+    vacancies, surfaces, length factor and slots for every sample.
+
+    Parameters
+    ----------
+    cell : (3, 3) float64
+        Rows, A in network units.
+    fractional : (n_atoms, 3) float64
+    species : (n_atoms,) int64
+    settings : SampleSettings
+    n_slots : int
+    rng : Generator
+    draws : int
+        Samples that will be drawn, about.
+    label : (n_atoms,) int64, optional
+        Columns of the phases, where the atoms have not all the same.
+    """
+
+    def __init__(
+        self,
+        cell: npt.NDArray[np.float64],
+        fractional: npt.NDArray[np.float64],
+        species: npt.NDArray[np.int64],
+        settings: SampleSettings,
+        n_slots: int,
+        rng: np.random.Generator,
+        draws: int = 1,
+        label: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        strain = rng.uniform(-1.0, 1.0, (3, 3)) * settings.strain * rng.uniform()
+        self._cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
+        self._positions = fractional @ self._cell
+        self._species, self._label = species, label
+        self._settings, self._n_slots = settings, n_slots
+        self._noise = ThermalNoise(self._positions, self._cell, max(1, round(draws * settings.correlated)))
+
+    @classmethod
+    def of(
+        cls,
+        structure: CrystalStructure,
+        settings: SampleSettings,
+        n_slots: int,
+        rng: np.random.Generator,
+        draws: int = 1,
+    ) -> CleanCrystal:
+        """Return a supercell of a structure, its size drawn as the settings say."""
+        low, high = settings.atoms
+        grown = supercell(structure, int(rng.integers(low, high)), max(MOST_SAMPLE_ATOMS, high))
+        return cls(*grown, settings, n_slots, rng, draws)
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """Displace the atoms, remove some, put the species on slots."""
+        s = self._settings
+        sigma = float(rng.uniform(*(s.hot if rng.uniform() < s.hot_share else s.sigma)))
+        shaken = self._noise.correlated if rng.uniform() < s.correlated else self._noise.white
+        displacement = shaken(sigma, rng)
+        positions, species, label = self._positions + displacement, self._species, self._label
+        pbc = np.ones(3, dtype=bool)
+        if rng.uniform() < s.surfaces:
+            pbc[rng.integers(3)] = False
+        if rng.uniform() < s.vacancies:
+            kept = rng.permutation(len(species))[: int(len(species) * (1.0 - rng.uniform(0.01, 0.04)))]
+            positions, species, displacement = positions[kept], species[kept], displacement[kept]
+            label = None if label is None else label[kept]
+        frame = Frame(
+            positions=positions,
+            species=species,
+            species_names=tuple(str(code) for code in range(int(species.max()) + 1)),
+            cell=self._cell,
+            pbc=pbc,
+        )
+        found = to_network_units(frame, s, self._n_slots, sigma, rng, displacement)
+        return found if label is None else dataclasses.replace(found, label=label)
+
+
 def draw(structure: CrystalStructure, settings: SampleSettings, n_slots: int, rng: np.random.Generator) -> Sample:
     """Draw one sample of a crystal structure."""
-    return rattled(*supercell(structure, int(rng.integers(MIN_ATOMS, LARGE))), settings, n_slots, rng)
-
-
-def rattled(
-    cell: npt.NDArray[np.float64],
-    fractional: npt.NDArray[np.float64],
-    species: npt.NDArray[np.int64],
-    settings: SampleSettings,
-    n_slots: int,
-    rng: np.random.Generator,
-    label: npt.NDArray[np.int64] | None = None,
-) -> Sample:
-    """Strain a crystal in network units, displace its atoms, remove some, put its species on slots."""
-    strain = rng.uniform(-1.0, 1.0, (3, 3)) * settings.strain * rng.uniform()
-    cell = cell @ (np.eye(3) + 0.5 * (strain + strain.T))
-    low, high = settings.hot if rng.uniform() < settings.hot_share else settings.sigma
-    sigma = float(rng.uniform(low, high))
-    positions = fractional @ cell
-    displacement = (correlated if rng.uniform() < settings.correlated else white)(positions, cell, sigma, rng)
-    positions += displacement
-    pbc = np.ones(3, dtype=bool)
-    if rng.uniform() < settings.surfaces:
-        pbc[rng.integers(3)] = False
-    if rng.uniform() < settings.vacancies:
-        kept = rng.permutation(len(species))[: int(len(species) * (1.0 - rng.uniform(0.01, 0.04)))]
-        positions, species, displacement = positions[kept], species[kept], displacement[kept]
-        label = None if label is None else label[kept]
-    frame = Frame(
-        positions=positions,
-        species=species,
-        species_names=tuple(str(s) for s in range(int(species.max()) + 1)),
-        cell=cell,
-        pbc=pbc,
-    )
-    return dataclasses.replace(to_network_units(frame, settings, n_slots, sigma, rng, displacement), label=label)
+    return CleanCrystal.of(structure, settings, n_slots, rng).sample(rng)
 
 
 def to_network_units(
@@ -185,7 +232,7 @@ def to_network_units(
 
 
 def supercell(
-    structure: CrystalStructure, min_atoms: int = MIN_ATOMS
+    structure: CrystalStructure, min_atoms: int = MIN_ATOMS, most_atoms: int = MOST_SAMPLE_ATOMS
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Repeat a structure, in network units, until noise is no rigid shift of images.
 
@@ -202,20 +249,25 @@ def supercell(
         n_atoms = len(structure) * int(times.prod())
         narrow = int(np.argmin(thickness * times))
         enough = n_atoms >= min_atoms and (thickness * times)[narrow] >= MIN_WIDTH
-        if enough or (n_atoms >= MIN_ATOMS and n_atoms * (times[narrow] + 1) // times[narrow] > MOST_SAMPLE_ATOMS):
+        if enough or (n_atoms >= MIN_ATOMS and n_atoms * (times[narrow] + 1) // times[narrow] > most_atoms):
             break
         times[narrow] += 1
     return repeat(cell, structure.fractional, structure.species, times)
 
 
-@cache
+_factors: WeakKeyDictionary[CrystalStructure, float] = WeakKeyDictionary()
+
+
 def _clean_factor(structure: CrystalStructure) -> float:
     """Length factor of the ideal crystal; by local density, so that a sheet in vacuum is scaled like any other."""
-    frame = Frame(
-        positions=structure.fractional @ structure.cell,
-        species=structure.species,
-        species_names=(),
-        cell=structure.cell,
-        pbc=np.ones(3, dtype=bool),
-    )
-    return length_factor(local_spacing(frame))
+    known = _factors.get(structure)
+    if known is None:
+        frame = Frame(
+            positions=structure.fractional @ structure.cell,
+            species=structure.species,
+            species_names=(),
+            cell=structure.cell,
+            pbc=np.ones(3, dtype=bool),
+        )
+        known = _factors[structure] = length_factor(local_spacing(frame))
+    return known

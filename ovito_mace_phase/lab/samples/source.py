@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.lab.data.npz import Snapshot
@@ -22,7 +23,8 @@ from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
 from .disorder import amorphised, random_packing, rattled_melt
-from .sampler import Sample, SampleSettings, draw, rattled, supercell, to_network_units
+from .pool import PoolSettings, pooled
+from .sampler import CleanCrystal, Sample, SampleSettings, supercell, to_network_units
 from .snapshots import check_phases, strained_snapshot
 from .stackings import FAMILIES, random_stacking
 
@@ -30,6 +32,8 @@ DRAW_BACKGROUND = -1
 """Asked for in place of the column of a phase."""
 OTHER_COLUMN = 0
 """Column of Other, the label of the background."""
+Maker = Callable[[np.random.Generator], tuple[Sample, int]]
+"""Returns a sample and its class, another one at every call."""
 _TRIES = 20
 _MELTS, _PACKINGS = 0.55, 0.20  # shares of the background; the rest are amorphised crystals
 
@@ -48,6 +52,8 @@ class SampleMix:
     alloy_share : float
         Share of random alloys among the crystals of a simple lattice.
     sample : SampleSettings
+    pool : PoolSettings
+        Of a stream.
     """
 
     common_weight: float = 6.0
@@ -57,6 +63,7 @@ class SampleMix:
     unlisted: float = 0.025
     alloy_share: float = 0.25
     sample: SampleSettings = field(default_factory=SampleSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
 
 
 class SampleSource:
@@ -110,25 +117,47 @@ class SampleSource:
         """Tell whether simulations are full of this phase."""
         return self.phases[phase].common
 
+    def stream(
+        self, mix: SampleMix, key: Sequence[int], phase_weights: Mapping[int, float] | None = None
+    ) -> Iterator[tuple[Sample, int]]:
+        """Yield samples of any kind and their classes without end, the same for the same key (seed, number, ..).
+
+        Each is drawn by the law of `draw_any`, but crystals are used several times (`pool`); several times as fast.
+        """
+        rng = np.random.default_rng(key)
+        return pooled(lambda one: self._any(mix, one, phase_weights, mix.pool.uses), mix.pool, rng)
+
     def draw_any(
         self, mix: SampleMix, rng: np.random.Generator, phase_weights: Mapping[int, float] | None = None
     ) -> tuple[Sample, int]:
         """Return a sample of any kind and its class; `phase_weights`: how much more often phases are drawn."""
+        return self._any(mix, rng, phase_weights, 1)(rng)
+
+    def _any(
+        self, mix: SampleMix, rng: np.random.Generator, phase_weights: Mapping[int, float] | None, uses: int
+    ) -> Maker:
+        """Decide of what kind the next sample is, or the next `uses` samples."""
         kind, settings = rng.uniform(), mix.sample
-        for share, there, sample in (
-            (mix.dynamics, bool(self.dynamics), self.snapshot),
-            (mix.stackings, self.has_stackings, self.stacking),
-            (mix.unlisted, bool(self.unlisted), self.other_crystal),
+        for share, there, maker in (
+            (mix.dynamics, bool(self.dynamics), lambda: partial(self.snapshot, settings)),
+            (mix.stackings, self.has_stackings, lambda: self._stacking(settings, uses)),
+            (mix.unlisted, bool(self.unlisted), lambda: self._other_crystal(settings, uses)),
         ):
             if there and kind < share:
-                return sample(settings, rng)
+                return maker()
             kind -= share
         if 0.0 <= kind < mix.background:
-            return self.draw(DRAW_BACKGROUND, settings, mix.alloy_share, rng)
-        weight = np.array([mix.common_weight if self.is_common(phase) else 1.0 for phase in self.present])
-        weight *= [(phase_weights or {}).get(phase, 1.0) for phase in self.present]
-        chosen = int(rng.choice(self.present, p=weight / weight.sum()))
-        return self.draw(chosen, settings, mix.alloy_share, rng)
+            return partial(self.draw, DRAW_BACKGROUND, settings, mix.alloy_share)
+        weight = np.where(self._common, mix.common_weight, 1.0)
+        if phase_weights:
+            weight *= [phase_weights.get(phase, 1.0) for phase in self.present]
+        cumulative = np.cumsum(weight)
+        chosen = int(np.searchsorted(cumulative, rng.uniform(0.0, cumulative[-1]), side="right"))
+        return self._crystal(self.present[chosen], settings, mix.alloy_share, uses)
+
+    @cached_property
+    def _common(self) -> npt.NDArray[np.bool_]:
+        return np.array([self.is_common(phase) for phase in self.present], dtype=bool)
 
     @cached_property
     def digest(self) -> str:
@@ -140,12 +169,14 @@ class SampleSource:
     ) -> tuple[Sample, int]:
         """Return a sample of the phase, or of the background, and its class."""
         if phase == DRAW_BACKGROUND:
-            return _drawn("the background", lambda: self._background(settings, rng)), OTHER_COLUMN
+            return _tried("the background", lambda: self._background(settings, rng)), OTHER_COLUMN
+        return self._crystal(phase, settings, alloy_share, 1)(rng)
 
-        def one() -> Sample:
-            return draw(self.structure(phase, alloy_share, rng), settings, self.n_slots, rng)
+    def _crystal(self, phase: int, settings: SampleSettings, alloy_share: float, uses: int) -> Maker:
+        def clean(rng: np.random.Generator) -> CleanCrystal:
+            return CleanCrystal.of(self.structure(phase, alloy_share, rng), settings, self.n_slots, rng, uses)
 
-        return _drawn(self.phases[phase].key, one), phase
+        return _Crystal(self.phases[phase].key, clean, phase)
 
     def snapshot(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of molecular dynamics and its class."""
@@ -155,12 +186,14 @@ class SampleSource:
 
     def other_crystal(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample of a crystal that is no class, labelled Other."""
+        return self._other_crystal(settings, 1)(rng)
 
-        def one() -> Sample:
+    def _other_crystal(self, settings: SampleSettings, uses: int) -> Maker:
+        def clean(rng: np.random.Generator) -> CleanCrystal:
             kind = self.unlisted[int(rng.integers(len(self.unlisted)))]
-            return draw(kind[int(rng.integers(len(kind)))], settings, self.n_slots, rng)
+            return CleanCrystal.of(kind[int(rng.integers(len(kind)))], settings, self.n_slots, rng, uses)
 
-        return _drawn("crystals that are no class", one), OTHER_COLUMN
+        return _Crystal("crystals that are no class", clean, OTHER_COLUMN)
 
     @property
     def has_stackings(self) -> bool:
@@ -169,15 +202,18 @@ class SampleSource:
 
     def stacking(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
         """Return a sample with stacking faults, labelled layer by layer, and the class of its first atom."""
+        return self._stacking(settings, 1)(rng)
 
-        def one() -> Sample:
+    def _stacking(self, settings: SampleSettings, uses: int) -> Maker:
+        def clean(rng: np.random.Generator) -> CleanCrystal:
             made = random_stacking(rng)
             cubic, hexagonal = self._layers[made.family.cubic], self._layers[made.family.hexagonal]
             label = np.where(made.hexagonal, hexagonal, cubic)
-            return rattled(made.cell, made.fractional, made.species, settings, self.n_slots, rng, label)
+            return CleanCrystal(
+                made.cell, made.fractional, made.species, settings, self.n_slots, rng, draws=uses, label=label
+            )
 
-        sample = _drawn("stacking faults", one)
-        return sample, int(sample.label[0]) if sample.label is not None else 0
+        return _Crystal("stacking faults", clean, None)
 
     def structure(self, phase: int, alloy_share: float, rng: np.random.Generator) -> CrystalStructure:
         """Return a crystal of the phase; the share `alloy_share` of those of a simple lattice are random alloys."""
@@ -199,7 +235,31 @@ class SampleSource:
         return to_network_units(frame, settings, self.n_slots, np.inf, rng, displacement)
 
 
-def _drawn(what: str, make: Callable[[], Sample]) -> Sample:
+class _Crystal:
+    """Samples of one crystal, made when the first one is asked for; where one fails, a sample of another crystal.
+
+    The crystal stays in use then, so that crystals that fail often are not drawn less often than they should be.
+    `label`: class of the samples; None: that of their first atom.
+    """
+
+    def __init__(self, what: str, make: Callable[[np.random.Generator], CleanCrystal], label: int | None) -> None:
+        self._what, self._make, self._label = what, make, label
+        self._made: CleanCrystal | None = None
+
+    def __call__(self, rng: np.random.Generator) -> tuple[Sample, int]:
+        sample = None
+        with contextlib.suppress(InputError):
+            if self._made is None:
+                self._made = self._make(rng)
+            sample = self._made.sample(rng)
+        if sample is None:
+            sample = _tried(self._what, lambda: self._make(rng).sample(rng))
+        if self._label is None:
+            return sample, 0 if sample.label is None else int(sample.label[0])
+        return sample, self._label
+
+
+def _tried(what: str, make: Callable[[], Sample]) -> Sample:
     """Return a sample; one in which noise has put two atoms in one place is made again."""
     for _ in range(_TRIES):
         with contextlib.suppress(InputError):

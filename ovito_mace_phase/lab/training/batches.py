@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.neighbour_list import neighbour_list, side_by_side
+from ovito_mace_phase.lab.features.edges import edges_of
 from ovito_mace_phase.lab.features.rows import own_labels
 from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -87,7 +87,7 @@ def make_batch(samples: list[tuple[Sample, int]], r_max: float) -> Batch:
     frames = [sample.frame for sample, _ in samples]
     sizes = [len(frame) for frame in frames]
     return Batch(
-        edges=side_by_side([neighbour_list(f.positions, f.cell, f.pbc, r_max + 0.05) for f in frames]),
+        edges=edges_of(frames, r_max + 0.05),
         slots=np.concatenate([sample.slots for sample, _ in samples]).astype(np.int64),
         label=np.concatenate([own_labels(*sample) for sample in samples]),
         displacement=np.concatenate([sample.displacement for sample, _ in samples]),

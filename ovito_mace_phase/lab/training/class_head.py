@@ -11,8 +11,8 @@ ICLR 2021), among the common phases and among the others, so that the common one
 costs one evaluation of the network here, and five with its score and the gradient by the weights. Network and density
 branch are left alone, so that denoising does not change.
 
-Samples come from (seed, number of the part). Whitening and parts are files and the fit leaves a checkpoint after each
-part, so that a stopped run goes on and several processes can make parts; all carry what they were made from.
+Samples come from a stream of (seed, number of the part). Whitening and parts are files and the fit leaves a checkpoint
+after each part, so that a stopped run goes on and several processes can make parts; all carry what they were made from.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ from ovito_mace_phase.runtime.files import finished_file
 
 log = logging.getLogger(__name__)
 Draw = Callable[[np.random.Generator], tuple[Sample, int]]
+Stream = Callable[[int, int], Iterator[tuple[Sample, int]]]
 WHITENING_SAMPLES, _WHITENING_KEEP = 2500, 16
 """Samples that the whitening is fitted to, and atoms of each; many samples, since atoms of one are correlated."""
-_FIT = 7937
+_FIT, _KEPT = 7937, 7949
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,22 +86,46 @@ class ClassFitSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRows:
-    """Where feature rows come from: the frozen network, the samples, and what both were made from."""
+    """Where feature rows come from.
+
+    Attributes
+    ----------
+    evaluator : Evaluator
+        The frozen network.
+    draw : callable
+        Returns a sample, independent of all others, and its class.
+    stream : callable
+        Yields samples of a seed and a number, crystals used several times.
+    identity : Identity
+        What network and samples were made from.
+    """
 
     evaluator: Evaluator
     draw: Draw
+    stream: Stream
     identity: Identity
 
-    def blocks(self, n_samples: int, keep: int, rng: np.random.Generator) -> Iterator[dict[str, npt.NDArray[Any]]]:
-        """Draw samples and yield their rows, a few samples at a time."""
-        for start in range(0, n_samples, TOGETHER):
-            samples = [self.draw(rng) for _ in range(min(TOGETHER, n_samples - start))]
-            yield rows_of(self.evaluator, samples, keep, rng, start)
+    def blocks(
+        self, samples: Iterable[tuple[Sample, int]], keep: int, rng: np.random.Generator
+    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield the rows of samples, a few samples at a time."""
+        left, start = iter(samples), 0
+        while some := list(islice(left, TOGETHER)):
+            yield rows_of(self.evaluator, some, keep, rng, start)
+            start += len(some)
+
+    def part(self, n_samples: int, keep: int, seed: int, number: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Yield the rows of a part."""
+        rng = np.random.default_rng([seed, number, _KEPT])
+        return self.blocks(islice(self.stream(seed, number), n_samples), keep, rng)
 
     def features(self, seed: int) -> torch.Tensor:
-        """Return features of many samples, (n, n_features), the same for the same seed."""
-        blocks = self.blocks(WHITENING_SAMPLES, _WHITENING_KEEP, np.random.default_rng([seed, _FIT]))
-        return torch.from_numpy(np.concatenate([block["features"] for block in blocks]))
+        """Return features of many independent samples, (n, n_features), the same for the same seed."""
+        rng = np.random.default_rng([seed, _FIT])
+        samples = (self.draw(rng) for _ in range(WHITENING_SAMPLES))
+        return torch.from_numpy(
+            np.concatenate([block["features"] for block in self.blocks(samples, _WHITENING_KEEP, rng)])
+        )
 
 
 def train_classes(
@@ -188,8 +214,7 @@ def part(rows: FeatureRows, whitening: Whitening, settings: ClassFitSettings, nu
     if path.is_file():
         Shard.check(path, identity)
         return path
-    rng = np.random.default_rng([settings.seed, number])
-    blocks = rows.blocks(settings.n_samples, settings.keep, rng)
+    blocks = rows.part(settings.n_samples, settings.keep, settings.seed, number)
     shard = Shard.joined([vars(whitening.apply(Shard(**block))) for block in blocks])
     shard.save(path, identity)
     log.info("wrote %s, %d rows", path, len(shard.label))

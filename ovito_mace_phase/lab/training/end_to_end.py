@@ -9,8 +9,9 @@ current model: later steps of denoising have to deal with the noise that earlier
 
 The first layer of the head is trained in whitened coordinates, W = C M^T with M of `whitening.py` (all directions): the
 features of fcc, hcp and dhcp differ in directions with a millionth of the largest variance, and a step that is small
-for one direction would be huge for another. Every step draws its samples from (seed, number of the step), so a run that
-was stopped goes on from its checkpoint. The checkpoint carries the identity of settings, data and start model.
+for one direction would be huge for another. Samples come from a stream of (seed, number of the shard), `_SHARD` steps
+a shard, so a run that was stopped goes on from its checkpoint with the same samples: those of the shard up to there are
+drawn again. The checkpoint carries the identity of settings, data and start model.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ from .step import Batch, TrainableModel, training_step
 
 log = logging.getLogger(__name__)
 _ROWS = 12000
-_AFRESH, _DENOISED, _LABELLED = 7919, 7927, 7933
+_SHARD = 128
+_AFRESH, _DENOISED, _LABELLED, _STREAM = 7919, 7927, 7933, 7951
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +140,8 @@ class EndToEnd:
         device: str = "cpu",
     ) -> None:
         self.source, self.settings, self.step = source, settings, 0
+        self._stream: Iterator[tuple[Sample, int]] = iter(())
+        self._next = -1
         self.identity = identity_of(
             settings=settings, data=source.digest, start_model=[tensors, config, head.config, head.state_dict()]
         )
@@ -207,11 +211,21 @@ class EndToEnd:
         return self.source.draw_any(self.settings.mix, rng)
 
     def samples(self, step: int) -> list[tuple[Sample, int]]:
-        """Draw the samples of a step."""
-        rng = np.random.default_rng([self.settings.seed, step])
+        """Draw the samples of a step; fast for the step after the one asked for last, or the first of a shard."""
+        if self._next != step or step % _SHARD == 0:
+            shard = step // _SHARD
+            self._stream = self.source.stream(self.settings.mix, (self.settings.seed, _STREAM, shard))
+            for _ in range(shard * _SHARD, step):
+                self._some()
+        self._next = step + 1
+        return self._some()
+
+    def _some(self) -> list[tuple[Sample, int]]:
         samples: list[tuple[Sample, int]] = []
-        while sum(len(sample.slots) for sample, _ in samples) < self.settings.n_atoms:
-            samples.append(self.draw(rng))
+        n_atoms = 0
+        while n_atoms < self.settings.n_atoms:
+            samples.append(next(self._stream))
+            n_atoms += len(samples[-1][0].slots)
         return samples
 
     def batch(self, step: int, pool: BlockPool | None = None, samples: list[tuple[Sample, int]] | None = None) -> Batch:

@@ -219,6 +219,7 @@ class _Stages:
         rows = FeatureRows(
             evaluator=evaluator,
             draw=lambda rng: self.source.draw_any(mix, rng, weights),
+            stream=lambda seed, number: self.source.stream(mix, (seed, 2 + new, number), weights),
             identity={
                 "data": self.source.digest,
                 "start_model": digest([self.network, self.config, floor]),

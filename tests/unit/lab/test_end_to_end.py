@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -154,6 +155,19 @@ def test_a_step_draws_the_same_samples_again(run):
     assert set(one.label) <= {-1, 0, 1, 2}
     crystal = one.label > 0
     assert np.isfinite(one.displacement[crystal]).all()
+
+
+def test_steps_draw_the_same_samples_in_any_order(tensors, head, source, monkeypatch):
+    """One after the other, across the end of a shard, and each alone as a resumed run does."""
+    monkeypatch.setattr(end_to_end, "_SHARD", 3)
+    run, resumed = (EndToEnd(tensors, CONFIG, head, source, SETTINGS) for _ in range(2))
+    whole = [run.samples(step) for step in range(5)]
+    for step in (4, 2, 3, 0):
+        for (one, label), (again, same) in zip(whole[step], resumed.samples(step), strict=True):
+            np.testing.assert_array_equal(one.frame.positions, again.frame.positions)
+            assert label == same
+    first = [samples[0][0].frame.positions for samples in whole]
+    assert not any(np.array_equal(one, other) for one, other in combinations(first, 2))
 
 
 def test_labels_of_a_share_of_the_atoms_are_looked_at(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,8 +36,14 @@ def few_rows(monkeypatch):
     monkeypatch.setattr(refit, "WHITENING_SAMPLES", 40)
 
 
+def drawn(draw, *seed):
+    rng = np.random.default_rng(seed)
+    while True:
+        yield draw(rng)
+
+
 def trained(evaluator, head, draw, settings, folder, progress=None):  # noqa: F811
-    rows = FeatureRows(evaluator=evaluator, draw=draw, identity=IDENTITY)
+    rows = FeatureRows(evaluator=evaluator, draw=draw, stream=partial(drawn, draw), identity=IDENTITY)
     return train_classes(rows, head, settings, folder, progress)
 
 
@@ -117,7 +124,7 @@ def test_files_of_another_run_are_refused(tensors, whole, draw, tmp_path, change
     settings = dataclasses.replace(SETTINGS, n_parts=1, n_samples=4, passes=1)
     trained(evaluator, whole, draw, settings, tmp_path)
     inputs = {name: value for name, value in change.items() if name in IDENTITY}
-    rows = FeatureRows(evaluator=evaluator, draw=draw, identity=IDENTITY | inputs)
+    rows = FeatureRows(evaluator=evaluator, draw=draw, stream=partial(drawn, draw), identity=IDENTITY | inputs)
     other = dataclasses.replace(settings, **{name: value for name, value in change.items() if name not in IDENTITY})
     with pytest.raises(InputError, match=f"{message}; remove it or choose another output folder"):
         train_classes(rows, whole, other, tmp_path)
@@ -164,11 +171,11 @@ def test_a_new_head_learns(tensors, source, tmp_path, rng):  # noqa: F811
     """From a shape alone, on features that nothing was standardised for; a second seed is another head."""
     sample_settings = SampleSettings(sigma=(0.0, 0.1), hot_share=0.0)
     evaluator = make_evaluator(tensors, CONFIG, None)
-    rows = FeatureRows(
-        evaluator=evaluator,
-        draw=lambda rng: source.draw(int(rng.integers(1, len(PHASES))), sample_settings, 0.0, rng),
-        identity=IDENTITY,
-    )
+
+    def draw(rng):
+        return source.draw(int(rng.integers(1, len(PHASES))), sample_settings, 0.0, rng)
+
+    rows = FeatureRows(evaluator=evaluator, draw=draw, stream=partial(drawn, draw), identity=IDENTITY)
     shape = HeadConfig(n_features=evaluator.n_features, n_phases=len(PHASES), n_hidden=16)
     new = train_classes(rows, shape, SETTINGS, tmp_path)
     features, label = labelled_rows(evaluator, [rows.draw(rng) for _ in range(30)], 16, rng)
@@ -202,7 +209,7 @@ def test_rows_have_the_class_of_their_atom(tensors, whole, source, rng):  # noqa
 def test_directions_whiten(tensors, whole, draw, rng):  # noqa: F811
     evaluator = make_evaluator(tensors, CONFIG, whole)
     scale_features(evaluator, whole, draw, rng)
-    rows = FeatureRows(evaluator=evaluator, draw=draw, identity=IDENTITY)
+    rows = FeatureRows(evaluator=evaluator, draw=draw, stream=partial(drawn, draw), identity=IDENTITY)
     white = whiten(rows.features(0), whole.mean, whole.scale)
     features, _ = labelled_rows(evaluator, [draw(rng) for _ in range(60)], 16, rng)
     y = ((torch.from_numpy(features) - whole.mean) / whole.scale) @ white.matrix

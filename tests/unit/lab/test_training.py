@@ -26,7 +26,6 @@ from ovito_mace_phase.lab.data.structures import (
     split_seed,
 )
 from ovito_mace_phase.lab.samples.disorder import amorphised, random_packing
-from ovito_mace_phase.lab.samples.noise import correlated, white
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw, supercell
 from ovito_mace_phase.lab.samples.source import SampleSource, random_alloy
 from ovito_mace_phase.model.calibration import Calibration
@@ -132,35 +131,6 @@ def test_samples_are_in_network_units(rng, key):
     assert sample.slots.max() < 6
     different = len(np.unique(sample.slots))
     assert different == len(np.unique(structure.species))
-
-
-@pytest.mark.parametrize("kind", [white, correlated])
-def test_noise_has_the_amplitude_asked_for(rng, kind):
-    cell, fractional, _ = supercell(reference_structures(PHASES, [])[0], 100)
-    moves = [kind(fractional @ cell, cell, 0.1, rng) for _ in range(20)]
-    assert np.std(moves) == pytest.approx(0.1, rel=0.05)
-
-
-def test_correlated_noise_moves_neighbours_together(rng):
-    cell, fractional, _ = supercell(reference_structures(PHASES, [])[0], 100)
-    edges = neighbour_list(fractional @ cell, cell, np.ones(3, dtype=bool), 3.0)
-    direction = edges.vectors / np.linalg.norm(edges.vectors, axis=1)[:, None]
-    share = {}
-    for kind in (white, correlated):
-        along = []
-        for _ in range(80):
-            move = kind(fractional @ cell, cell, 0.1, rng)
-            along.append((np.sum(move[edges.centre] * direction, 1), np.sum(move[edges.neighbour] * direction, 1)))
-        first, second = np.concatenate(along, axis=1)
-        share[kind] = np.mean(first * second) / np.mean(first**2)
-    assert abs(share[white]) < 0.1
-    assert share[correlated] > 0.15
-
-
-def test_no_noise_beyond_melting(rng):
-    cell, fractional, _ = supercell(next(s for s in reference_structures(PHASES, []) if s.phase == 1), 100)
-    assert np.std(white(fractional @ cell, cell, 5.0, rng)) < 0.4
-    assert np.std(correlated(fractional @ cell, cell, 5.0, rng)) < 0.8
 
 
 def test_amorphised_crystals_keep_composition_and_distance(rng):

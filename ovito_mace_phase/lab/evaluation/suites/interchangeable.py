@@ -21,7 +21,7 @@ from ovito_mace_phase.atoms.interchangeable import interchangeable
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.crystals import Float, Int, close_packed, cubic, dealt_out, repeated
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
-from ovito_mace_phase.lab.samples.noise import correlated
+from ovito_mace_phase.lab.samples.noise import ThermalNoise
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 
@@ -144,7 +144,7 @@ def _mixed(frame: Frame, rng: np.random.Generator) -> Case:
 def _shaken(frame: Frame, rng: np.random.Generator, *, correlated_noise: bool = False, least: float = 0.0) -> Frame:
     sigma = float(rng.uniform(least, HOTTEST)) * _nearest(frame)
     if correlated_noise:
-        moved = correlated(frame.positions, frame.cell, sigma, rng)
+        moved = ThermalNoise(frame.positions, frame.cell).correlated(sigma, rng)
     else:
         moved = rng.normal(0.0, sigma, frame.positions.shape)
     return dataclasses.replace(frame, positions=frame.positions + moved)
