@@ -90,7 +90,9 @@ def new_network(
     )
 
 
-def new_model(tensors: Tensors, config: NetworkConfig, shape: NewShape, n_phases: int, batch: Batch) -> TrainableModel:
+def new_model(
+    tensors: Tensors, config: NetworkConfig, shape: NewShape, n_phases: int, batch: Batch, device: str = "cpu"
+) -> TrainableModel:
     """Return the network, its tensors rescaled in place on a batch, with a new head that reads standardised features."""
     n_values = (config.l_max + 2) * config.n_channels
     head = PhaseHead(
@@ -108,7 +110,7 @@ def new_model(tensors: Tensors, config: NetworkConfig, shape: NewShape, n_phases
             tensors[f"layers.{t}.linear.{degree}"] /= np.float32(square.mean().sqrt())
         node = _layer(tensors, config, head, batch, t)[0]
         tensors[f"layers.{t}.product_linear"] /= np.float32(node.square().mean().sqrt())
-    model = TrainableModel(tensors, config, head, radial=True)
+    model = TrainableModel(tensors, config, head, device, radial=True)
     standardise(model, batch, new=True)
     return model
 
