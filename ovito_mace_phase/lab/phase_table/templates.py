@@ -21,9 +21,9 @@ from ovito_mace_phase.phases.table import phase_table
 from ovito_mace_phase.phases.templates import FORMAT, pack_symmetry
 
 from .ices import ICES
+from .sheets import SHEETS
 
 SYMPREC = 1e-3
-SHEETS = ("GRAPHENE",)
 _OXYGEN = 0
 
 
