@@ -1,7 +1,7 @@
 """Build ``table.json``: ``python -m ovito_mace_phase.lab.phase_table.build --data DIR -o table.json``.
 
-Order: PTM's nine, omega, the named phases, the ices, the well populated classes, isopointal clusters. Ids of an
-existing table are kept by key, new phases get the next free ids. Needs spglib, pymatgen and genice2 (extras `phases`
+Order: PTM's nine, omega, the named phases, the ices, the well populated classes, isopointal clusters, crystals by hand,
+oxygen nets, sheets. Keys, ids and cells of an existing table are kept, new phases get the next free ids. Needs spglib, pymatgen and genice2 (extras `phases`
 and `train`).
 """
 
@@ -14,21 +14,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 
 from ovito_mace_phase.phases.colors import spread_color
 from ovito_mace_phase.phases.record import Phase, ReferenceCell
 from ovito_mace_phase.phases.table import read_table, write_table
 
+from .by_hand import by_hand
 from .cells import aflow_citation, label_pearson, label_space_group, reference_cell
 from .groups import matching_pairs
 from .ices import ICES, WATER_CITATION, WATER_SOURCE, ice_cell
 from .isopointal import sort_clusters
 from .measured import with_measured_ratio
 from .names import choose_keys, clean_name, mineral_name, strukturbericht
+from .nets import net_phases
+from .sheets import SHEETS, sheet_phases
 from .simple import PTM, PTM_PROPOSALS, omega_phase, ptm_phase
 from .sources import Proposal, Sources
 
 log = logging.getLogger(__name__)
+ROUNDING = 1e-4  # A
 
 Built = dict[str, tuple[ReferenceCell, str, str]]
 
@@ -48,8 +53,16 @@ def build_table(sources: Sources, *, max_atoms: int = 40) -> list[Phase]:
     phases = [ptm_phase(entry, ptm_cells.get(entry[1])) for entry in PTM]
     phases = [replace(p, merged=(*p.merged, *near.get(p.aflow or "", ()))) for p in phases]
     others = [omega_phase(), *crystals[:n_named], *_ices(), *crystals[n_named:]]
+    others += [*by_hand(crystals), *net_phases(ICES), *sheet_phases(crystals)]
     phases += [replace(phase, id=100 + n) for n, phase in enumerate(others)]
     return _with_groups(phases)
+
+
+def keep_keys(phases: Sequence[Phase], old: Sequence[Phase]) -> list[Phase]:
+    """Give phases the keys that their labels have in an older table: a label may have got a namesake since."""
+    known = {phase.aflow: phase.key for phase in old if phase.aflow}
+    renamed = {phase.key: known.get(phase.aflow or "", phase.key) for phase in phases}
+    return [replace(phase, key=renamed[phase.key], group=renamed[phase.group]) for phase in phases]
 
 
 def keep_ids(phases: Sequence[Phase], old: dict[str, int]) -> list[Phase]:
@@ -62,6 +75,36 @@ def keep_ids(phases: Sequence[Phase], old: dict[str, int]) -> list[Phase]:
             number, following = following, following + 1
         result.append(replace(phase, id=number))
     return result
+
+
+def keep_cells(phases: Sequence[Phase], old: dict[str, Phase]) -> list[Phase]:
+    """Give phases the cells that they have in an older table, where both are one crystal.
+
+    Which of two species alike is the first one may follow from the last digit, and the templates and the models made
+    from a table go by its codes.
+    """
+    result = []
+    for phase in phases:
+        before = old[phase.key].reference if phase.key in old else None
+        if before is not None and phase.reference is not None:
+            if same_crystal(before, phase.reference):
+                phase = replace(phase, reference=before)
+            else:
+                log.warning("the cell of %s is another one than before", phase.key)
+        result.append(phase)
+    return result
+
+
+def same_crystal(first: ReferenceCell, second: ReferenceCell) -> bool:
+    """Tell whether two cells have the same lattice vectors and places within rounding, species in any order."""
+    if first.n_atoms != second.n_atoms or abs(first.cell - second.cell).max() > ROUNDING:
+        return False
+    apart = first.fractional[:, None] - second.fractional[None]
+    distance = np.linalg.norm((apart - np.round(apart)) @ first.cell, axis=2)
+    image = distance.argmin(axis=1)
+    pairs = set(zip(first.species.tolist(), second.species[image].tolist(), strict=True))
+    one_to_one = len(pairs) == len(set(first.species.tolist())) == len(set(second.species.tolist()))
+    return bool(distance.min(axis=1).max() < ROUNDING) and len(set(image.tolist())) == len(image) and one_to_one
 
 
 def with_colors(phases: Sequence[Phase]) -> list[Phase]:
@@ -144,8 +187,8 @@ def _ices() -> list[Phase]:
 
 def _with_groups(phases: Sequence[Phase]) -> list[Phase]:
     """Let phases whose reference cells match share the key of the first of them."""
-    # Graphene is a sheet in vacuum: as a crystal its cell means nothing.
-    crystals = [(i, p.reference) for i, p in enumerate(phases) if p.reference is not None and p.key != "GRAPHENE"]
+    # As a crystal the cell of a sheet in vacuum means nothing.
+    crystals = [(i, p.reference) for i, p in enumerate(phases) if p.reference is not None and p.key not in SHEETS]
     lead = list(range(len(phases)))
     for a, b in matching_pairs([cell for _, cell in crystals]):
         first, second = crystals[a][0], crystals[b][0]
@@ -165,8 +208,9 @@ def main(data: Path, output: Path, *, renumber: bool) -> None:
     sources = Sources(data)
     phases = build_table(sources)
     if output.exists() and not renumber:
-        old = {phase.key: phase.id for phase in read_table(json.loads(output.read_text(encoding="utf-8")))}
-        phases = keep_ids(phases, old)
+        old = {phase.key: phase for phase in read_table(json.loads(output.read_text(encoding="utf-8")))}
+        phases = keep_keys(phases, list(old.values()))
+        phases = keep_cells(keep_ids(phases, {key: phase.id for key, phase in old.items()}), old)
     phases = with_colors(phases)
     write_table(output, phases)
     covered = {label for phase in phases for label in (phase.aflow, *phase.merged)}

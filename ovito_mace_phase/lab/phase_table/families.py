@@ -4,12 +4,13 @@ Each template p is fitted to every site of each crystal q with as many species:
 
     p is the parent of q    residual < EXACT at all sites of q, as many atoms of each species in the cell, more
                             rotations than q has, strain D < FARTHEST: q is a homogeneous deformation of p, and is
-                            called p up to a strain of min(LIMIT, SHARE D) from p
+                            called p up to a strain of min(LIMIT, SHARE D) from p. A sheet is no parent
     q is a rival of p       rmsd < ALIKE at all sites of q: a crystal of q could be taken for p, atom by atom; or both
                             are stackings of the same layers (`measured.POLYTYPES`)
 
 Crystals of up to SMALL atoms in the cell are looked at: parents are simple, and so are those that a strain takes them
-to. Families go into the table (`Phase.family`), rivals into ``templates.npz``.
+to. Families go into the table (`Phase.family`), rivals into ``templates.npz``, beside those found before: a search does
+not try every rotation.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ovito_mace_phase.phases.table import phase_table, write_table
 from ovito_mace_phase.phases.templates import Template, template
 
 from .measured import POLYTYPES
+from .sheets import SHEETS
 from .templates import write_arrays
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def fitted(crystal: Phase, templates: list[Template], library: Library) -> np.nd
             phase = library.phase[t]
             score = search(
                 library, t, near.count[a], near.vectors[a], around, near.species[a], n_species, codes, gradient, slot,
-                ALIKE, values,
+                NO_FIT, values,
             )  # fmt: skip
             pattern = abs(score - values[0]) < 1e-9  # no atom of the wrong species
             if score < NO_FIT and pattern and values[4] == 0 and values[0] < out[row, phase, 0]:
@@ -88,11 +90,12 @@ def relations(phases: list[Phase]) -> tuple[dict[str, tuple[str, float]], dict[s
         templates = [t for _, t in group]
         library = make_library(templates)
         turns = np.array([len(t.rotations) for t in templates])
+        solid = np.array([p.key not in SHEETS for p, _ in group])
         log.info("%d phases of %d species", len(group), n_species)
         for place, (crystal, own) in enumerate(group):
             found = fitted(crystal, templates, library).max(axis=0)
             alike = np.array([_composition(t) == _composition(own) for t in templates])
-            above = alike & (found[:, 1] < EXACT) & (found[:, 2] < FARTHEST) & (turns > turns[place])
+            above = alike & solid & (found[:, 1] < EXACT) & (found[:, 2] < FARTHEST) & (turns > turns[place])
             if above.any():
                 best = min(np.flatnonzero(above), key=lambda k: (-turns[k], found[k, 2]))
                 parents[own.key] = (templates[best].key, round(min(LIMIT, SHARE * float(found[best, 2])), 4))
@@ -119,7 +122,11 @@ def main(folder: Path) -> None:
     )
     with np.load(folder / "templates.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files if name != "format"}
-    arrays["rivals"] = np.array([" ".join(sorted(rivals.get(key, []))) for key in arrays["key"].tolist()])
+    keys = arrays["key"].tolist()
+    before = arrays.get("rivals", np.full(len(keys), ""))
+    for key, found in zip(keys, before.tolist(), strict=True):
+        rivals[key] = sorted({*rivals.get(key, []), *found.split()})
+    arrays["rivals"] = np.array([" ".join(rivals[key]) for key in keys])
     write_arrays(folder / "templates.npz", arrays)
     click.echo(json.dumps({"parents": parents, "rivals": {k: len(v) for k, v in rivals.items()}}))
 

@@ -24,12 +24,16 @@ MIN_SPACING = 5.6
 HYDROGEN = 0.9572 * np.array([[0, s * np.sin(np.radians(52.26)), np.cos(np.radians(52.26))] for s in (1, -1)])
 SEED = 1
 WATER_SOURCE = "GenIce2 lattice {} (MIT), oxygen net idealised, protons disordered with a fixed seed"
+NET_SOURCE = "GenIce2 lattice {} (MIT), oxygen alone, idealised"
 WATER_CITATION = "Matsumoto, Yagasaki, Tanaka, J. Comput. Chem. 39, 61 (2018)"
 
 
 @dataclass(frozen=True)
 class Ice:
-    """One hydrogen-bonded net: key, name, GenIce2's lattice, space group of the oxygen net, lattice known to OVITO."""
+    """One hydrogen-bonded net: key, name, GenIce2's lattice, space group of the oxygen net, lattice known to OVITO.
+
+    `alone` is the key of the phase of one species that its oxygen is by itself; "" where no other phase is.
+    """
 
     key: str
     name: str
@@ -38,23 +42,24 @@ class Ice:
     # Interpenetrating nets whose bonds no distance tells from contacts keep the cell and the bonds of GenIce2.
     native: bool = False
     oxygens: str | None = None
+    alone: str = ""
 
 
 ICES = (
-    Ice("ICE_IH", "Ice Ih (and XI)", "Ih", 194, oxygens="HEX_DIAMOND"),
-    Ice("ICE_IC", "Ice Ic", "Ic", 227, oxygens="CUBIC_DIAMOND"),
+    Ice("ICE_IH", "Ice Ih (and XI)", "Ih", 194, oxygens="HEX_DIAMOND", alone="HEX_DIAMOND"),
+    Ice("ICE_IC", "Ice Ic", "Ic", 227, oxygens="CUBIC_DIAMOND", alone="CUBIC_DIAMOND"),
     Ice("ICE_II", "Ice II", "II", 148),
     Ice("ICE_III", "Ice III (and IX)", "IX", 92),
     Ice("ICE_IV", "Ice IV", "IV", 167),
     Ice("ICE_V", "Ice V (and XIII)", "V", 15),
     Ice("ICE_VI", "Ice VI (and XV)", "VI", 137),
-    Ice("ICE_VII", "Ice VII (and VIII)", "VII", 229, native=True),
+    Ice("ICE_VII", "Ice VII (and VIII)", "VII", 229, native=True, alone="BCC"),
     Ice("ICE_XII", "Ice XII (and XIV)", "XII", 122),
     Ice("ICE_XVII", "Ice XVII", "XVII", 178),
-    Ice("ICE_0", "Ice 0", "0", 138),
+    Ice("ICE_0", "Ice 0", "0", 138, alone="T12"),
     Ice("ICE_I", "Ice i (hypothetical)", "i", 139),
-    Ice("CLATHRATE_SI", "Clathrate hydrate sI", "CS1", 223),
-    Ice("CLATHRATE_SII", "Clathrate hydrate sII (and ice XVI)", "CS2", 227),
+    Ice("CLATHRATE_SI", "Clathrate hydrate sI", "CS1", 223, alone="SI46"),
+    Ice("CLATHRATE_SII", "Clathrate hydrate sII (and ice XVI)", "CS2", 227, alone="SI136"),
     Ice("CLATHRATE_SH", "Clathrate hydrate sH", "HS3", 191),
 )
 
@@ -73,6 +78,25 @@ def ice_cell(ice: Ice, seed: int = SEED) -> ReferenceCell:
 
 
 def _ice_cell(ice: Ice, seed: int) -> ReferenceCell:
+    net, pairs = _native(ice)
+    if ice.native:
+        return _with_hydrogen(net, pairs, seed)
+    net = _smallest_cell(net, ice)
+    return _with_hydrogen(net, bonds(net), seed)
+
+
+def net_cell(ice: Ice) -> ReferenceCell:
+    """Return the oxygen net of an ice in a cell that its bonds do not span, idealised, of one species."""
+    logging.disable(logging.WARNING)
+    try:
+        net, _ = _native(ice)
+        return net if ice.native else _smallest_cell(net, ice)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _native(ice: Ice) -> tuple[ReferenceCell, list[tuple[int, int]]]:
+    """Return GenIce2's cell of the oxygens, and its bonds where it lists them."""
     from genice2.genice import GenIce
     from genice2.plugin import safe_import
 
@@ -82,10 +106,7 @@ def _ice_cell(ice: Ice, seed: int) -> ReferenceCell:
         species=np.zeros(len(native.waters1), dtype=np.int64),
         fractional=np.asarray(native.waters1),
     )
-    if ice.native:
-        return _with_hydrogen(net, [(int(i), int(j)) for i, j in native.pairs1], seed)
-    net = _smallest_cell(net, ice)
-    return _with_hydrogen(net, bonds(net), seed)
+    return net, [(int(i), int(j)) for i, j in native.pairs1 or ()]
 
 
 def oxygen_net(cell: ReferenceCell) -> ReferenceCell:

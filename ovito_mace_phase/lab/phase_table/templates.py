@@ -21,9 +21,9 @@ from ovito_mace_phase.phases.table import phase_table
 from ovito_mace_phase.phases.templates import FORMAT, pack_symmetry
 
 from .ices import ICES
+from .sheets import SHEETS
 
 SYMPREC = 1e-3
-SHEETS = ("GRAPHENE",)
 _OXYGEN = 0
 
 
@@ -125,6 +125,10 @@ def _orbits(fractional: np.ndarray, cell: np.ndarray, rotations: np.ndarray, tra
 def main(output: Path) -> None:
     """Build the file of the sites of all phases."""
     arrays = build(list(phase_table()))
+    if output.exists():  # rivals are measured with these templates (`families`)
+        with np.load(output, allow_pickle=False) as file:
+            held = dict(zip(file["key"].tolist(), file["rivals"].tolist(), strict=True)) if "rivals" in file else {}
+        arrays["rivals"] = np.array([held.get(key, "") for key in arrays["key"].tolist()])
     write_arrays(output, arrays)
     click.echo(f"{len(arrays['key'])} phases, {int(arrays['seed'].sum())} seeds, {output.stat().st_size} bytes")
 
