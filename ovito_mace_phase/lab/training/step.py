@@ -9,8 +9,7 @@ fixed,
 
 for each sample, to order h^2. So a step is three evaluations: one with its gradient by the positions, two with their
 gradients by the parameters; the cross-entropy of every other atom is taken from the one, of the rest from the other.
-Without the first term it is one evaluation. Logits and densities of a teacher are learned along with the labels
-(`target_loss.py`).
+Without the first term it is one evaluation.
 Samples are shared out among threads; each differentiates by the folded weights, and their sum goes through
 `layers.fold` once.
 """
@@ -29,7 +28,6 @@ import torch
 from torch import Tensor, nn
 
 from ovito_mace_phase.atoms.neighbour_list import Edges
-from ovito_mace_phase.lab.features.targets import Targets
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.layers import (
     NetworkWeights,
@@ -47,7 +45,6 @@ from ovito_mace_phase.model.network.operations.protocol import BlockGraph, Opera
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .radial import trained_tables
-from .target_loss import TargetWeights, target_loss
 
 _GIVEN = ("basis",)
 _RADIAL = ("radial",)
@@ -70,8 +67,6 @@ class Batch:
         Ascending from 0.
     weight : (n_atoms,) float64 or None
         Of each atom in the score loss; None: 1.
-    targets : Targets or None
-        Answers of the teacher.
     """
 
     edges: Edges
@@ -80,7 +75,6 @@ class Batch:
     displacement: npt.NDArray[np.float64]
     sample: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64] | None = None
-    targets: Targets | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +83,6 @@ class StepResult:
 
     score_loss: float
     label_loss: float
-    teacher_loss: float = 0.0
-    density_loss: float = 0.0
 
 
 class TrainableModel(nn.Module):
@@ -169,7 +161,6 @@ def training_step(
     score_weight: float = 1.0,
     largest_error: float = np.inf,
     h: float = 2e-3,
-    target_weights: TargetWeights | None = None,
     pool: BlockPool,
 ) -> StepResult:
     """Add the gradient of the loss to `.grad` of the parameters of `model`.
@@ -189,8 +180,6 @@ def training_step(
         atoms a few may sit where the density is cut off sharply.
     h : float
         Step of the central difference, rms over the atoms of a sample, network units.
-    target_weights : TargetWeights, optional
-        How much the answers of a teacher count, for a batch that has them.
     pool : BlockPool
     """
     folded = model.fold()
@@ -200,7 +189,7 @@ def training_step(
     n_moved = max(1, int(np.isfinite(batch.displacement[:, 0]).sum()))
     n_labelled = max(1, int(np.count_nonzero(batch.label >= 0)))
     total: list[Tensor] = [torch.zeros_like(tensor) for tensor in (*own, *head)]
-    losses = np.zeros(4)
+    losses = np.zeros(2)
 
     def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
         given = Part(part, model)
@@ -208,10 +197,8 @@ def training_step(
         if score_weight:
             gradient, score_loss = given.score_gradient(weights, noise_scale, n_moved, largest_error)
             gradient *= score_weight
-        found, others = given.parameter_gradient(
-            weights, [*own, *head], gradient, h, label_weight / n_labelled, target_weights, len(batch.slots)
-        )
-        return found, np.array([score_loss, *others])
+        found, label_loss = given.parameter_gradient(weights, [*own, *head], gradient, h, label_weight / n_labelled)
+        return found, np.array([score_loss, label_loss])
 
     for found, loss in pool.map(work, share_out(batch, pool.count)):
         losses += loss
@@ -222,12 +209,7 @@ def training_step(
     torch.autograd.backward(outputs, wanted)
     for parameter, amount in zip(head, total[len(own) :], strict=True):
         parameter.grad = amount if parameter.grad is None else parameter.grad + amount
-    return StepResult(
-        score_loss=float(losses[0]),
-        label_loss=float(losses[1]) / max(label_weight, 1e-300),
-        teacher_loss=float(losses[2]),
-        density_loss=float(losses[3]),
-    )
+    return StepResult(score_loss=float(losses[0]), label_loss=float(losses[1]) / max(label_weight, 1e-300))
 
 
 def scores(model: TrainableModel, batch: Batch, pool: BlockPool) -> npt.NDArray[np.float64]:
@@ -282,54 +264,44 @@ class Part:
         loss = float((scale * near * (2.0 * length - near)).sum())
         return (2.0 * scale * error * near / length.clamp_min(1e-30)).cpu().numpy(), loss
 
-    def parameter_gradient(  # noqa: PLR0913 - everything that the loss is made of
+    def parameter_gradient(
         self,
         weights: NetworkWeights,
         by: list[Tensor],
         v: npt.NDArray[np.float64] | None,
         h: float,
         label_weight: float,
-        target_weights: TargetWeights | None,
-        n_atoms: int,
-    ) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
-        """Return the gradient of the loss by the tensors `by`, and the losses of labels, teacher and density.
+    ) -> tuple[list[Tensor], float]:
+        """Return the gradient of the loss by the tensors `by`, and the label loss times `label_weight`.
 
-        `label_weight` is that of an atom; `n_atoms` is what the losses of the teacher are divided by; without `v`
-        there is one evaluation.
+        Without `v` there is one evaluation.
         """
         label = torch.from_numpy(self.batch.label).to(self.model.device)
-        targets = self.batch.targets if target_weights is not None else None
-        looked_at = (label >= 0).nonzero().flatten() if targets is None else torch.arange(len(label)).to(label)
         graphs = [(self.graph, None)] if v is None else self._either_side(v, h)
         sample = self.batch.sample - self.batch.sample[0]
+        labelled = (label >= 0).nonzero().flatten()
         # by the place in the sample, so that it does not depend on how samples are shared out
-        half = torch.from_numpy(np.arange(len(sample)) - np.searchsorted(sample, sample)).to(label)[looked_at]
+        place = torch.from_numpy(np.arange(len(sample)) - np.searchsorted(sample, sample)).to(label)[labelled]
         total: list[Tensor] = []
-        losses = np.zeros(3)
+        label_loss = 0.0
         for turn, (graph, along) in enumerate(graphs):
             with torch.enable_grad():
                 features = self.model.features(weights, graph, self.slots, self.present)
-                loss = features.new_zeros(())
-                if along is not None:
-                    loss = loss + (along * self.model.log_density(features)).sum()
-                rows = looked_at[half % len(graphs) == turn]
+                loss = features.new_zeros(()) if along is None else (along * self.model.log_density(features)).sum()
+                rows = labelled[place % len(graphs) == turn]
                 if len(rows):
-                    logits, own = self.model.head(features[rows]), label[rows]
-                    parts = [label_weight * nn.functional.cross_entropy(logits, own, ignore_index=-1, reduction="sum")]
-                    if targets is not None and target_weights is not None:
-                        found = target_loss(logits, own, targets[rows.cpu().numpy()], target_weights)
-                        parts += [one / n_atoms for one in found]
-                    for place, part in enumerate(parts):
-                        loss = loss + part
-                        losses[place] += float(part.detach())
-                gradient = torch.autograd.grad(loss, by, allow_unused=True)
-            for place, (amount, tensor) in enumerate(zip(gradient, by, strict=True)):
+                    logits = self.model.head(features[rows])
+                    entropy = label_weight * nn.functional.cross_entropy(logits, label[rows], reduction="sum")
+                    loss = loss + entropy
+                    label_loss += float(entropy.detach())
+                found = torch.autograd.grad(loss, by, allow_unused=True) if loss.requires_grad else [None] * len(by)
+            for k, (amount, tensor) in enumerate(zip(found, by, strict=True)):
                 amount = torch.zeros_like(tensor) if amount is None else amount
-                if place == len(total):
+                if k == len(total):
                     total.append(amount)
                 else:
-                    total[place] = total[place] + amount
-        return total, losses
+                    total[k] = total[k] + amount
+        return total, label_loss
 
     def _either_side(self, v: npt.NDArray[np.float64], h: float) -> list[tuple[BlockGraph, Tensor | None]]:
         """Return the graphs at r + h u and r - h u, each with c / (2 h) of every atom and its sign."""
@@ -370,7 +342,6 @@ def share_out(batch: Batch, n_parts: int) -> list[Batch]:
                 displacement=batch.displacement[a:b],
                 sample=batch.sample[a:b],
                 weight=None if batch.weight is None else batch.weight[a:b],
-                targets=None if batch.targets is None else batch.targets[a:b],
             )
         )
     return parts

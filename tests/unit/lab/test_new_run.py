@@ -1,0 +1,130 @@
+"""A new network from random weights: radial functions in training, its scale, a short run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 - fixtures
+
+from ovito_mace_phase.lab.samples.source import SampleMix
+from ovito_mace_phase.lab.training.batches import make_batch
+from ovito_mace_phase.lab.training.new_network import NewShape, new_model, new_network, standardise
+from ovito_mace_phase.lab.training.new_run import NewRun, NewRunSettings
+from ovito_mace_phase.lab.training.radial import N_KNOTS, trained_tables
+from ovito_mace_phase.lab.training.step import Part, TrainableModel, training_step
+from ovito_mace_phase.model.network.layers import as_torch, leaves, with_leaves
+from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
+from ovito_mace_phase.model.network.radial_tables import hermite_table, radial_functions
+from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.threads import BlockPool
+
+SHAPE = NewShape(n_channels=8, l_max=2, r_max=4.5, n_layers=2, radial_hidden=(8,), n_hidden=16, n_density=8)
+MIX = SampleMix(common_weight=1.0, background=0.1, dynamics=0.0, stackings=0.0, unlisted=0.0)
+
+
+@pytest.fixture
+def samples(source, rng):  # noqa: F811
+    return [source.draw_any(MIX, rng) for _ in range(24)]
+
+
+def drawn_network(tensors, rng, shape=SHAPE):  # noqa: F811
+    return new_network(shape, tensors, CONFIG, rng)
+
+
+def test_tables_in_training_are_those_of_the_finished_model(tensors, rng):  # noqa: F811
+    drawn, config = drawn_network(tensors, rng)
+    tables = trained_tables(as_torch(drawn, "cpu", torch.float64), config)
+    for t, spline in enumerate(tables.layers):
+        radial = radial_functions(drawn, config, t)
+        at = torch.linspace(0.2, 0.999, 50, dtype=torch.float64).numpy() * config.r_max
+        position = spline.scale * at / (at + spline.stretch)
+        knot = np.minimum(position.astype(int), N_KNOTS - 2)
+        x = (position - knot)[:, None]
+        v, y = spline.values.numpy(), 1 - x
+        found = (1 + 2 * x) * y * y * v[knot, 0] + x * y * y * v[knot, 1]
+        found += x * x * (3 - 2 * x) * v[knot + 1, 0] - x * x * y * v[knot + 1, 1]
+        exact = radial(at)[0]
+        assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
+        assert hermite_table(radial, config.r_max).values.shape[2] == v.shape[2]
+
+
+def test_gradients_by_the_radial_mlp(tensors, samples, rng):  # noqa: F811
+    """Every parameter against plain torch, float64."""
+    drawn, config = drawn_network(tensors, rng)
+    batch = make_batch(samples[:4], SHAPE.r_max)
+    start = new_model(drawn, config, SHAPE, len(PHASES), batch)
+
+    def gradients(ops):
+        model = TrainableModel(drawn, config, start.head, dtype=torch.float64, radial=True)
+        model.operations = model.operations if ops is None else ops
+        with BlockPool() as pool:
+            training_step(model, batch, noise_scale=0.15, score_weight=0.0, pool=pool)
+        found = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        model.zero_grad()
+        return found
+
+    fused, plain = gradients(None), gradients(TorchOperations())
+    assert any("radial" in name for name in fused)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(fused[name], gradient, rtol=1e-6, atol=1e-9 * float(gradient.abs().max() + 1))
+        if "density" not in name:  # labels alone do not train the density
+            assert gradient.abs().max() > 0, name
+
+
+def test_a_new_network_is_scaled(tensors, samples, rng):  # noqa: F811
+    drawn, config = drawn_network(tensors, rng)
+    batch = make_batch(samples, SHAPE.r_max)
+    model = new_model(drawn, config, SHAPE, len(PHASES), batch)
+    folded = model.fold()
+    weights = with_leaves(folded, [leaf.detach() for leaf in leaves(folded)])
+    part = Part(batch, model)
+    with torch.no_grad():
+        features = model.features(weights, part.graph, part.slots, part.present)
+        standard = (features - model.head.mean) / model.head.scale
+        assert standard.mean(0).abs().max() < 1e-2
+        varied = features.std(0) > 2e-3
+        assert (standard.std(0)[varied] - 1).abs().max() < 1e-2
+        before = model.head(features)
+        standardise(model, make_batch(samples[:9], SHAPE.r_max))
+        torch.testing.assert_close(model.head(features), before, rtol=1e-3, atol=1e-3)
+
+
+def test_a_new_network_learns_and_a_stopped_run_goes_on(source, tensors, tmp_path):  # noqa: F811
+    settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, warm_up=5, score_begins=0.5, mix=MIX)
+
+    def new(**changes):
+        return NewRun(source, tensors, CONFIG, dataclasses.replace(settings, **changes))
+
+    one = new()
+    with BlockPool() as pool:
+        losses = np.array([one.advance(batch, scored, pool) for batch, scored in one.batches()])
+    label, score = losses.T
+    assert np.isfinite(label).all()
+    assert np.isnan(score[:20]).all()
+    assert np.isfinite(score[21:]).any()
+    assert label[-5:].mean() < 0.7 * label[:5].mean()
+    assert not new().run(tmp_path / "run", seconds=0.0)
+    again = new()
+    assert again.run(tmp_path / "run")
+    for name, tensor in one.result()[0].items():
+        np.testing.assert_allclose(again.result()[0][name], tensor, rtol=1e-3, atol=1e-4)
+    longer = new(n_steps=42)
+    assert longer.run(tmp_path / "run")
+    assert longer.step == 42
+    with pytest.raises(InputError, match="made with other settings"):
+        new(seed=1).resume(tmp_path / "run")
+
+
+def test_steps_of_a_resumed_run_have_the_same_samples(source, tensors):  # noqa: F811
+    run = NewRun(source, tensors, CONFIG, NewRunSettings(shape=SHAPE, n_atoms=300, mix=MIX))
+    all_steps = run.samples()
+    steps = [next(all_steps) for _ in range(4)]
+    run.step = 3
+    step, drawn = next(run.samples())
+    assert step == steps[3][0] == 3
+    for (sample, label), (wanted, wanted_label) in zip(drawn, steps[3][1], strict=True):
+        assert label == wanted_label
+        np.testing.assert_array_equal(sample.frame.positions, wanted.frame.positions)
