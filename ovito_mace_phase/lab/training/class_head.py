@@ -56,6 +56,9 @@ class ClassFitSettings:
     ----------
     n_parts, n_samples : int
         Files of feature rows, and samples in each; 0 files: the stage is left out.
+    uses : int
+        Samples of one crystal, in place of those of the mix: the network takes longer here than the sampler, so more
+        crystals are seen.
     keep : int
         Atoms of each sample; of a sample with several phases as many of each.
     passes, batch : int
@@ -73,6 +76,7 @@ class ClassFitSettings:
 
     n_parts: int = 16
     n_samples: int = 3000
+    uses: int = 4
     keep: int = 32
     passes: int = 1
     batch: int = 4096

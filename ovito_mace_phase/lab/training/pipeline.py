@@ -215,6 +215,7 @@ class _Stages:
         weights = phase_weights(self.start.card, self.given.phases, settings.emphasis)
         evaluator = make_evaluator(self.network, self.config, None if new else self.head)
         mix = self.settings.training.mix
+        mix = dataclasses.replace(mix, pool=dataclasses.replace(mix.pool, uses=settings.uses))
         floor = None if new else self.head.floor
         rows = FeatureRows(
             evaluator=evaluator,
