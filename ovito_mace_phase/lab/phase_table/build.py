@@ -1,8 +1,8 @@
 """Build ``table.json``: ``python -m ovito_mace_phase.lab.phase_table.build --data DIR -o table.json``.
 
 Order: PTM's nine, omega, the named phases, the ices, the well populated classes, isopointal clusters, crystals by hand,
-oxygen nets, sheets. Keys, ids and cells of an existing table are kept, new phases get the next free ids. Needs spglib, pymatgen and genice2 (extras `phases`
-and `train`).
+oxygen nets, sheets. Keys, ids and cells of an existing table are kept, new phases get the next free ids. Needs spglib,
+pymatgen and genice2 (extras `phases` and `train`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ C_OVER_A = {
 }
 """Key -> c/a of the hexagonal cell, source."""
 
-POLYTYPES = (("GRAPHITE_AB", "GRAPHITE_ABC"), ("MOS2_2H", "MOS2_3R"), ("CDI2", "CDCL2"))
+POLYTYPES = (("GRAPHITE_AB", "GRAPHITE_ABC"), ("MOS2_2H", "MOS2_3R"), ("CDI2", "CDCL2", "CDI2_4H"))
 """Phases that differ by the stacking of the same layers: each is tried where the other is proposed."""
 
 

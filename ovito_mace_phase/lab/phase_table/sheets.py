@@ -94,9 +94,10 @@ def sheet_phases(crystals: Iterable[Phase]) -> list[Phase]:
 def plane_cell(plane: Plane) -> ReferenceCell:
     """Return the cell of a lattice in a plane."""
     angle = np.radians(plane.angle)
-    cell = np.array([[plane.a, 0, 0], [plane.b * np.cos(angle), plane.b * np.sin(angle), 0], [0, 0, VACUUM]])
     heights = np.array(plane.heights or [0.0] * len(plane.fractional))
-    third = 0.5 + (heights - heights.mean()) / VACUUM
+    width = VACUUM + np.ptp(heights)
+    cell = np.array([[plane.a, 0, 0], [plane.b * np.cos(angle), plane.b * np.sin(angle), 0], [0, 0, width]])
+    third = 0.5 + (heights - heights.mean()) / width
     return ReferenceCell(
         cell=cell.round(12),
         species=np.array(plane.species or [0] * len(plane.fractional), dtype=np.int64),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import json
 
@@ -15,6 +16,7 @@ from ovito_mace_phase.lab.phase_table import build
 from ovito_mace_phase.lab.phase_table.groups import same_structure
 from ovito_mace_phase.lab.phase_table.ices import ICES
 from ovito_mace_phase.lab.phase_table.isopointal import MIN_MEMBERS, sort_clusters
+from ovito_mace_phase.lab.phase_table.sheets import PLANES
 from ovito_mace_phase.lab.phase_table.simple import FACTS, PTM_PROPOSALS, omega_phase
 from ovito_mace_phase.lab.phase_table.sources import Proposal, Sources, facts_of
 from ovito_mace_phase.phases import phase_table
@@ -98,7 +100,7 @@ def test_the_table_is_built_and_keeps_its_ids(folder, tmp_path):
     keys = [phase.key for phase in table]
     assert keys[:9] == [phase.key for phase in phase_table()][:9]  # PTM's nine
     assert {"OMEGA", "ICE_IC", *KEYS} <= set(keys)
-    assert len(keys) == 9 + 2 + 4 + 1  # and omega, an ice, the named ones, the cluster
+    assert len(keys) == 9 + 2 + 4 + 1 + 1 + len(PLANES)  # omega, an ice, the named ones, the cluster, BETA_W, sheets
     for key in KEYS:
         one, other = table.by_key(key), phase_table().by_key(key)
         assert same_structure(one.reference, other.reference), key
@@ -115,6 +117,27 @@ def test_the_table_is_built_and_keeps_its_ids(folder, tmp_path):
     again = read_table(json.loads(output.read_text()))
     assert again.by_key("OMEGA").id == 150
     assert again.by_key("DHCP").id == table.by_key("DHCP").id
+
+
+def test_what_a_table_has_is_kept(rng):
+    """A namesake among the labels takes no key away; cells stay, species in their order, unless the crystal differs."""
+    old = [phase_table().by_key(key) for key in ("WURTZITE", "ROCKSALT", "FLUORITE")]
+    wurtzite, rocksalt, fluorite = old
+    cell = wurtzite.reference
+    order = rng.permutation(cell.n_atoms)
+    other = dataclasses.replace(cell, species=1 - cell.species[order], fractional=(cell.fractional[order] + 1e-7) % 1.0)
+    new = [
+        dataclasses.replace(wurtzite, key="LABEL_001", group="LABEL_001", reference=other),
+        dataclasses.replace(rocksalt, group="LABEL_001"),
+        dataclasses.replace(
+            fluorite, reference=dataclasses.replace(fluorite.reference, cell=fluorite.reference.cell * 1.1)
+        ),
+    ]
+    known = {phase.key: phase for phase in old}
+    kept = build.keep_cells(build.keep_keys(new, old), known)
+    assert [(p.key, p.group) for p in kept] == [("WURTZITE", "WURTZITE"), ("ROCKSALT", "WURTZITE"), ("FLUORITE",) * 2]
+    assert kept[0].reference is cell
+    assert kept[2].reference is new[2].reference
 
 
 def test_the_facts_of_the_table_are_those_of_its_sources(folder):
