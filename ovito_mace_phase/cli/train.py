@@ -17,6 +17,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 EPILOG = """\b
 Stages, in this order:
+  new          a network of another shape with its head, from random weights
   head         a new class head on features of the frozen network
   end-to-end   network and head together, with a density branch
   classes      the class head once more, on features of the trained network
@@ -63,11 +64,16 @@ def _former(name: str, target: str, kind: Any) -> Any:
     "--stages",
     default=None,
     metavar="STAGE[,STAGE]...",
-    help="Stages to go through.  [default: all; without `head` for a start that has one]",
+    help="Stages to go through.  [default: all but `new`; without `head` for a start that has one]",
 )
 @click.option("--phases", default="", metavar="KEY[,KEY]...", help="Learn these phases only.  [default: all]")
 @click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of a new head.")
 @click.option("--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True, help="Of a new head.")
+@click.option("--channels", type=click.IntRange(8), default=64, show_default=True, help="Of a new network.")
+@click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Of a new network.")
+@click.option("--degree", type=click.IntRange(1, 3), default=2, show_default=True, help="l_max of a new network.")
+@click.option("--cutoff", type=click.FloatRange(3.0), default=6.0, show_default=True, help="A, network units.")
+@click.option("--new-steps", type=click.IntRange(1), default=20000, show_default=True, help="Of stage new.")
 @click.option("--head-parts", type=click.IntRange(1), default=None, help="Files of rows for stage head.  [default: 16]")
 @click.option("--head-passes", type=click.IntRange(1), default=None, help="Passes over these rows.  [default: 8]")
 @click.option("--class-parts", type=click.IntRange(0), default=None, help="Files for stage classes.  [default: 16]")
@@ -130,6 +136,13 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
     default = PipelineSettings()
     chosen = given["stages"] or ("head" if given["former_start"] else "")  # with the old option it trained a head alone
     stages = tuple(name.strip() for name in chosen.split(",") if name.strip())
+    shape = replace(
+        default.new.shape,
+        n_channels=given["channels"],
+        n_layers=given["layers"],
+        l_max=given["degree"],
+        r_max=given["cutoff"],
+    )
     head = replace(
         default.head,
         n_parts=_first(given["head_parts"], given["former_head_parts"], default.head.n_parts),
@@ -140,6 +153,7 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
     return replace(
         default,
         stages=stages,  # type: ignore[arg-type]  # checked where they are gone through
+        new=replace(default.new, shape=shape, n_steps=given["new_steps"], seed=given["seed"]),
         n_hidden=given["hidden"],
         dropout=given["dropout"],
         head=head,

@@ -31,13 +31,13 @@ _FLOOR = 0.1
 class NewShape:
     """What is chosen of a network: lengths in network units, widths of the hidden layers of radial MLP and head."""
 
-    n_channels: int = 48
+    n_channels: int = 64
     l_max: int = 2
-    r_max: float = 4.5
-    n_layers: int = 3
+    r_max: float = 6.0
+    n_layers: int = 2
     n_bessel: int = 8
     radial_hidden: tuple[int, ...] = (32, 32)
-    n_hidden: int = 192
+    n_hidden: int = 256
     n_density: int = 64
 
 

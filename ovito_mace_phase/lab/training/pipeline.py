@@ -1,5 +1,6 @@
 """The whole training, in stages: start model -> head -> end-to-end -> classes once more -> calibration -> model file.
 
+    new          a network of another shape with its head, from random weights (`new_run`); takes the place of the start
     head         a new class branch on features of the frozen network (`refit`); no density yet
     end-to-end   network and head together, with a density branch (`end_to_end`)
     classes      the class branch once more, on features of the network as it is then (`refit`)
@@ -40,7 +41,7 @@ from ovito_mace_phase.lab.samples.snapshots import strained_snapshot
 from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
 from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
-from ovito_mace_phase.model.network.model_file import save_model
+from ovito_mace_phase.model.network.model_file import NetworkConfig, save_model
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -49,8 +50,10 @@ from .emphasis import phase_weights, with_logit_offsets
 from .end_to_end import EndToEnd, EndToEndSettings
 from .first_stage import SLOT_ELEMENTS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
 
+from .new_run import NewRun, NewRunSettings
+
 log = logging.getLogger(__name__)
-Stage = Literal["head", "end-to-end", "classes"]
+Stage = Literal["new", "head", "end-to-end", "classes"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Progress = Callable[[str, float], None]
 MARGIN = 1.0
@@ -73,8 +76,10 @@ class PipelineSettings:
 
     Attributes
     ----------
-    stages : tuple of 'head', 'end-to-end', 'classes'
+    stages : tuple of 'new', 'head', 'end-to-end', 'classes'
         Stages to go through; empty: all that the start needs, 'head' for a converted network alone.
+    new : NewRunSettings
+        Of the stage 'new'.
     n_hidden, dropout : int, float
         Width of the hidden layers of a new head, and its dropout in the first fit.
     head, classes : ClassFitSettings
@@ -94,6 +99,7 @@ class PipelineSettings:
     """
 
     stages: tuple[Stage, ...] = ()
+    new: NewRunSettings = field(default_factory=NewRunSettings)
     n_hidden: int = 512
     dropout: float = 0.1
     head: ClassFitSettings = field(
@@ -146,7 +152,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     start = load_start(sources.start)
     stages = checked_stages(settings.stages, start)
-    phases = chosen_phases(sources.phases, start)
+    phases = chosen_phases(sources.phases, None if "new" in stages else start)
     given = load_data(sources, phases, split_seed(start.card) if "training" in start.card else settings.seed)
     deadline = started + seconds
 
@@ -161,19 +167,23 @@ def train(
             model.go_through(stage, deadline)
     except _TimeIsUpError:
         return None
-    return calibrate_and_save(model.network, model.head, start, given, sources, folder, settings, started, progress)
+    trained = (model.network, model.config, model.head)
+    return calibrate_and_save(*trained, start, given, sources, folder, settings, started, progress)
 
 
 def checked_stages(stages: Sequence[str], start: StartModel) -> tuple[Stage, ...]:
     """Return the stages to go through, in their order; InputError where they do not fit the start model."""
-    wanted = tuple(stage for stage in STAGES if stage in (stages or STAGES[start.head is not None :]))
+    default = STAGES[1:] if start.head is None else STAGES[2:]
+    wanted = tuple(stage for stage in STAGES if stage in (stages or default))
     unknown = set(stages) - set(STAGES)
     if unknown:
         raise InputError(f"there is no stage {', '.join(sorted(unknown))}; the stages are {', '.join(STAGES)}")
-    if start.head is None and wanted[0] != "head":
+    if {"new", "head"} <= set(wanted):
+        raise InputError("the stage 'new' makes a head along with its network; leave the stage 'head' out")
+    if start.head is None and wanted[0] not in ("new", "head"):
         raise InputError(
             f"the stage {wanted[0]!r} needs a model with a head, but the start is a converted network; "
-            "begin with the stage 'head'"
+            "begin with the stage 'head', or with 'new'"
         )
     return wanted
 
@@ -199,16 +209,24 @@ class _Stages:
             self.head = self._fit(stage, self.settings.head)
         elif stage == "classes" and self.settings.classes.n_parts:
             self.head = with_logit_offsets(self._fit(stage, self.settings.classes), self.given.phases)
+        elif stage == "new":
+            new = NewRun(self.source, self.network, self.config, self.settings.new)
+            if not new.run(self.folder / "new.checkpoint", deadline - time.time(), self._teller("new network")):
+                raise _TimeIsUpError
+            self.network, self.config, self.head = new.result()
         elif stage == "end-to-end":
             run = EndToEnd(self.network, self.config, self.head, self.source, self.settings.training)
-            seconds = deadline - time.time()
-            if not run.run(self.folder / "end_to_end.checkpoint", seconds, lambda done, text: self._tell(text, done)):
+            checkpoint = self.folder / "end_to_end.checkpoint"
+            if not run.run(checkpoint, deadline - time.time(), self._teller("end to end")):
                 raise _TimeIsUpError
             self.network, self.head = run.result()
 
-    def _tell(self, losses: str, done: float) -> None:
-        with contextlib.suppress(_TimeIsUpError):  # the run looks at the time itself, and stores its state first
-            self.progress(f"end to end, {losses}", done)
+    def _teller(self, stage: str) -> Callable[[float, str], None]:
+        def tell(done: float, losses: str) -> None:
+            with contextlib.suppress(_TimeIsUpError):  # the run looks at the time itself, and stores its state first
+                self.progress(f"{stage}, {losses}", done)
+
+        return tell
 
     def _fit(self, stage: Stage, settings: ClassFitSettings) -> PhaseHead:
         new = stage == "head"
@@ -239,6 +257,7 @@ class _Stages:
 
 def calibrate_and_save(
     network: dict[str, Any],
+    config: NetworkConfig,
     head: PhaseHead,
     start: StartModel,
     given: TrainingData,
@@ -249,7 +268,7 @@ def calibrate_and_save(
     progress: Progress,
 ) -> Path:
     """Calibrate and score a trained network and head, and write the model."""
-    evaluator = make_evaluator(network, start.config, head)
+    evaluator = make_evaluator(network, config, head)
     rng = np.random.default_rng([settings.training.seed, 1])
     held_out = SampleSettings.held_out(NOISE_BINS[0], NOISE_BINS[-1])
     parts: dict[str, tuple[npt.NDArray[np.float32], Shard]] = {}
@@ -263,7 +282,10 @@ def calibrate_and_save(
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
-    card = {name: value for name, value in (_PROVENANCE | start.card).items() if name not in _OF_A_DENSITY}
+    inherited = {name: value for name, value in start.card.items() if name not in _OF_A_DENSITY}
+    if "new" in settings.stages:  # random weights: nothing of those of the start is in them
+        inherited.pop("original", None)
+    card = _PROVENANCE | inherited
     entry: dict[str, Any] = {
         "temperature": calibration.temperature,
         "log_density": calibration.log_density,
@@ -279,7 +301,7 @@ def calibrate_and_save(
         card["score_errors"] = score_errors(evaluator, given.phases, scale, given.structures, rng)
     card |= {
         "name": settings.name,
-        "network": start.config.to_card(),
+        "network": config.to_card(),
         "head": dataclasses.asdict(head.config),
         "phases": [phase.key for phase in given.phases],
         "calibration": entry,
