@@ -93,7 +93,7 @@ def new_network(
 def new_model(
     tensors: Tensors, config: NetworkConfig, shape: NewShape, n_phases: int, batch: Batch, device: str = "cpu"
 ) -> TrainableModel:
-    """Return the network, its tensors rescaled in place on a batch, with a new head that reads standardised features."""
+    """Return the network, its tensors rescaled in place on a batch, and a new head on standardised features."""
     n_values = (config.l_max + 2) * config.n_channels
     head = PhaseHead(
         HeadConfig(

@@ -285,7 +285,8 @@ class NewRun:
 
 def optimizers(model: TrainableModel, settings: NewRunSettings) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices that features pass through, Adam for everything else."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         last = name.startswith("head.") and "last" in name
         through = parameter.ndim == 2 and "embedding" not in name and not last

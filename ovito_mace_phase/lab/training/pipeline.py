@@ -41,7 +41,7 @@ from ovito_mace_phase.lab.samples.snapshots import strained_snapshot
 from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
 from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
-from ovito_mace_phase.model.network.model_file import NetworkConfig, save_model
+from ovito_mace_phase.model.network.model_file import save_model
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -49,7 +49,6 @@ from .class_head import ClassFitSettings, FeatureRows, train_classes
 from .emphasis import phase_weights, with_logit_offsets
 from .end_to_end import EndToEnd, EndToEndSettings
 from .first_stage import SLOT_ELEMENTS, Sources, StartModel, TrainingData, chosen_phases, load_data, load_start, record
-
 from .new_run import NewRun, NewRunSettings
 
 log = logging.getLogger(__name__)
@@ -167,8 +166,7 @@ def train(
             model.go_through(stage, deadline)
     except _TimeIsUpError:
         return None
-    trained = (model.network, model.config, model.head)
-    return calibrate_and_save(*trained, start, given, sources, folder, settings, started, progress)
+    return calibrate_and_save(model.result(), given, sources, folder, settings, started, progress)
 
 
 def checked_stages(stages: Sequence[str], start: StartModel) -> tuple[Stage, ...]:
@@ -221,6 +219,13 @@ class _Stages:
                 raise _TimeIsUpError
             self.network, self.head = run.result()
 
+    def result(self) -> StartModel:
+        """Return what came out, with the card of the start; after the stage 'new' nothing of its weights is left."""
+        card = dict(self.start.card)
+        if "new" in self.settings.stages:
+            card.pop("original", None)
+        return StartModel(tensors=self.network, config=self.config, head=self.head, card=card)
+
     def _teller(self, stage: str) -> Callable[[float, str], None]:
         def tell(done: float, losses: str) -> None:
             with contextlib.suppress(_TimeIsUpError):  # the run looks at the time itself, and stores its state first
@@ -256,10 +261,7 @@ class _Stages:
 
 
 def calibrate_and_save(
-    network: dict[str, Any],
-    config: NetworkConfig,
-    head: PhaseHead,
-    start: StartModel,
+    trained: StartModel,
     given: TrainingData,
     sources: Sources,
     folder: Path,
@@ -268,7 +270,9 @@ def calibrate_and_save(
     progress: Progress,
 ) -> Path:
     """Calibrate and score a trained network and head, and write the model."""
-    evaluator = make_evaluator(network, config, head)
+    head = trained.head
+    assert head is not None
+    evaluator = make_evaluator(trained.tensors, trained.config, head)
     rng = np.random.default_rng([settings.training.seed, 1])
     held_out = SampleSettings.held_out(NOISE_BINS[0], NOISE_BINS[-1])
     parts: dict[str, tuple[npt.NDArray[np.float32], Shard]] = {}
@@ -282,10 +286,7 @@ def calibrate_and_save(
     calibration = calibrate(
         (validation[0], validation[1].label), [hot] if hot else [], settings.rejected, hot_weight=settings.hot_weight
     )
-    inherited = {name: value for name, value in start.card.items() if name not in _OF_A_DENSITY}
-    if "new" in settings.stages:  # random weights: nothing of those of the start is in them
-        inherited.pop("original", None)
-    card = _PROVENANCE | inherited
+    card = {name: value for name, value in (_PROVENANCE | trained.card).items() if name not in _OF_A_DENSITY}
     entry: dict[str, Any] = {
         "temperature": calibration.temperature,
         "log_density": calibration.log_density,
@@ -301,18 +302,18 @@ def calibrate_and_save(
         card["score_errors"] = score_errors(evaluator, given.phases, scale, given.structures, rng)
     card |= {
         "name": settings.name,
-        "network": config.to_card(),
+        "network": trained.config.to_card(),
         "head": dataclasses.asdict(head.config),
         "phases": [phase.key for phase in given.phases],
         "calibration": entry,
-        "training": record(given, settings, sources.data, started) | {"start": start.card.get("training")},
+        "training": record(given, settings, sources.data, started) | {"start": trained.card.get("training")},
         "scores": {
             part: part_scores(logits, shard, given.phases, calibration.of(given.phases))
             for part, (logits, shard) in parts.items()
         },
     }
     path = folder / "mace_phase"
-    save_model(path, {**network, **head.to_tensors()}, card)
+    save_model(path, {**trained.tensors, **head.to_tensors()}, card)
     return path
 
 

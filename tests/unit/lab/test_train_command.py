@@ -21,6 +21,8 @@ from ovito_mace_phase.lab.training import end_to_end
 from ovito_mace_phase.lab.training.class_head import ClassFitSettings
 from ovito_mace_phase.lab.training.end_to_end import EndToEndSettings
 from ovito_mace_phase.lab.training.first_stage import Sources
+from ovito_mace_phase.lab.training.new_network import NewShape
+from ovito_mace_phase.lab.training.new_run import NewRunSettings
 from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
 from ovito_mace_phase.model.network.model_file import read_card, save_model
 from ovito_mace_phase.phases import phase_table
@@ -94,6 +96,23 @@ def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
     assert len(card["citation"]) == 3
     shares = {key: share_right(path, key, rng) for key in KEYS}  # by chance a third; the network is drawn at random
     assert np.mean(list(shares.values())) > 0.65, shares
+
+
+def test_a_new_network_to_a_model(sources, tmp_path, rng):
+    """Another shape than that of the start, whose weights it does not have; then as any other."""
+    shape = NewShape(n_channels=8, l_max=2, r_max=4.5, radial_hidden=(8,), n_hidden=16, n_density=8)
+    new = NewRunSettings(shape=shape, n_steps=60, n_atoms=600, warm_up=5, score_begins=0.7, mix=MIX)
+    settings = dataclasses.replace(SETTINGS, stages=("new",), new=new)
+    path = train(sources, tmp_path / "run", settings, silent)
+    card = read_card(path)
+    assert card["network"]["n_channels"] == 8
+    assert card["network"]["l_max"] == 2
+    assert "original" not in card
+    model = PhaseModel.load(path)
+    assert [phase.key for phase in model.phases] == ["OTHER", *KEYS]
+    assert np.mean([share_right(path, key, rng) for key in KEYS]) > 0.65
+    with pytest.raises(InputError, match="leave the stage 'head' out"):
+        train(sources, tmp_path / "run", dataclasses.replace(settings, stages=("new", "head")), silent)
 
 
 def test_stopped_anywhere_it_goes_on_to_the_same_model(sources, tmp_path, rng):
