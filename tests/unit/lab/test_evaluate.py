@@ -25,10 +25,10 @@ from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulte
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
 from ovito_mace_phase.lab.evaluation.labels import Answer
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.evaluation.registry import SUITES, load
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings, mean_and_std, percent, plain, write
 from ovito_mace_phase.lab.evaluation.suites import heldout, nucleus, paths, species
+from ovito_mace_phase.lab.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.phase_table.ices import ICES
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
