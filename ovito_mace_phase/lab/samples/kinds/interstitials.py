@@ -16,15 +16,16 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.crystals import Float
+from ovito_mace_phase.lab.crystals import Float, grid
 
-from .made import OTHER, UNLABELLED, Made, holes, made
+from .made import OTHER, UNLABELLED, Made, holes, made, nearest_distances
 from .stock import Stock, block
 
 _FULL = {("FCC", 0): "ROCKSALT", ("FCC", 1): "FLUORITE", ("HCP", 0): "NIAS"}
 _HOSTS = ("FCC", "BCC", "HCP", "FCC", "BCC", "HCP", "CUBIC_DIAMOND", "OMEGA", "L1_2", "CSCL", "L1_0", "D0_19", "A15")
 _HOSTS += ("LAVES_C15", "LAVES_C14", "HEUSLER_L2_1", "PEROVSKITE", "ROCKSALT", "ZINCBLENDE", "RUTILE")
 _FEW, _MANY = 0.25, 0.75
+_SEPARATE = 1.05  # least distance of interstitials, in radii of their holes
 _LEAST_RADIUS = 0.55  # of a hole, in nearest distances of the host
 
 
@@ -40,10 +41,10 @@ def interstitials(stock: Stock, rng: np.random.Generator) -> Made:
     column = stock.columns[host]
     structure = stock.crystal(column, rng)
     positions, cell, species = block(structure, stock.size(rng))
-    nearest = np.linalg.norm(structure.cell[0]) if len(structure) == 1 else _nearest(positions, cell)
+    nearest = float(nearest_distances(positions, cell).min())
     large = [hole for hole in holes(structure.cell, structure.fractional) if hole[0] > _LEAST_RADIUS * nearest]
     radius, places = large[number % len(large)] if large else holes(structure.cell, structure.fractional)[0]
-    filled = _filled(structure.cell, places, cell, occupied, rng)
+    filled = _filled(structure.cell, places, cell, occupied, _SEPARATE * radius, rng)
     push = rng.uniform(0.0, 0.08) if occupied <= _FEW else 0.0
     moved = _pushed(positions, filled, cell, 1.3 * radius, push)
     full = _FULL.get((host, number % max(len(large), 1)))
@@ -57,19 +58,19 @@ def interstitials(stock: Stock, rng: np.random.Generator) -> Made:
     )
 
 
-def _nearest(positions: Float, cell: Float) -> float:
-    from .made import nearest_distances
-
-    return float(nearest_distances(positions, cell).min())
-
-
-def _filled(unit: Float, places: Float, cell: Float, occupied: float, rng: np.random.Generator) -> Float:
-    """Return the positions of the holes that are filled, at least one."""
-    from ovito_mace_phase.lab.crystals import grid
-
+def _filled(unit: Float, places: Float, cell: Float, occupied: float, least: float, rng: np.random.Generator) -> Float:
+    """Return the positions of the holes that are filled, at least one, no two nearer than `least`."""
     times = np.round(np.linalg.norm(cell, axis=1) / np.linalg.norm(unit, axis=1)).astype(int)
     every = ((places[None] + grid(times)[:, None]).reshape(-1, 3)) @ unit
-    return every[rng.permutation(len(every))[: max(round(occupied * len(every)), 1)]]
+    every = every[rng.permutation(len(every))]
+    edges = neighbour_list(every, cell, np.ones(3, dtype=bool), least)
+    wanted, stays, n_filled = max(round(occupied * len(every)), 1), np.zeros(len(every), dtype=bool), 0
+    for k in range(len(every)):
+        if n_filled == wanted:
+            break
+        stays[k] = not stays[edges.neighbour[edges.offsets[k] : edges.offsets[k + 1]]].any()
+        n_filled += int(stays[k])
+    return every[stays]
 
 
 def _pushed(positions: Float, centres: Float, cell: Float, reach: float, push: float) -> Float:

@@ -7,6 +7,8 @@ antisites   1 to 10 % of the atoms, of two species in equal numbers, trade place
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ovito_mace_phase.lab.crystals import Int
@@ -79,6 +81,7 @@ def _sublattice(structure: CrystalStructure, number: int, rng: np.random.Generat
     return chosen
 
 
+@cache
 def _sites(structure: CrystalStructure) -> Int:
     cell = ReferenceCell(cell=structure.cell, species=structure.species, fractional=structure.fractional)
     return np.asarray(site_record(cell)["site"])

@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
     "mixed sublattice": Kind(make=mixed.mixed_sublattice, about="a sublattice shared by several species"),
     "antisites": Kind(make=mixed.antisites, about="1 to 10 % of the atoms on the wrong sublattice"),
     "interstitials": Kind(make=interstitials.interstitials, about="dilute to full, in holes of crystals", pool=192),
-    "vapour": Kind(make=vacuum.vapour, about="atoms far apart"),
+    "vapour": Kind(make=vacuum.vapour, about="atoms far apart", pool=192),
     "clusters": Kind(make=vacuum.clusters, about="drops of 2 to 60 atoms", pool=192),
     "molecules": Kind(make=vacuum.molecules, about="gas and dense", pool=192),
     "chains": Kind(make=vacuum.chains, about="polymers", pool=96),

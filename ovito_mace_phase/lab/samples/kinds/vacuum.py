@@ -19,7 +19,7 @@ from .molecules import cage, chain, random_topology, tree, tube
 from .stock import Stock, random_turn
 
 WIDE = 5.0
-_MOST_TREE = 12
+_MOST_TREE, _SHAPES = 12, 4
 
 
 def vapour(stock: Stock, rng: np.random.Generator) -> Made:
@@ -51,7 +51,8 @@ def clusters(stock: Stock, rng: np.random.Generator) -> Made:
     size, n_species = stock.plan("clusters", plan, rng)
     bond = rng.uniform(2.2, 3.2)
     number = max(stock.size(rng) // size, 1)
-    drops = [(_drop(size, bond, rng), rng.integers(0, n_species, size)) for _ in range(number)]
+    shapes = [_drop(size, bond, rng) for _ in range(min(number, _SHAPES))]
+    drops = [(shapes[k % _SHAPES] @ random_turn(rng).T, rng.integers(0, n_species, size)) for k in range(number)]
     positions, species, cell = _scattered(drops, rng.uniform(5.0, 12.0), rng)
     return made(f"clusters of {size} atoms", positions, species, cell, OTHER, still=False)
 

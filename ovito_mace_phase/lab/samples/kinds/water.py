@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.crystals import Float, Int
+from ovito_mace_phase.lab.crystals import Float, Int, grid
 from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.samples.disorder import push_apart
 
@@ -139,8 +139,6 @@ def _donors(oxygen: Float, cell: Float, rng: np.random.Generator) -> Float:
 
 def _cages(structure: CrystalStructure, cell: Float) -> Float:
     """Return the centres of the cages of a hydrate repeated to `cell`."""
-    from ovito_mace_phase.lab.crystals import grid
-
     net = structure.fractional[structure.species == 0] % 1.0
     places = [where for radius, where in holes(structure.cell, net) if radius > _CAGE]
     if not places:
