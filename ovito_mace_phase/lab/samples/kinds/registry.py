@@ -19,7 +19,7 @@ from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings, to_netw
 from ovito_mace_phase.runtime.errors import InputError
 
 from . import defects, foreign, interstitials, liquids, mixed, sheets, strained, surfaces, vacuum, water
-from .made import Made
+from .made import OTHER, Made
 from .stock import Stock
 
 _TRIES = 20
@@ -105,6 +105,12 @@ class KindSource:
             except InputError as error:
                 last = error
         raise InputError(f"{_TRIES} samples of the kind {name} in a row could not be made: {last}")
+
+    def draw(self, settings: SampleSettings, n_slots: int, rng: np.random.Generator) -> tuple[Sample, int]:
+        """Draw a training sample of any kind, all kinds alike, and the class of its first atom."""
+        names = self.names
+        sample = self.sample(names[int(rng.integers(len(names)))], settings, n_slots, rng)
+        return sample, OTHER if sample.label is None else max(int(sample.label[0]), OTHER)
 
     def _made(self, name: str, rng: np.random.Generator) -> Made:
         for _ in range(_TRIES):
