@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -202,8 +203,11 @@ def test_random_crystals_have_symmetry_and_are_no_phase_of_the_table(stock, rng)
     while found is None:
         setting = int(rng.integers(16, 531))
         found = foreign._draw(setting, 2, rng)
-    symmetry = spglib.get_symmetry((found.cell, found.fractional, found.species), symprec=1e-3)
-    assert len(symmetry["rotations"]) >= len(spglib.get_symmetry_from_database(setting)["rotations"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        symmetry = spglib.get_symmetry((found.cell, found.fractional, found.species), symprec=1e-3)
+        wanted = spglib.get_symmetry_from_database(setting)
+    assert len(symmetry["rotations"]) >= len(wanted["rotations"])
     listed = ListedGeometry(PHASES)
     assert all(listed.has(one) for one in reference_structures(PHASES, [])[::40])
 

@@ -26,7 +26,7 @@ from ovito_mace_phase.runtime.errors import InputError, MissingPackageError
 
 PROTOTYPES = "aflow1999_structures.json.gz"
 """Crystals outside the table, looked for beside the labelled structures."""
-_FRAMES, _SIZES, _NOISE = 3, (500, 4000), 0.10
+_FRAMES, _SIZES, _NOISE = 3, (500, 2000), 0.10
 _QUICK_SIZES = (40, 90)
 _SHOWN = (DEFAULT, NETWORK)
 _TRIES = 10

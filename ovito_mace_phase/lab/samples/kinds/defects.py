@@ -30,7 +30,7 @@ def metal_defects(stock: Stock, rng: np.random.Generator) -> Made:
 
     kind, symbol, n_grains = stock.plan("metal defects", plan, rng)
     metal = METALS[symbol]
-    large = stock.atoms[1] > 1500
+    large = stock.atoms[1] > 2500
     if kind == "polycrystal":
         low, high = (1.4 * width if large else width for width in _WIDTHS)
         frame = polycrystal(metal, rng.uniform(low, high), n_grains, rng)

@@ -8,6 +8,7 @@ random     a random space group setting and lattice of its system, 1 to 3 orbits
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -101,8 +102,9 @@ def _symmetry(setting: int) -> tuple[Int, Float, str]:
         raise MissingPackageError(
             f'random crystals need spglib ({error}): pip install "ovito-mace-phase[train]"'
         ) from None
-    found = spglib.get_symmetry_from_database(setting)
-    kind = spglib.get_spacegroup_type(setting)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, kind = spglib.get_symmetry_from_database(setting), spglib.get_spacegroup_type(setting)
     rhombohedral = kind.choice == "R"
     number = kind.number
     names = ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"), (194, "hexagonal"))

@@ -19,7 +19,7 @@ from .molecules import cage, chain, random_topology, tree, tube
 from .stock import Stock, random_turn
 
 WIDE = 5.0
-_MOST_TREE, _SHAPES = 12, 4
+_MOST_TREE, _SHAPES, _SWEEPS = 12, 4, 80
 
 
 def vapour(stock: Stock, rng: np.random.Generator) -> Made:
@@ -112,13 +112,14 @@ def cages(stock: Stock, rng: np.random.Generator) -> Made:
 
 def _drop(size: int, bond: float, rng: np.random.Generator) -> Float:
     """Return atoms drawn together, no two nearer than a bond."""
-    box = np.eye(3) * 6.0 * bond * size ** (1.0 / 3.0)
-    positions = box[0, 0] / 2 + rng.normal(0.0, 0.45 * bond * size ** (1.0 / 3.0), (size, 3))
-    for _ in range(3):
-        positions = push_apart(positions, box, bond)
-        middle = positions.mean(axis=0)
-        positions = middle + (positions - middle) * 0.93
-    positions = push_apart(positions, box, bond)
+    positions = rng.normal(0.0, 0.45 * bond * size ** (1.0 / 3.0), (size, 3))
+    for step in range(_SWEEPS):
+        apart = positions[:, None] - positions[None]
+        distance = np.linalg.norm(apart, axis=2) + np.eye(size)
+        push = 0.5 * np.clip(bond / distance - 1.0, 0.0, 1.0) * (1.0 - np.eye(size))
+        positions += np.einsum("ij,ijk->ik", push, apart)
+        if step < _SWEEPS // 2:  # drawn together, then left to come apart
+            positions *= 0.98
     return np.asarray(positions - positions.mean(axis=0))
 
 
