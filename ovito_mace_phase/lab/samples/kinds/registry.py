@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ovito_mace_phase.atoms.length_scale import length_factor, local_spacing
+from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.samples.noise import white
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings, to_network_units
 from ovito_mace_phase.runtime.errors import InputError
@@ -23,6 +24,7 @@ from .made import OTHER, Made
 from .stock import Stock
 
 _TRIES = 20
+_CLOSEST = 0.6  # A, nearer than in any molecule
 _STRAIN_OF_LIQUIDS = 0.02
 
 
@@ -115,9 +117,10 @@ class KindSource:
     def _made(self, name: str, rng: np.random.Generator) -> Made:
         for _ in range(_TRIES):
             found = KINDS[name].make(self.stock, rng)
-            if len(found.frame) > 0:
+            frame = found.frame
+            if len(frame) and neighbour_list(frame.positions, frame.cell, frame.pbc, _CLOSEST).n_edges == 0:
                 return found
-        raise InputError(f"frames of the kind {name} have no atoms")
+        raise InputError(f"{_TRIES} frames of the kind {name} in a row had no atoms, or atoms nearer than {_CLOSEST} A")
 
 
 def shaken(found: Made, sigma: float, rng: np.random.Generator) -> tuple[Made, np.ndarray]:
