@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import length_factor, local_spacing
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.samples.noise import white
@@ -117,10 +118,16 @@ class KindSource:
     def _made(self, name: str, rng: np.random.Generator) -> Made:
         for _ in range(_TRIES):
             found = KINDS[name].make(self.stock, rng)
-            frame = found.frame
-            if len(frame) and neighbour_list(frame.positions, frame.cell, frame.pbc, _CLOSEST).n_edges == 0:
+            if len(found.frame) and not _overlaps(found.frame):
                 return found
         raise InputError(f"{_TRIES} frames of the kind {name} in a row had no atoms, or atoms nearer than {_CLOSEST} A")
+
+
+def _overlaps(frame: Frame) -> bool:
+    """Whether two atoms are nearer than those of any molecule; the search goes farther in boxes that are nearly empty."""
+    reach = max(_CLOSEST, 0.03 * float(np.linalg.norm(frame.cell, axis=1).max()))
+    edges = neighbour_list(frame.positions, frame.cell, frame.pbc, reach)
+    return bool((np.linalg.norm(edges.vectors, axis=1) < _CLOSEST).any())
 
 
 def shaken(found: Made, sigma: float, rng: np.random.Generator) -> tuple[Made, np.ndarray]:
