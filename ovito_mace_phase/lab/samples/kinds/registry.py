@@ -124,7 +124,7 @@ class KindSource:
 
 
 def _overlaps(frame: Frame) -> bool:
-    """Whether two atoms are nearer than those of any molecule; the search goes farther in boxes that are nearly empty."""
+    """Whether two atoms are nearer than those of any molecule; the search goes farther in empty boxes."""
     reach = max(_CLOSEST, 0.03 * float(np.linalg.norm(frame.cell, axis=1).max()))
     edges = neighbour_list(frame.positions, frame.cell, frame.pbc, reach)
     return bool((np.linalg.norm(edges.vectors, axis=1) < _CLOSEST).any())
