@@ -3,9 +3,14 @@
     [{"label", "cell" (3, 3), "frac" (n, 3), "species" (n,)}, ...]   gzipped JSON; near duplicates beside it, CSV
 
 A prototype is left out if its label is a phase's, if it is a near duplicate of one whose label is, or if it has the
-geometry of a phase: total radial distributions, all species counted as one, nearer than ALIKE
-(`lab.phase_table.radial_distances`). The split is that of `structures.load_unlisted`, by label; near duplicates go
-together, into the test part if one of them does, so that no crystal of a test prototype is shown under another label.
+geometry of a phase, strained or not, all species counted as one: total radial distributions
+(`lab.phase_table.radial_distances`) nearer than ALIKE, as they are or both strained until the surroundings are round,
+
+    S = sum w v v^T over pairs,  w = exp(-|v|^2 / 2 WIDTH^2),      cell -> cell S^-1/2 (det S)^(1/6),  repeated
+
+which takes homogeneous deformations of one crystal to the same one. The split is that of `structures.load_unlisted`,
+by label; near duplicates go together, into the test part if one of them does, so that no crystal of a test prototype is
+shown under another label.
 """
 
 from __future__ import annotations
@@ -21,15 +26,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.phase_table.radial_distances import partial_distributions
 from ovito_mace_phase.phases import Phase, ReferenceCell
 from ovito_mace_phase.runtime.errors import InputError
 
 from .structures import CrystalStructure, Part, part_of
 
+Float = npt.NDArray[np.float64]
 ALIKE = 0.12
 DUPLICATES = "aflow1999_near_duplicates.csv"
 _FIELDS = ("label", "cell", "frac", "species")
+_WIDTH, _REACH, _ROUNDS = 0.8, 2.6, 12  # in cube roots of the volume per atom
 _CLOSEST = 0.45  # of the cube root of the volume per atom: split positions lie closer
 
 
@@ -43,13 +51,13 @@ class ListedGeometry:
 
     def __init__(self, phases: Sequence[Phase]) -> None:
         cells = [phase.reference for phase in phases if phase.reference is not None]
-        self._known = np.array([_total(cell.cell, cell.fractional) for cell in cells])
-        self._sums = self._known.sum(axis=1)
+        self._known = np.array([_totals(cell.cell, cell.fractional) for cell in cells])
+        self._sums = self._known.sum(axis=2)
 
     def distance(self, structure: CrystalStructure) -> float:
-        """Return the distance to the nearest phase, 0 to about 2; species count as one."""
-        own = _total(structure.cell, structure.fractional)
-        return float((np.abs(self._known - own).sum(axis=1) / (0.5 * (self._sums + own.sum()))).min())
+        """Return the distance to the nearest phase, strained or not, 0 to about 2; species count as one."""
+        own = _totals(structure.cell, structure.fractional)
+        return float((np.abs(self._known - own).sum(axis=2) / (0.5 * (self._sums + own.sum(axis=1)))).min())
 
     def has(self, structure: CrystalStructure) -> bool:
         """Whether a crystal has the geometry of a phase."""
@@ -136,6 +144,22 @@ def _has_split_sites(structure: CrystalStructure) -> bool:
     return bool(distance.min() < _CLOSEST * unit)
 
 
-def _total(cell: npt.NDArray[np.float64], fractional: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    one = ReferenceCell(cell=cell, species=np.zeros(len(fractional), dtype=np.int64), fractional=fractional)
-    return partial_distributions(one)[0, 0]
+def _totals(cell: Float, fractional: Float) -> Float:
+    """Return the total distributions, (2, n_grid), of a crystal as it is and strained until it is round."""
+    species = np.zeros(len(fractional), dtype=np.int64)
+    both = (cell, rounded(cell, fractional))
+    cells = [ReferenceCell(cell=one, species=species, fractional=fractional) for one in both]
+    return np.array([partial_distributions(one)[0, 0] for one in cells])
+
+
+def rounded(cell: Float, fractional: Float) -> Float:
+    """Return the cell of a crystal strained until the surroundings of its atoms are round, at the same volume."""
+    unit = (abs(np.linalg.det(cell)) / len(fractional)) ** (1.0 / 3.0)
+    for _ in range(_ROUNDS):
+        vectors = neighbour_list(fractional @ cell, cell, np.ones(3, dtype=bool), _REACH * unit).vectors
+        weight = np.exp(-(vectors**2).sum(axis=1) / (2.0 * (_WIDTH * unit) ** 2))
+        values, axes = np.linalg.eigh(np.einsum("e,ei,ej->ij", weight, vectors, vectors))
+        values = np.maximum(values, 0.05 * values.max())  # a sheet has no thickness
+        stretch = np.sqrt(np.exp(np.log(values).mean()) / values)
+        cell = cell @ (axes * stretch) @ axes.T
+    return cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gzip
 import json
 import warnings
@@ -15,7 +16,7 @@ from ovito_mace_phase.lab.data.ices import ice_structures
 from ovito_mace_phase.lab.data.prototypes import ListedGeometry, load_prototypes
 from ovito_mace_phase.lab.data.structures import reference_structures
 from ovito_mace_phase.lab.ovito_methods import ovito_answer
-from ovito_mace_phase.lab.samples.kinds import foreign, liquids, made, molecules, registry, surfaces, vacuum, water
+from ovito_mace_phase.lab.samples.kinds import foreign, liquids, made, molecules, registry, surfaces, water
 from ovito_mace_phase.lab.samples.kinds.kernels_liquid import pair_forces, triplet_forces
 from ovito_mace_phase.lab.samples.kinds.registry import KINDS, KindSource
 from ovito_mace_phase.lab.samples.kinds.stock import Stock
@@ -194,6 +195,20 @@ def test_cages_are_trivalent_and_tubes_have_their_radius(rng):
     count = (np.linalg.norm(positions[:, None] - positions[None], axis=2) < 1.6).sum(axis=1) - 1
     assert np.median(count) == 3
     assert radius < vacuum.WIDE * 1.42
+
+
+def test_strain_does_not_hide_the_geometry_of_a_phase(rng):
+    few = tuple(phase_table().by_key(key) for key in ("OTHER", "FCC", "CUBIC_DIAMOND", "RUTILE"))
+    listed = ListedGeometry(few)
+    for one in reference_structures(few, []):
+        bend = rng.normal(size=(3, 3))
+        bend = bend + bend.T - np.eye(3) * 2 * np.trace(bend) / 3
+        strained = dataclasses.replace(one, cell=one.cell @ (np.eye(3) + 0.15 * bend / np.linalg.norm(bend)))
+        assert listed.has(strained)
+    for key in ("BCC", "HEX_DIAMOND"):
+        other = phase_table().by_key(key)
+        (one,) = reference_structures((few[0], other), [])
+        assert not listed.has(one)
 
 
 def test_random_crystals_have_symmetry_and_are_no_phase_of_the_table(stock, rng):

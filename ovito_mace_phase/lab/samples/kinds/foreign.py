@@ -27,6 +27,7 @@ from .stock import Stock, block
 _SETTINGS = 530
 _MOST_ATOMS = 24
 _DENSE, _OPEN = 0.7, 2.2  # volume per atom over the cube of the nearest distance; fcc 0.707, bcc 0.77, diamond 1.54
+_MARKS = 12_000  # a place along an edge, so that fractions of symmetry elements are whole numbers
 _SPECIAL = (0.0, 0.25, 1.0 / 3.0, 0.5)
 
 
@@ -74,8 +75,10 @@ def _draw(setting: int, n_orbits: int, rng: np.random.Generator) -> CrystalStruc
     for kind in range(n_orbits):
         orbit = _orbit(_place(rng), rotations, translations)
         fractional = np.concatenate([fractional, orbit])
+        if len(fractional) > _MOST_ATOMS:
+            return None
         species = np.concatenate([species, np.full(len(orbit), min(kind, int(rng.integers(0, 3))))])
-    if len(fractional) > _MOST_ATOMS or len(fractional) < 2:
+    if len(fractional) < 2:
         return None
     apart = fractional[:, None] - fractional[None]
     if (np.abs(apart - np.round(apart)).max(axis=2) + np.eye(len(fractional)) < 0.02).any():
@@ -145,8 +148,5 @@ def _place(rng: np.random.Generator) -> Float:
 
 def _orbit(place: Float, rotations: Int, translations: Float) -> Float:
     images = (rotations @ place + translations) % 1.0
-    kept: list[Float] = []
-    for image in images:
-        if all(np.abs((d := image - other) - np.round(d)).max() > 1e-4 for other in kept):
-            kept.append(image)
-    return np.array(kept)
+    marks = np.round(images * _MARKS).astype(np.int64) % _MARKS
+    return np.asarray(images[np.unique(marks, axis=0, return_index=True)[1]])

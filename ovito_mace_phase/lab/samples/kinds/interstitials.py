@@ -8,7 +8,7 @@ Holes are the vertices of the Voronoi cells: octahedral and tetrahedral ones in 
     0.75 <= x         all atoms: the full structure where it is a phase, with vacancies
 
 Full structures: fcc with all octahedral holes is rock salt, with all tetrahedral ones fluorite, hcp with the octahedral
-ones NiAs. Elsewhere x is 0.25 at most. Host atoms around an interstitial give way by up to 8 %.
+ones NiAs. Elsewhere x is 0.25 at most, and there are at most FEW_AN_ATOM interstitials to an atom of the host. Host atoms around an interstitial give way by up to 8 %.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _FULL = {("FCC", 0): "ROCKSALT", ("FCC", 1): "FLUORITE", ("HCP", 0): "NIAS"}
 _HOSTS = ("FCC", "BCC", "HCP", "FCC", "BCC", "HCP", "CUBIC_DIAMOND", "OMEGA", "L1_2", "CSCL", "L1_0", "D0_19", "A15")
 _HOSTS += ("LAVES_C15", "LAVES_C14", "HEUSLER_L2_1", "PEROVSKITE", "ROCKSALT", "ZINCBLENDE", "RUTILE")
 _FEW, _MANY = 0.25, 0.75
+FEW_AN_ATOM = 0.15
 _SEPARATE = 1.05  # least distance of interstitials, in radii of their holes
 _LEAST_RADIUS = 0.55  # of a hole, in nearest distances of the host
 
@@ -44,7 +45,8 @@ def interstitials(stock: Stock, rng: np.random.Generator) -> Made:
     nearest = float(nearest_distances(positions, cell).min())
     large = [hole for hole in holes(structure.cell, structure.fractional) if hole[0] > _LEAST_RADIUS * nearest]
     radius, places = large[number % len(large)] if large else holes(structure.cell, structure.fractional)[0]
-    filled = _filled(structure.cell, places, cell, occupied, _SEPARATE * radius, rng)
+    most = FEW_AN_ATOM * len(positions) if occupied <= _FEW else np.inf
+    filled = _filled(structure.cell, places, cell, occupied, _SEPARATE * radius, most, rng)
     push = rng.uniform(0.0, 0.08) if occupied <= _FEW else 0.0
     moved = _pushed(positions, filled, cell, 1.3 * radius, push)
     full = _FULL.get((host, number % max(len(large), 1)))
@@ -58,13 +60,15 @@ def interstitials(stock: Stock, rng: np.random.Generator) -> Made:
     )
 
 
-def _filled(unit: Float, places: Float, cell: Float, occupied: float, least: float, rng: np.random.Generator) -> Float:
+def _filled(
+    unit: Float, places: Float, cell: Float, occupied: float, least: float, most: float, rng: np.random.Generator
+) -> Float:
     """Return the positions of the holes that are filled, at least one, no two nearer than `least`."""
     times = np.round(np.linalg.norm(cell, axis=1) / np.linalg.norm(unit, axis=1)).astype(int)
     every = ((places[None] + grid(times)[:, None]).reshape(-1, 3)) @ unit
     every = every[rng.permutation(len(every))]
     edges = neighbour_list(every, cell, np.ones(3, dtype=bool), least)
-    wanted, stays, n_filled = max(round(occupied * len(every)), 1), np.zeros(len(every), dtype=bool), 0
+    wanted, stays, n_filled = max(round(min(occupied * len(every), most)), 1), np.zeros(len(every), dtype=bool), 0
     for k in range(len(every)):
         if n_filled == wanted:
             break

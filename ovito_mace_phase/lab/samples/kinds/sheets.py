@@ -1,5 +1,8 @@
 """Single layers: two-dimensional lattices in vacuum, labelled by their phase where the table has one, else Other.
 
+Layers of which a crystal of the table consists (2H, 1T, black phosphorene) have complete first shells: without a phase
+of their own they have no label, since the crystal's name and Other are both right.
+
     square, hexagonal       one kind of atom
     honeycomb, BN           flat, of one kind and of two (`GRAPHENE` is a phase from the start)
     buckled honeycomb       silicene, germanene: the two sublattices 0.15 to 0.35 bonds apart in height
@@ -15,7 +18,7 @@ import numpy as np
 
 from ovito_mace_phase.lab.crystals import Float, repeat, widths
 
-from .made import Made, made
+from .made import OTHER, UNLABELLED, Made, made
 from .stock import Stock
 
 _HEX = np.array([[1.0, 0.0, 0.0], [-0.5, np.sqrt(3.0) / 2, 0.0], [0.0, 0.0, 1.0]])
@@ -31,6 +34,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "black phosphorene": ("MONO_PHOSPHORENE", "MONO_BLACK_PHOSPHORENE"),
 }
 """Phases of each lattice, the first one that the table has is taken."""
+_OF_CRYSTALS = ("2H", "1T", "black phosphorene")
 
 
 def sheet(stock: Stock, rng: np.random.Generator) -> Made:
@@ -56,7 +60,9 @@ def sheet(stock: Stock, rng: np.random.Generator) -> Made:
     cell[2] = [0.0, 0.0, float(np.ptp(positions[:, 2])) + rng.uniform(8.0, 25.0)]
     positions[:, 2] += cell[2, 2] / 2
     pbc = (True, True, bool(rng.uniform() < 0.5))
-    return made(f"single layer: {name}", positions, species, cell, stock.column(*KEYS[name]), pbc=pbc)
+    label = stock.column(*KEYS[name])
+    label = UNLABELLED if label == OTHER and name in _OF_CRYSTALS else label
+    return made(f"single layer: {name}", positions, species, cell, label, pbc=pbc)
 
 
 def _layer(name: str, form: float) -> tuple[Float, Float, np.ndarray, Float]:

@@ -4,7 +4,8 @@ vapour     atoms at random, 0.3 to 8 % of the density of a solid, pairs among th
 clusters   compact drops of 2 to 60 atoms, apart from each other or alone
 molecules  one kind of molecule at random places and turned at random, as a gas or as dense as a liquid
 chains     polymers, one alone or several side by side
-cages      closed cages and tubes of a honeycomb, a few or one; tubes wider than WIDE bonds are sheets: no label
+cages      closed cages and tubes of a honeycomb, a few or one; a tube with a radius of WIDE bonds or more
+           is as well called graphene: no label
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .made import OTHER, UNLABELLED, Made, made
 from .molecules import cage, chain, random_topology, tree, tube
 from .stock import Stock, random_turn
 
-WIDE = 5.0
+WIDE = 2.5
 _MOST_TREE, _SHAPES, _SWEEPS = 12, 4, 80
 
 
