@@ -8,7 +8,8 @@ Holes are the vertices of the Voronoi cells: octahedral and tetrahedral ones in 
     0.75 <= x         all atoms: the full structure where it is a phase, with vacancies
 
 Full structures: fcc with all octahedral holes is rock salt, with all tetrahedral ones fluorite, hcp with the octahedral
-ones NiAs. Elsewhere x is 0.25 at most, and there are at most FEW_AN_ATOM interstitials to an atom of the host. Host atoms around an interstitial give way by up to 8 %.
+ones NiAs. Elsewhere x is 0.25 at most, and there are at most FEW_AN_ATOM interstitials to an atom of the host. Host
+atoms around an interstitial give way by up to 8 %.
 """
 
 from __future__ import annotations
