@@ -2,7 +2,7 @@
 
     python docs/figures/slices.py
 
-`polycrystal.png`: a minimised polycrystal of copper (`lab/evaluation/frames/metal_defects.py`). `sites.png`: two grains
+`polycrystal.png`: a minimised polycrystal of copper (`lab/metal_defects.py`). `sites.png`: two grains
 of the Laves phase C14, turned about their common c axis, seen along it, 0.05 A of noise. Flat dots: no graphics driver
 is needed.
 """
@@ -26,8 +26,8 @@ from PIL import Image
 from ovito_mace_phase import MacePhaseModifier, phase_table
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.lab.crystals import repeat
-from ovito_mace_phase.lab.evaluation.frames.metal_defects import polycrystal
-from ovito_mace_phase.lab.evaluation.frames.metals import METALS, minimised
+from ovito_mace_phase.lab.metal_defects import polycrystal
+from ovito_mace_phase.lab.metals import METALS, minimised
 
 HERE = Path(__file__).parent
 SEED, WIDTH, GRAINS = 5, 22.0, 8

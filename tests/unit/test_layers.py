@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
 }
 """Folder -> the folders it may import, besides itself."""
 OVITO_FOLDERS = {"plugin", "trajectory", "cli"}
-OVITO_FILES = {"lab.evaluation.ovito_methods"}
+OVITO_FILES = {"lab.ovito_methods"}
 MACE_FOLDER = "model.reference.mace"
 RUN_TIME = {"trajectory", "plugin", "classification", "model", "atoms", "phases", "runtime"}
 MOST_ENTRIES = 12

@@ -18,6 +18,7 @@ SUITES = {
     "thermal": "Hot crystals of molecular dynamics beside PTM, CNA and others; calibration. Frames: make_hot.py.",
     "melts": "Melts and glasses: how often they are called a crystal. Frames: make_melts.py.",
     "unlisted": "Crystals of prototypes that are not in the table: are they doubted? Needs --data.",
+    "field": "What users bring: mixed sublattices, interstitials, vacuum, surfaces, strain, liquids; see --data.",
     "denoise": "Residual displacements and labels after denoising. Held-out crystals: --data; hot ones: make_hot.py.",
     "defects": "Vacancies, interstitials, stacking faults, twins, surfaces, a particle.",
     "orientation": "Orientations against the known rotation and PTM's; labels and strains of strained crystals.",

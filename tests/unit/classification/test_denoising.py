@@ -21,7 +21,7 @@ from ovito_mace_phase.classification.stages import logits_of
 from ovito_mace_phase.classification.step_damping import step_gain
 from ovito_mace_phase.cli import main
 from ovito_mace_phase.lab.evaluation.frames.defects import faulted, faults
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
+from ovito_mace_phase.lab.ovito_methods import ovito_answer
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.gradient import LogDensity
 from ovito_mace_phase.phases import phase_table

@@ -25,11 +25,12 @@ from ovito_mace_phase.lab.evaluation.frames.defects import defect_frames, faulte
 from ovito_mace_phase.lab.evaluation.frames.paths import PATHS, bain, burgers, fault_stack, omega
 from ovito_mace_phase.lab.evaluation.labels import Answer
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.evaluation.registry import SUITES, load
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings, mean_and_std, percent, plain, write
 from ovito_mace_phase.lab.evaluation.suites import heldout, nucleus, paths, species
+from ovito_mace_phase.lab.ovito_methods import METHODS, ovito_answer, target
 from ovito_mace_phase.lab.phase_table.ices import ICES
+from ovito_mace_phase.lab.samples.kinds.registry import KINDS
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -409,7 +410,20 @@ def denoise_numbers(found):
         assert labels["denoised, local"] >= labels["local"] > 0.9
 
 
+def field_numbers(found):
+    rows = {row["kind"]: row for row in found["rows"]}
+    assert set(rows) == set(KINDS) - {"other prototypes"}
+    kinds = found["mistakes"]
+    assert set(kinds) == set(rows)
+    for name, row in rows.items():
+        parts = [kinds[name]["default"][what] for what in ("right", "Other", "wrong")]
+        assert sum(parts) == pytest.approx(1.0, abs=1e-3)
+        assert row["right"]["default"] == pytest.approx(parts[0], abs=1e-3)
+    assert np.mean([row["right"]["default"] for row in rows.values()]) > 0.5
+
+
 NUMBERS = {
+    "field": field_numbers,
     "thermal": thermal_numbers,
     "melts": melts_numbers,
     "defects": defects_numbers,

@@ -8,9 +8,9 @@ import pytest
 from ovito_mace_phase.atoms.frame import make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.crystals import close_packed, cubic
-from ovito_mace_phase.lab.evaluation.frames.metal_defects import metal_frames, polycrystal
-from ovito_mace_phase.lab.evaluation.frames.metals import METALS, Forces, heated, minimised
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
+from ovito_mace_phase.lab.metal_defects import metal_frames, polycrystal
+from ovito_mace_phase.lab.metals import METALS, Forces, heated, minimised
+from ovito_mace_phase.lab.ovito_methods import ovito_answer
 
 
 def block(metal, scale=1.0, times=3):

@@ -8,8 +8,8 @@ from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, dealt_out
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, columns, commonest_other, predict, share
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
+from ovito_mace_phase.lab.ovito_methods import METALS, ovito_answers, target
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)

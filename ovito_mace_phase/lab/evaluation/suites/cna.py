@@ -14,11 +14,11 @@ import numpy as np
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.settings import Settings
-from ovito_mace_phase.lab.evaluation.frames.metal_defects import MetalFrame, metal_frames
-from ovito_mace_phase.lab.evaluation.frames.metals import heated
 from ovito_mace_phase.lab.evaluation.labels import Keys, answer_of, share
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer, ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.metal_defects import MetalFrame, metal_frames
+from ovito_mace_phase.lab.metals import heated
+from ovito_mace_phase.lab.ovito_methods import ovito_answer, ovito_answers
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 OURS = "this package"

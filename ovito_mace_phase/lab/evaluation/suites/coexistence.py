@@ -14,8 +14,8 @@ import numpy as np
 
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict, share
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers, read_dump
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
+from ovito_mace_phase.lab.ovito_methods import METALS, ovito_answers, read_dump
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 

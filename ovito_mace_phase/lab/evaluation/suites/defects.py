@@ -8,8 +8,8 @@ from ovito_mace_phase.lab.crystals import SPACING
 from ovito_mace_phase.lab.evaluation.frames.defects import DefectFrame, defect_frames
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict, share
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import METALS, ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.ovito_methods import METALS, ovito_answers
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 NOISE = (0.05, 0.10)

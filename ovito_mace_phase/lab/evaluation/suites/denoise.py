@@ -19,8 +19,8 @@ from ovito_mace_phase.lab.data.structures import CrystalStructure
 from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, NETWORK, group_of, predict_and_denoise, share
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.samples.sampler import SampleSettings, draw
 from ovito_mace_phase.model.phase_model import PhaseModel
 

@@ -20,8 +20,8 @@ from ovito_mace_phase.lab.evaluation.labels import (
     share,
 )
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer, subset, target
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
+from ovito_mace_phase.lab.ovito_methods import ovito_answer, subset, target
 from ovito_mace_phase.lab.phase_table.ices import ICES, Ice
 from ovito_mace_phase.model.phase_model import PhaseModel
 

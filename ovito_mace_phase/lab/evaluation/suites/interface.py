@@ -13,8 +13,8 @@ from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.data.npz import Snapshot, oxygens, snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, columns, commonest_other, predict, share
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers, subset
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
+from ovito_mace_phase.lab.ovito_methods import ovito_answers, subset
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 

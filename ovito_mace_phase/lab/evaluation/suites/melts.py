@@ -15,8 +15,8 @@ from ovito_mace_phase.lab.data.npz import Snapshot, snapshots_of
 from ovito_mace_phase.lab.data.structures import part_of, split_seed
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Answer, columns, commonest_other, predict, share
 from ovito_mace_phase.lab.evaluation.mistakes import Tally
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answer
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table, mean_and_std
+from ovito_mace_phase.lab.ovito_methods import ovito_answer
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 SURE = 0.5

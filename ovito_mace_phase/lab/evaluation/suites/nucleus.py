@@ -21,8 +21,8 @@ from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.crystals import SPACING, close_packed, cubic, hexagonal_layers, lattice_constant
 from ovito_mace_phase.lab.evaluation.labels import Keys, columns, predict
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.samples.disorder import push_apart
 from ovito_mace_phase.model.phase_model import PhaseModel
 

@@ -20,8 +20,8 @@ from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.classification.classify import classify_frame
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.lab.crystals import repeated
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_orientation
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.ovito_methods import ovito_orientation
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import Phase, phase_table
 from ovito_mace_phase.phases.templates import template

@@ -15,8 +15,8 @@ import numpy as np
 
 from ovito_mace_phase.lab.data.npz import snapshots_of
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, Keys, predict, share
-from ovito_mace_phase.lab.evaluation.ovito_methods import ovito_answers
 from ovito_mace_phase.lab.evaluation.report import Report, SuiteSettings, Table
+from ovito_mace_phase.lab.ovito_methods import ovito_answers
 from ovito_mace_phase.model.phase_model import PhaseModel
 
 SHOWN = ("HCP", "OMEGA", "BCC", "FCC", "OTHER")

@@ -47,7 +47,7 @@ def metal_frames(rng: np.random.Generator, *, small: bool = False) -> Iterator[M
     """Yield one frame of every kind and lattice, of metals and shapes drawn at random; `small` ones for a test."""
     times = 1 if small else 2
     for lattice in ("FCC", "BCC"):
-        for kind, build in _BUILDS.items():
+        for kind, build in BUILDS.items():
             symbol = _drawn(lattice, rng)
             metal = METALS[symbol]
             yield _at_rest(f"{kind}, {lattice.lower()}", symbol, *build(metal, times, rng))
@@ -137,7 +137,7 @@ def _points(metal: Metal, times: int, rng: np.random.Generator) -> tuple[Frame, 
     return make_frame(positions, None, cell, True), None
 
 
-_BUILDS: dict[str, Callable[[Metal, int, np.random.Generator], tuple[Frame, npt.NDArray[np.bool_] | None]]] = {
+BUILDS: dict[str, Callable[[Metal, int, np.random.Generator], tuple[Frame, npt.NDArray[np.bool_] | None]]] = {
     "polycrystal": _polycrystal,
     "particle": _particle,
     "edge dislocation": _edge,
