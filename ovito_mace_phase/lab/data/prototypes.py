@@ -35,6 +35,8 @@ from .structures import CrystalStructure, Part, part_of
 
 Float = npt.NDArray[np.float64]
 ALIKE = 0.12
+PROTOTYPES = "aflow1999_structures.json.gz"
+"""Name of the file, which lies beside the labelled structures."""
 DUPLICATES = "aflow1999_near_duplicates.csv"
 _FIELDS = ("label", "cell", "frac", "species")
 _WIDTH, _REACH, _ROUNDS = 0.8, 2.6, 12  # in cube roots of the volume per atom
@@ -163,3 +165,9 @@ def rounded(cell: Float, fractional: Float) -> Float:
         stretch = np.sqrt(np.exp(np.log(values).mean()) / values)
         cell = cell @ (axes * stretch) @ axes.T
     return cell
+
+
+def prototypes_beside(labelled: Path | None) -> Path | None:
+    """Return the file of prototypes in the folder of the labelled structures, where there is one."""
+    found = None if labelled is None else labelled.parent / PROTOTYPES
+    return found if found is not None and found.is_file() else None

@@ -120,8 +120,10 @@ def own_labels(sample: Sample, label: int) -> npt.NDArray[np.int64]:
 
 
 def chosen_rows(label: npt.NDArray[np.integer], keep: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return about `keep` rows at most, in ascending order, as many of each label as there are."""
-    kinds = np.unique(label)
+    """Return about `keep` rows at most, in ascending order, as many of each label as there are; none without a label."""
+    kinds = np.unique(label[label >= 0])
+    if not len(kinds):
+        return np.zeros(0, dtype=np.int64)
     each = -(-keep // len(kinds))
     rows = [rng.permutation(np.flatnonzero(label == kind))[:each] for kind in kinds]
     return np.sort(np.concatenate(rows))

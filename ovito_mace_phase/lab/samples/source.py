@@ -23,6 +23,7 @@ from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
 from .disorder import amorphised, random_packing, rattled_melt
+from .kinds.registry import KindSource
 from .pool import PoolSettings, pooled
 from .sampler import CleanCrystal, Sample, SampleSettings, supercell, to_network_units
 from .snapshots import check_phases, strained_snapshot
@@ -49,6 +50,8 @@ class SampleMix:
     background, dynamics, stackings, unlisted : float
         Shares of background, of molecular dynamics, of stacking faults, and of crystals of prototypes that are not in
         the table; where there are none of a kind, phases are drawn instead.
+    kinds : float
+        Share of frames as users bring them beside perfect crystals (`kinds`), all kinds alike.
     alloy_share : float
         Share of random alloys among the crystals of a simple lattice.
     sample : SampleSettings
@@ -61,6 +64,7 @@ class SampleMix:
     dynamics: float = 0.04
     stackings: float = 0.04
     unlisted: float = 0.025
+    kinds: float = 0.0
     alloy_share: float = 0.25
     sample: SampleSettings = field(default_factory=SampleSettings)
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -84,6 +88,8 @@ class SampleSource:
         Crystals of prototypes that are no class, by prototype: Other, though they can be denoised; those of more
         species than there are slots are left out. Outlier exposure,
         Hendrycks, Mazeika, Dietterich, ICLR 2019.
+    kinds : KindSource, optional
+        Frames of the kinds that users bring.
     """
 
     def __init__(
@@ -94,11 +100,13 @@ class SampleSource:
         n_slots: int,
         dynamics: Sequence[Snapshot] = (),
         unlisted: Sequence[Sequence[CrystalStructure]] = (),
+        kinds: KindSource | None = None,
     ) -> None:
         few = [[one for one in kind if one.species.max() < n_slots] for kind in unlisted]
         self.unlisted = [kind for kind in few if kind]
         check_phases(dynamics, phases)
         self.phases, self.melts, self.n_slots, self.dynamics = phases, melts, n_slots, dynamics
+        self.kinds = kinds
         self._column = {phase.key: k for k, phase in enumerate(phases)}
         self._layers = {phase.stacking: k for k, phase in enumerate(phases)}
         self._systems: dict[int, list[list[CrystalStructure]]] = {}
@@ -142,6 +150,7 @@ class SampleSource:
             (mix.dynamics, bool(self.dynamics), lambda: partial(self.snapshot, settings)),
             (mix.stackings, self.has_stackings, lambda: self._stacking(settings, uses)),
             (mix.unlisted, bool(self.unlisted), lambda: self._other_crystal(settings, uses)),
+            (mix.kinds, self.kinds is not None, lambda: partial(self._of_a_kind, settings)),
         ):
             if there and kind < share:
                 return maker()
@@ -162,7 +171,8 @@ class SampleSource:
     @cached_property
     def digest(self) -> str:
         """Digest of the data that samples are drawn from."""
-        return digest([self.phases, self._systems, self.melts, self.dynamics, self.unlisted, self.n_slots])
+        kinds = None if self.kinds is None else self.kinds.made_of
+        return digest([self.phases, self._systems, self.melts, self.dynamics, self.unlisted, self.n_slots, kinds])
 
     def draw(
         self, phase: int, settings: SampleSettings, alloy_share: float, rng: np.random.Generator
@@ -194,6 +204,10 @@ class SampleSource:
             return CleanCrystal.of(kind[int(rng.integers(len(kind)))], settings, self.n_slots, rng, uses)
 
         return _Crystal("crystals that are no class", clean, OTHER_COLUMN)
+
+    def _of_a_kind(self, settings: SampleSettings, rng: np.random.Generator) -> tuple[Sample, int]:
+        assert self.kinds is not None
+        return self.kinds.draw(settings, self.n_slots, rng)
 
     @property
     def has_stackings(self) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.lab.data.ices import ice_structures
 from ovito_mace_phase.lab.data.npz import Snapshot, melts_by_system, read_snapshots
+from ovito_mace_phase.lab.data.prototypes import prototypes_beside
 from ovito_mace_phase.lab.data.structures import (
     CrystalStructure,
     Part,
@@ -26,6 +27,8 @@ from ovito_mace_phase.lab.data.structures import (
     reference_structures,
     split,
 )
+from ovito_mace_phase.lab.samples.kinds.registry import KindSource
+from ovito_mace_phase.lab.samples.kinds.stock import Stock
 from ovito_mace_phase.lab.samples.source import SampleSource
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
@@ -78,7 +81,10 @@ class StartModel:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Structures, background and crystals of prototypes that are no class of each part of the split; the classes."""
+    """Structures, background and crystals of prototypes that are no class of each part of the split; the classes.
+
+    `prototypes` is a file of further crystals that are no class (`lab.data.prototypes`).
+    """
 
     phases: tuple[Phase, ...]
     structures: dict[Part, list[CrystalStructure]]
@@ -86,9 +92,18 @@ class TrainingData:
     dynamics: list[Snapshot]
     unlisted: dict[Part, list[list[CrystalStructure]]]
     seed: int
+    prototypes: Path | None = None
 
     def source(self, n_slots: int) -> SampleSource:
         """Return where the samples of the training part come from."""
+        stock = Stock(
+            self.phases,
+            self.structures["train"],
+            "train",
+            seed=self.seed,
+            most_species=n_slots,
+            prototypes=self.prototypes,
+        )
         return SampleSource(
             self.phases,
             self.structures["train"],
@@ -96,6 +111,7 @@ class TrainingData:
             n_slots,
             self.dynamics,
             self.unlisted["train"],
+            KindSource(stock),
         )
 
     def untested(self) -> list[CrystalStructure]:
@@ -167,6 +183,7 @@ def load_data(sources: Sources, phases: tuple[Phase, ...], seed: int) -> Trainin
         dynamics=[] if sources.dynamics is None else read_snapshots(sources.dynamics),
         unlisted=load_unlisted(sources.data, phases, seed),
         seed=seed,
+        prototypes=prototypes_beside(sources.data),
     )
 
 

@@ -99,7 +99,9 @@ class NewRunSettings:
     least_noise: float = 0.06
     denoised: float = 0.3
     largest_error: float = 20.0
-    mix: SampleMix = field(default_factory=SampleMix)
+    mix: SampleMix = field(
+        default_factory=lambda: SampleMix(common_weight=3.0, background=0.06, dynamics=0.05, unlisted=0.06, kinds=0.2)
+    )
     seed: int = 0
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 import numpy as np
 
 from ovito_mace_phase.lab.data.ices import ice_structures
+from ovito_mace_phase.lab.data.prototypes import prototypes_beside
 from ovito_mace_phase.lab.data.structures import CrystalStructure, split_seed
 from ovito_mace_phase.lab.evaluation.frames.held_out import held_out
 from ovito_mace_phase.lab.evaluation.labels import DEFAULT, NETWORK, Answer, Keys, group_of, predict
@@ -24,8 +25,6 @@ from ovito_mace_phase.lab.samples.kinds.stock import Stock
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError, MissingPackageError
 
-PROTOTYPES = "aflow1999_structures.json.gz"
-"""Crystals outside the table, looked for beside the labelled structures."""
 _FRAMES, _SIZES, _NOISE = 3, (500, 2000), 0.10
 _QUICK_SIZES = (40, 90)
 _SHOWN = (DEFAULT, NETWORK)
@@ -68,14 +67,13 @@ def _source(model: PhaseModel, settings: SuiteSettings) -> KindSource:
     if not settings.quick:
         with contextlib.suppress(MissingPackageError):  # reference cells of the ices stand in
             structures += ice_structures(model.phases)["test"]
-    beside = None if settings.data is None else settings.data.parent / PROTOTYPES
     stock = Stock(
         model.phases,
         structures,
         "test",
         seed=split_seed(model.card),
         atoms=_QUICK_SIZES if settings.quick else _SIZES,
-        prototypes=beside if beside is not None and beside.is_file() else None,
+        prototypes=prototypes_beside(settings.data),
     )
     return KindSource(stock, settings.seed)
 

@@ -16,7 +16,7 @@ import numpy as np
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import length_factor, local_spacing
 from ovito_mace_phase.atoms.neighbour_list import neighbour_list
-from ovito_mace_phase.lab.samples.noise import white
+from ovito_mace_phase.lab.samples.noise import ThermalNoise
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings, to_network_units
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -81,6 +81,13 @@ class KindSource:
         self._pools: dict[tuple[str, int], Made] = {}
 
     @property
+    def made_of(self) -> list[object]:
+        """What decides the frames besides the crystals of the stock: for the identity of a run."""
+        stock = self.stock
+        prototypes = None if stock.prototypes is None else stock.prototypes.name
+        return [self.names, self.seed, stock.part, stock.seed, list(stock.atoms), stock.most_species, prototypes]
+
+    @property
     def names(self) -> list[str]:
         """Kinds that there is what to build of."""
         without = set() if self.stock.prototypes else {"other prototypes"}
@@ -133,11 +140,11 @@ def _overlaps(frame: Frame) -> bool:
 def shaken(found: Made, sigma: float, rng: np.random.Generator) -> tuple[Made, np.ndarray]:
     """Return a frame with white noise of `sigma` (A in network units, per component), and the displacements, A.
 
-    No atom moves by more than melting allows (`noise.white`); molecules move as a whole too.
+    No atom moves by more than melting allows (`noise.ThermalNoise`); molecules move as a whole too.
     """
     frame = found.frame
     factor = length_factor(local_spacing(frame, overlap=True))
-    moved = white(frame.positions * factor, frame.cell * factor, sigma, rng) / factor
+    moved = ThermalNoise(frame.positions * factor, frame.cell * factor).white(sigma, rng) / factor
     return dataclasses.replace(found, frame=dataclasses.replace(frame, positions=frame.positions + moved)), moved
 
 
