@@ -120,7 +120,7 @@ def own_labels(sample: Sample, label: int) -> npt.NDArray[np.int64]:
 
 
 def chosen_rows(label: npt.NDArray[np.integer], keep: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return about `keep` rows at most, in ascending order, as many of each label as there are; none without a label."""
+    """Return about `keep` rows at most, in ascending order, as many of each label as there are; none of no label."""
     kinds = np.unique(label[label >= 0])
     if not len(kinds):
         return np.zeros(0, dtype=np.int64)
