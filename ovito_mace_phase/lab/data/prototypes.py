@@ -40,6 +40,7 @@ PROTOTYPES = "aflow1999_structures.json.gz"
 DUPLICATES = "aflow1999_near_duplicates.csv"
 _FIELDS = ("label", "cell", "frac", "species")
 _WIDTH, _REACH, _ROUNDS = 0.8, 2.6, 12  # in cube roots of the volume per atom
+_LARGEST = 120  # atoms of the cell of a phase: that of a smaller crystal is no larger
 _CLOSEST = 0.45  # of the cube root of the volume per atom: split positions lie closer
 
 
@@ -52,7 +53,8 @@ class ListedGeometry:
     """
 
     def __init__(self, phases: Sequence[Phase]) -> None:
-        cells = [phase.reference for phase in phases if phase.reference is not None]
+        every = [phase.reference for phase in phases if phase.reference is not None]
+        cells = [cell for cell in every if cell.n_atoms <= _LARGEST]
         self._known = np.array([_totals(cell.cell, cell.fractional) for cell in cells])
         self._sums = self._known.sum(axis=2)
 
