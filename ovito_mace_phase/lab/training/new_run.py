@@ -33,6 +33,7 @@ from ovito_mace_phase.lab.samples.sampler import Sample
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig
+from ovito_mace_phase.runtime.errors import MissingPackageError
 from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.threads import BlockPool
 
@@ -286,7 +287,15 @@ class NewRun:
 
 
 def optimizers(model: TrainableModel, settings: NewRunSettings) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices that features pass through, Adam for everything else."""
+    """Return Muon for the matrices that features pass through, Adam for everything else.
+
+    Raises
+    ------
+    MissingPackageError
+        With a version of torch before 2.9, which has no Muon.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise MissingPackageError(f"the stage 'new' of the training needs torch 2.9 or newer, not {torch.__version__}")
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():

@@ -22,6 +22,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.threads import BlockPool
 
 SHAPE = NewShape(n_channels=8, l_max=2, r_max=4.5, n_layers=2, radial_hidden=(8,), n_hidden=16, n_density=8)
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 MIX = SampleMix(common_weight=1.0, background=0.1, dynamics=0.0, stackings=0.0, unlisted=0.0)
 
 
@@ -92,6 +93,7 @@ def test_a_new_network_is_scaled(tensors, samples, rng):  # noqa: F811
         torch.testing.assert_close(model.head(features), before, rtol=1e-3, atol=1e-3)
 
 
+@needs_muon
 def test_a_new_network_learns_and_a_stopped_run_goes_on(source, tensors, tmp_path):  # noqa: F811
     settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, warm_up=5, score_begins=0.5, mix=MIX)
 
@@ -118,6 +120,7 @@ def test_a_new_network_learns_and_a_stopped_run_goes_on(source, tensors, tmp_pat
         new(seed=1).resume(tmp_path / "run")
 
 
+@needs_muon
 def test_steps_of_a_resumed_run_have_the_same_samples(source, tensors):  # noqa: F811
     run = NewRun(source, tensors, CONFIG, NewRunSettings(shape=SHAPE, n_atoms=300, mix=MIX))
     all_steps = run.samples()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from labelled_file import write_labelled
 from tiny_network import CONFIG, random_tensors
 
@@ -98,6 +99,7 @@ def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
     assert np.mean(list(shares.values())) > 0.65, shares
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 def test_a_new_network_to_a_model(sources, tmp_path, rng):
     """Another shape than that of the start, whose weights it does not have; then as any other."""
     shape = NewShape(n_channels=8, l_max=2, r_max=4.5, radial_hidden=(8,), n_hidden=16, n_density=8)
