@@ -2,15 +2,12 @@
 
     [{"label", "cell" (3, 3), "frac" (n, 3), "species" (n,)}, ...]   gzipped JSON; near duplicates beside it, CSV
 
-A prototype is left out if its label is a phase's, if it is a near duplicate of one whose label is, or if it has the
-geometry of a phase, strained or not, all species counted as one: total radial distributions
-(`lab.phase_table.radial_distances`) nearer than ALIKE, as they are or both strained until the surroundings are round,
-
-    S = sum w v v^T over pairs,  w = exp(-|v|^2 / 2 WIDTH^2),      cell -> cell S^-1/2 (det S)^(1/6),  repeated
-
-which takes homogeneous deformations of one crystal to the same one. The split is that of `structures.load_unlisted`,
-by label; near duplicates go together, into the test part if one of them does, so that no crystal of a test prototype is
-shown under another label.
+A prototype is left out if its label is a phase's, if it is a near duplicate of one whose label is, if it has the
+geometry of a phase, all species counted as one (total radial distributions nearer than ALIKE, see
+`lab.phase_table.radial_distances`), or if its primitive cell, species again as one, holds SIMPLE atoms or fewer: such
+crystals are homogeneous deformations of fcc, bcc, sc, hcp, diamond and the like. The split is that of
+`structures.load_unlisted`, by label; near duplicates go together, into the test part if one of them does, so that no
+crystal of a test prototype is shown under another label.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -26,20 +24,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.atoms.neighbour_list import neighbour_list
 from ovito_mace_phase.lab.phase_table.radial_distances import partial_distributions
 from ovito_mace_phase.phases import Phase, ReferenceCell
-from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.errors import InputError, MissingPackageError
 
 from .structures import CrystalStructure, Part, part_of
 
 Float = npt.NDArray[np.float64]
-ALIKE = 0.12
+ALIKE, SIMPLE = 0.12, 2
 PROTOTYPES = "aflow1999_structures.json.gz"
 """Name of the file, which lies beside the labelled structures."""
 DUPLICATES = "aflow1999_near_duplicates.csv"
 _FIELDS = ("label", "cell", "frac", "species")
-_WIDTH, _REACH, _ROUNDS = 0.8, 2.6, 12  # in cube roots of the volume per atom
+_LOOSE = 0.05  # of the cube root of the volume per atom
 _LARGEST = 120  # atoms of the cell of a phase: that of a smaller crystal is no larger
 _CLOSEST = 0.45  # of the cube root of the volume per atom: split positions lie closer
 
@@ -55,13 +52,13 @@ class ListedGeometry:
     def __init__(self, phases: Sequence[Phase]) -> None:
         every = [phase.reference for phase in phases if phase.reference is not None]
         cells = [cell for cell in every if cell.n_atoms <= _LARGEST]
-        self._known = np.array([_totals(cell.cell, cell.fractional) for cell in cells])
-        self._sums = self._known.sum(axis=2)
+        self._known = np.array([_total(cell.cell, cell.fractional) for cell in cells])
+        self._sums = self._known.sum(axis=1)
 
     def distance(self, structure: CrystalStructure) -> float:
-        """Return the distance to the nearest phase, strained or not, 0 to about 2; species count as one."""
-        own = _totals(structure.cell, structure.fractional)
-        return float((np.abs(self._known - own).sum(axis=2) / (0.5 * (self._sums + own.sum(axis=1)))).min())
+        """Return the distance to the nearest phase, 0 to about 2; species count as one."""
+        own = _total(structure.cell, structure.fractional)
+        return float((np.abs(self._known - own).sum(axis=1) / (0.5 * (self._sums + own.sum()))).min())
 
     def has(self, structure: CrystalStructure) -> bool:
         """Whether a crystal has the geometry of a phase."""
@@ -95,7 +92,9 @@ def load_prototypes(
     for label, structure in _read(path):
         group = alike.get(label, {label})
         small = len(structure) <= max_atoms and structure.species.max() < most_species
-        if group & listed or not small or _has_split_sites(structure) or geometry.has(structure):
+        if group & listed or not small or _has_split_sites(structure):
+            continue
+        if primitive_size(structure) <= SIMPLE or geometry.has(structure):
             continue
         parts = {part_of(f"prototype {one}", seed) for one in group}
         part: Part = "test" if "test" in parts else "validation" if "validation" in parts else "train"
@@ -148,25 +147,31 @@ def _has_split_sites(structure: CrystalStructure) -> bool:
     return bool(distance.min() < _CLOSEST * unit)
 
 
-def _totals(cell: Float, fractional: Float) -> Float:
-    """Return the total distributions, (2, n_grid), of a crystal as it is and strained until it is round."""
-    species = np.zeros(len(fractional), dtype=np.int64)
-    both = (cell, rounded(cell, fractional))
-    cells = [ReferenceCell(cell=one, species=species, fractional=fractional) for one in both]
-    return np.array([partial_distributions(one)[0, 0] for one in cells])
+def _total(cell: Float, fractional: Float) -> Float:
+    one = ReferenceCell(cell=cell, species=np.zeros(len(fractional), dtype=np.int64), fractional=fractional)
+    return partial_distributions(one)[0, 0]
 
 
-def rounded(cell: Float, fractional: Float) -> Float:
-    """Return the cell of a crystal strained until the surroundings of its atoms are round, at the same volume."""
-    unit = (abs(np.linalg.det(cell)) / len(fractional)) ** (1.0 / 3.0)
-    for _ in range(_ROUNDS):
-        vectors = neighbour_list(fractional @ cell, cell, np.ones(3, dtype=bool), _REACH * unit).vectors
-        weight = np.exp(-(vectors**2).sum(axis=1) / (2.0 * (_WIDTH * unit) ** 2))
-        values, axes = np.linalg.eigh(np.einsum("e,ei,ej->ij", weight, vectors, vectors))
-        values = np.maximum(values, 0.05 * values.max())  # a sheet has no thickness
-        stretch = np.sqrt(np.exp(np.log(values).mean()) / values)
-        cell = cell @ (axes * stretch) @ axes.T
-    return cell
+def primitive_size(structure: CrystalStructure) -> int:
+    """Return the number of atoms of the primitive cell, species counted as one; places may be off by _LOOSE.
+
+    Raises
+    ------
+    MissingPackageError
+        Without spglib.
+    """
+    try:
+        import spglib
+    except ImportError as error:
+        raise MissingPackageError(
+            f'primitive cells need spglib ({error}): pip install "ovito-mace-phase[train]"'
+        ) from None
+    unit = (abs(np.linalg.det(structure.cell)) / len(structure)) ** (1.0 / 3.0)
+    crystal: Any = (structure.cell, structure.fractional, np.ones(len(structure), dtype=np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = spglib.find_primitive(crystal, symprec=_LOOSE * unit)
+    return len(structure) if found is None else len(found[2])
 
 
 def prototypes_beside(labelled: Path | None) -> Path | None:

@@ -34,7 +34,9 @@ def partial_distributions(cell: ReferenceCell, n_species: int | None = None) -> 
         atom, image = np.nonzero((distances > 1e-3) & (distances < R_MAX + 3 * WIDTH))
         found = distances[atom, image]
         smeared = np.exp(-((GRID[None] - found[:, None]) ** 2) / (2 * WIDTH**2)) / found[:, None] ** 2
-        np.add.at(result[at], cell.species[atom], smeared)
+        kinds = cell.species[atom]
+        for kind in np.unique(kinds):
+            result[at, kind] += smeared[kinds == kind].sum(axis=0)
     return result / cell.n_atoms
 
 

@@ -3,7 +3,8 @@
 prototype  AFLOW's, see `lab.data.prototypes`; those of the test part are of labels that the suite `unlisted` tests
 random     a random space group setting and lattice of its system, 1 to 3 orbits of random places, some of them on
            symmetry elements; the scale is set by the nearest pair, too open and too dense ones are thrown away, and
-           those with the geometry of a phase
+           those with the geometry of a phase; at least FEWEST atoms in the primitive cell, species counted as one,
+           since simpler crystals are strained ones of the table
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ase.geometry import cellpar_to_cell
 
 from ovito_mace_phase.lab.crystals import Float, Int
-from ovito_mace_phase.lab.data.prototypes import ListedGeometry, load_prototypes
+from ovito_mace_phase.lab.data.prototypes import ListedGeometry, load_prototypes, primitive_size
 from ovito_mace_phase.lab.data.structures import CrystalStructure, Part
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError, MissingPackageError
@@ -25,7 +26,7 @@ from .made import OTHER, Made, made, nearest_distances
 from .stock import Stock, block
 
 _SETTINGS = 530
-_MOST_ATOMS = 24
+FEWEST, _MOST_ATOMS = 6, 24
 _DENSE, _OPEN = 0.7, 2.2  # volume per atom over the cube of the nearest distance; fcc 0.707, bcc 0.77, diamond 1.54
 _MARKS = 12_000  # a place along an edge, so that fractions of symmetry elements are whole numbers
 _SPECIAL = (0.0, 0.25, 1.0 / 3.0, 0.5)
@@ -51,7 +52,9 @@ def random_crystal(stock: Stock, rng: np.random.Generator) -> Made:
             "random", lambda r: (int(r.integers(1, _SETTINGS + 1)), int(r.integers(1, 4))), rng
         )
         structure = _draw(setting, n_orbits, rng)
-        if structure is not None and not listed.has(structure):
+        if structure is None or primitive_size(structure) < FEWEST:
+            continue
+        if not listed.has(structure):
             break
     positions, cell, species = block(structure, stock.size(rng))
     return made(structure.source, positions, species, cell, OTHER)
