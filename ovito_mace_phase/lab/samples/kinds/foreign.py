@@ -3,7 +3,7 @@
 prototype  AFLOW's, see `lab.data.prototypes`; those of the test part are of labels that the suite `unlisted` tests
 random     a random space group setting and lattice of its system, 1 to 3 orbits of random places, some of them on
            symmetry elements; the scale is set by the nearest pair, too open and too dense ones are thrown away, and
-           those with the geometry of a phase; at least FEWEST atoms in the primitive cell, species counted as one,
+           those nearer than FAR to the geometry of a phase; at least FEWEST atoms in the primitive cell, species counted as one,
            since simpler crystals are strained ones of the table
 """
 
@@ -26,7 +26,7 @@ from .made import OTHER, Made, made, nearest_distances
 from .stock import Stock, block
 
 _SETTINGS = 530
-FEWEST, _MOST_ATOMS = 6, 24
+FEWEST, FAR, _MOST_ATOMS = 6, 0.25, 24
 _DENSE, _OPEN = 0.7, 2.2  # volume per atom over the cube of the nearest distance; fcc 0.707, bcc 0.77, diamond 1.54
 _MARKS = 12_000  # a place along an edge, so that fractions of symmetry elements are whole numbers
 _SPECIAL = (0.0, 0.25, 1.0 / 3.0, 0.5)
@@ -54,7 +54,7 @@ def random_crystal(stock: Stock, rng: np.random.Generator) -> Made:
         structure = _draw(setting, n_orbits, rng)
         if structure is None or primitive_size(structure) < FEWEST:
             continue
-        if not listed.has(structure):
+        if not listed.has(structure, FAR):
             break
     positions, cell, species = block(structure, stock.size(rng))
     return made(structure.source, positions, species, cell, OTHER)
