@@ -3,8 +3,8 @@
 prototype  AFLOW's, see `lab.data.prototypes`; those of the test part are of labels that the suite `unlisted` tests
 random     a random space group setting and lattice of its system, 1 to 3 orbits of random places, some of them on
            symmetry elements; the scale is set by the nearest pair, too open and too dense ones are thrown away, and
-           those nearer than FAR to the geometry of a phase; at least FEWEST atoms in the primitive cell, species counted as one,
-           since simpler crystals are strained ones of the table
+           those nearer than FAR to the geometry of a phase; at least FEWEST atoms in the primitive cell, species
+           counted as one, since simpler crystals are strained ones of the table
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ def _symmetry(setting: int) -> tuple[Int, Float, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found, kind = spglib.get_symmetry_from_database(setting), spglib.get_spacegroup_type(setting)
+    if found is None or kind is None:
+        raise InputError(f"spglib knows no setting {setting}")
     rhombohedral = kind.choice == "R"
     number = kind.number
     names = ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"), (194, "hexagonal"))
