@@ -60,9 +60,9 @@ class ListedGeometry:
         own = _total(structure.cell, structure.fractional)
         return float((np.abs(self._known - own).sum(axis=1) / (0.5 * (self._sums + own.sum()))).min())
 
-    def has(self, structure: CrystalStructure) -> bool:
-        """Whether a crystal has the geometry of a phase."""
-        return self.distance(structure) < ALIKE
+    def has(self, structure: CrystalStructure, within: float = ALIKE) -> bool:
+        """Whether a crystal has the geometry of a phase, up to a distance."""
+        return self.distance(structure) < within
 
 
 def load_prototypes(

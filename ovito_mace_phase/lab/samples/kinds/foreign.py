@@ -3,8 +3,8 @@
 prototype  AFLOW's, see `lab.data.prototypes`; those of the test part are of labels that the suite `unlisted` tests
 random     a random space group setting and lattice of its system, 1 to 3 orbits of random places, some of them on
            symmetry elements; the scale is set by the nearest pair, too open and too dense ones are thrown away, and
-           those with the geometry of a phase; at least FEWEST atoms in the primitive cell, species counted as one,
-           since simpler crystals are strained ones of the table
+           those nearer than FAR to the geometry of a phase; at least FEWEST atoms in the primitive cell, species
+           counted as one, since simpler crystals are strained ones of the table
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .made import OTHER, Made, made, nearest_distances
 from .stock import Stock, block
 
 _SETTINGS = 530
-FEWEST, _MOST_ATOMS = 6, 24
+FEWEST, FAR, _MOST_ATOMS = 6, 0.25, 24
 _DENSE, _OPEN = 0.7, 2.2  # volume per atom over the cube of the nearest distance; fcc 0.707, bcc 0.77, diamond 1.54
 _MARKS = 12_000  # a place along an edge, so that fractions of symmetry elements are whole numbers
 _SPECIAL = (0.0, 0.25, 1.0 / 3.0, 0.5)
@@ -54,7 +54,7 @@ def random_crystal(stock: Stock, rng: np.random.Generator) -> Made:
         structure = _draw(setting, n_orbits, rng)
         if structure is None or primitive_size(structure) < FEWEST:
             continue
-        if not listed.has(structure):
+        if not listed.has(structure, FAR):
             break
     positions, cell, species = block(structure, stock.size(rng))
     return made(structure.source, positions, species, cell, OTHER)
@@ -111,6 +111,8 @@ def _symmetry(setting: int) -> tuple[Int, Float, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found, kind = spglib.get_symmetry_from_database(setting), spglib.get_spacegroup_type(setting)
+    if found is None or kind is None:
+        raise InputError(f"spglib knows no setting {setting}")
     rhombohedral = kind.choice == "R"
     number = kind.number
     names = ((2, "triclinic"), (15, "monoclinic"), (74, "orthorhombic"), (142, "tetragonal"), (194, "hexagonal"))

@@ -23,8 +23,10 @@ from .made import OTHER, UNLABELLED, Made, holes, made, nearest_distances
 from .stock import Stock, block
 
 _FULL = {("FCC", 0): "ROCKSALT", ("FCC", 1): "FLUORITE", ("HCP", 0): "NIAS"}
-_HOSTS = ("FCC", "BCC", "HCP", "FCC", "BCC", "HCP", "CUBIC_DIAMOND", "OMEGA", "L1_2", "CSCL", "L1_0", "D0_19", "A15")
-_HOSTS += ("LAVES_C15", "LAVES_C14", "HEUSLER_L2_1", "PEROVSKITE", "ROCKSALT", "ZINCBLENDE", "RUTILE")
+_HOSTS = (
+    *("FCC", "BCC", "HCP", "FCC", "BCC", "HCP", "CUBIC_DIAMOND", "OMEGA", "L1_2", "CSCL", "L1_0", "D0_19", "A15"),
+    *("LAVES_C15", "LAVES_C14", "HEUSLER_L2_1", "PEROVSKITE", "ROCKSALT", "ZINCBLENDE", "RUTILE"),
+)
 _FEW, _MANY = 0.25, 0.75
 FEW_AN_ATOM = 0.15
 _SEPARATE = 1.05  # least distance of interstitials, in radii of their holes
@@ -36,7 +38,7 @@ def interstitials(stock: Stock, rng: np.random.Generator) -> Made:
 
     def plan(r: np.random.Generator) -> tuple[str, int, float]:
         host, size = str(r.choice(_HOSTS)), int(r.integers(3))
-        few = np.round(np.exp(r.uniform(np.log(0.002), np.log(_FEW))), 3)
+        few = float(np.round(np.exp(r.uniform(np.log(0.002), np.log(_FEW))), 3))
         return host, size, float(r.choice([few, few, 0.5, 0.8, 0.9, 1.0]) if (host, size) in _FULL else few)
 
     host, number, occupied = stock.plan("interstitials", plan, rng)

@@ -84,7 +84,7 @@ def _layer(name: str, form: float) -> tuple[Float, Float, np.ndarray, Float]:
         edge = np.sqrt(3.0) * np.sqrt(bond**2 - rise**2)
         codes = np.array([0, int(name == "BN")])
         return _HEX * [edge, edge, 1.0], two, codes, np.array([rise / 2, -rise / 2])
-    edge, lift = 3.16, 1.45 + 0.2 * form
+    edge, reach = 3.16, 1.45 + 0.2 * form
     upper, lower = two[1], two[1] if name == "2H" else np.zeros(3)
     places = np.array([two[0], upper, lower])
-    return _HEX * [edge, edge, 1.0], places, np.array([0, 1, 1]), np.array([0.0, lift, -lift])
+    return _HEX * [edge, edge, 1.0], places, np.array([0, 1, 1]), np.array([0.0, reach, -reach])

@@ -125,7 +125,7 @@ def multiply_twinned(stock: Stock, rng: np.random.Generator) -> Made:
     atoms = (
         Icosahedron(symbol, numbers[0], latticeconstant=edge)
         if shape == "icosahedron"
-        else Decahedron(symbol, *numbers, latticeconstant=edge)
+        else Decahedron(symbol, numbers[0], numbers[1], numbers[2], latticeconstant=edge)
     )
     frame = make_frame(atoms.get_positions(), None, None, False)
     if rng.uniform() < 0.5:
