@@ -26,12 +26,12 @@ _THIRD, _TWO = 1.0 / 3.0, 2.0 / 3.0
 KEYS: dict[str, tuple[str, ...]] = {
     "square": ("MONO_SQUARE",),
     "hexagonal": ("MONO_HEXAGONAL",),
-    "honeycomb": ("GRAPHENE", "MONO_HONEYCOMB"),
+    "honeycomb": ("GRAPHENE",),
     "BN": ("MONO_BN",),
-    "buckled honeycomb": ("MONO_SILICENE", "MONO_BUCKLED_HONEYCOMB"),
+    "buckled honeycomb": ("MONO_SILICENE",),
     "2H": ("MONO_MOS2_2H",),
     "1T": ("MONO_MOS2_1T",),
-    "black phosphorene": ("MONO_PHOSPHORENE", "MONO_BLACK_PHOSPHORENE"),
+    "black phosphorene": ("MONO_BLACK_P",),
 }
 """Phases of each lattice, the first one that the table has is taken."""
 _OF_CRYSTALS = ("2H", "1T", "black phosphorene")
