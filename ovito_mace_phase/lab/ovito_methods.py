@@ -13,6 +13,7 @@ None of them looks at species, so that the right answer is the lattice of all at
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def target(method: str, phase: str) -> str | None:
 
 
 def ovito_answer(frame: Frame, method: str) -> npt.NDArray[np.str_]:
-    """Return the phase keys (n_atoms,) of one method."""
+    """Return the phase keys (n_atoms,) of one method; on the main thread alone, OVITO ends the process on another."""
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("OVITO can be called from the main thread alone")
     data = _collection(frame)
     data.apply(_modifier(method))
     types: Any = data.particles["Structure Type"]

@@ -116,6 +116,11 @@ class SampleSource:
         for (phase, _), group in by_system.items():
             self._systems.setdefault(phase, []).append(group)
 
+    def prepare(self, mix: SampleMix) -> None:
+        """Make on the main thread what cannot be made on another, for a mix that draws of it."""
+        if self.kinds is not None and mix.kinds:
+            self.kinds.prepare()
+
     @property
     def present(self) -> list[int]:
         """Columns of the phases that have structures."""

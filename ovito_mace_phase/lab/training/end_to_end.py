@@ -246,6 +246,7 @@ class EndToEnd:
 
     def ahead(self) -> Iterator[list[tuple[Sample, int]]]:
         """Yield the samples of the steps from the present one on, one step drawn ahead."""
+        self.source.prepare(self.settings.mix)
         with ThreadPoolExecutor(1) as executor:
             coming = executor.submit(self.samples, self.step)
             for step in range(self.step, self.settings.n_steps):

@@ -170,6 +170,7 @@ class NewRun:
 
     def batches(self) -> Iterator[tuple[Batch, list[Drawn]]]:
         """Yield the batches from the present step on, and samples to learn the score from, made ahead in a thread."""
+        self.source.prepare(self.settings.mix)
         made = ((self._labelled(drawn, step), self._to_score(drawn, step)) for step, drawn in self.samples())
         with ThreadPoolExecutor(1) as executor:
             coming = executor.submit(next, made)

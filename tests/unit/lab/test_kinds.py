@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -58,6 +59,22 @@ def test_frames_have_a_label_for_every_atom_and_no_overlap(name, stock, rng):
     assert len(sample.slots) == len(sample.label) == len(sample.displacement)
     assert np.isfinite(sample.displacement).all() == found.still
     assert sample.slots.max() < 6
+
+
+def test_kinds_that_ovito_labels_are_made_ahead(stock, rng, monkeypatch):
+    """On the main thread, so that another can draw of them; without it the fault is said, the process does not end."""
+    by_ovito = {name: kind for name, kind in KINDS.items() if kind.by_ovito}
+    assert by_ovito
+    for name, kind in by_ovito.items():
+        monkeypatch.setitem(KINDS, name, dataclasses.replace(kind, pool=1))
+    prepared = KindSource(stock, int(rng.integers(2**31)))
+    prepared.prepare()
+    with ThreadPoolExecutor(1) as executor:
+        for name in by_ovito:
+            sample = executor.submit(prepared.sample, name, SampleSettings(), 6, rng).result()
+            assert {0} < set(sample.label)
+        with pytest.raises(RuntimeError, match="from the main thread alone"):
+            executor.submit(KindSource(stock).frame, "metal defects", rng).result()
 
 
 @pytest.mark.parametrize("name", ["films", "molecules", "antisites", "interstitials"])

@@ -31,11 +31,15 @@ _STRAIN_OF_LIQUIDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind: how it is made, what it is in words, how many frames a pool holds (0: no pool)."""
+    """A kind: how it is made, what it is in words, how many frames a pool holds (0: no pool).
+
+    Frames that OVITO labels are made on the main thread, since OVITO does not survive another: `KindSource.prepare`.
+    """
 
     make: Callable[[Stock, np.random.Generator], Made]
     about: str
     pool: int = 0
+    by_ovito: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -53,8 +57,10 @@ KINDS: dict[str, Kind] = {
     "particles": Kind(make=surfaces.particle, about="round and faceted"),
     "voids": Kind(make=surfaces.void, about="a round void in a crystal"),
     "vacancies": Kind(make=surfaces.vacancies, about="few, or many on one sublattice"),
-    "icosahedra, decahedra": Kind(make=surfaces.multiply_twinned, about="labels of CNA", pool=48),
-    "metal defects": Kind(make=defects.metal_defects, about="boundaries, dislocations; labels of CNA", pool=160),
+    "icosahedra, decahedra": Kind(make=surfaces.multiply_twinned, about="labels of CNA", pool=48, by_ovito=True),
+    "metal defects": Kind(
+        make=defects.metal_defects, about="boundaries, dislocations; labels of CNA", pool=160, by_ovito=True
+    ),
     "strained": Kind(make=strained.strained, about="shear and tension to 15 %"),
     "liquid mixtures": Kind(make=liquids.mixture, about="hot, undercooled, glass", pool=160),
     "tetrahedral liquids": Kind(make=liquids.tetrahedral, about="hot, undercooled, glass", pool=96),
@@ -101,7 +107,16 @@ class KindSource:
         kind = KINDS[name]
         if not kind.pool:
             return self._made(name, rng)
-        member = int(rng.integers(kind.pool))
+        return self._member(name, int(rng.integers(kind.pool)))
+
+    def prepare(self) -> None:
+        """Fill the pools of the kinds that OVITO labels; call it on the main thread before another draws of them."""
+        for name in self.names:
+            if KINDS[name].by_ovito:
+                for member in range(KINDS[name].pool):
+                    self._member(name, member)
+
+    def _member(self, name: str, member: int) -> Made:
         if (name, member) not in self._pools:
             key = zlib.crc32(f"{name} {self.stock.part}".encode())
             self._pools[name, member] = self._made(name, np.random.default_rng([self.seed, key, member]))
