@@ -2,7 +2,8 @@
 
 Hues step by the golden ratio, lightness and chroma cycle with periods that share no factor, so neighbours in the
 table differ in hue and a colour stays the same when phases are appended. After RETURN steps, a Fibonacci number, the
-hues come back: from then on colours are lighter.
+hues come back: from then on colours are lighter, twice at most. Phases that users add have those of
+the first turn.
 OKLab: B. Ottosson, "A perceptual color space for image processing" (2020).
 """
 
@@ -10,17 +11,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from .record import FIRST_OWN_ID
+
 GOLDEN = 0.6180339887498949
 LIGHTNESS = (0.72, 0.54, 0.84, 0.64, 0.46)
 CHROMA = (0.150, 0.095, 0.200)
-RETURN, LIGHTER = 610, 0.05
+RETURN, LIGHTER, MOST_TURNS = 610, 0.05, 2
 
 
 def spread_color(id: int) -> tuple[float, float, float]:  # noqa: A002 - the name of the field
     """Return red, green, blue in 0 ... 1 for a phase id of 100 or more, rounded to three digits."""
     n = id - 100
     hue = 2 * np.pi * ((0.25 + n * GOLDEN) % 1.0)
-    lightness = LIGHTNESS[n % len(LIGHTNESS)] + LIGHTER * (n // RETURN)
+    turn = 0 if id >= FIRST_OWN_ID else min(n // RETURN, MOST_TURNS)
+    lightness = LIGHTNESS[n % len(LIGHTNESS)] + LIGHTER * turn
     chroma = CHROMA[n % len(CHROMA)]
     # Shrink the chroma until the colour is one that a screen can show, so that no two are clipped onto one another.
     rgb = _oklch_to_linear(lightness, chroma, hue)

@@ -16,10 +16,9 @@ import numpy as np
 
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 
-from .record import FACTS, Phase
+from .record import FACTS, FIRST_OWN_ID, Phase
 from .table import PhaseTable, phase_from_json, phase_table, phase_to_json
 
-FIRST_OWN_ID = 100_000
 MAX_ATOMS = 400
 """Atoms of the cell of an own phase."""
 ENTRY = "own_phases"

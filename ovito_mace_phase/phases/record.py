@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+FIRST_OWN_ID = 100_000
+"""Ids from here on are those of phases that users add to a model."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReferenceCell:

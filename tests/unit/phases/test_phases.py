@@ -21,6 +21,7 @@ from ovito_mace_phase.lab.phase_table.sheets import SHEETS
 from ovito_mace_phase.lab.phase_table.simple import PTM
 from ovito_mace_phase.phases import Phase, PhaseTable, phase_table
 from ovito_mace_phase.phases.colors import spread_color
+from ovito_mace_phase.phases.record import FIRST_OWN_ID
 from ovito_mace_phase.phases.table import read_table, write_table
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -206,6 +207,16 @@ def test_colors_are_distinct_and_keyed_on_the_id():
     np.fill_diagonal(distances, 1)
     assert distances.min() >= MIN_COLOR_STEP
     assert all(phase.color == spread_color(phase.id) for phase in TABLE if phase.id >= 100)
+
+
+@pytest.mark.parametrize("number", [100, 709, 710, 5000, FIRST_OWN_ID, FIRST_OWN_ID + 700])
+def test_every_id_has_a_color(number):
+    assert all(0.0 <= value <= 1.0 for value in spread_color(number))
+
+
+def test_phases_that_users_add_keep_their_colors():
+    assert spread_color(FIRST_OWN_ID) == (0.728, 0.543, 0.941)
+    assert spread_color(FIRST_OWN_ID + 1) == (0.158, 0.502, 0.387)
 
 
 def test_look_ups():
