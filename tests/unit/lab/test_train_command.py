@@ -180,7 +180,7 @@ def test_a_run_out_of_time_goes_on(sources, tmp_path):
     ("changes", "message"),
     [
         ({"stages": ("classes",)}, "'classes' needs a model with a head"),
-        ({"stages": ("fit",)}, "no stage fit; the stages are head, end-to-end, classes"),
+        ({"stages": ("fit",)}, "no stage fit; the stages are new, head, end-to-end, classes"),
         ({"phases": ("NO_SUCH",)}, "NO_SUCH"),
         ({"phases": ("ICO",)}, "ICO cannot be trained: there is no reference cell"),
     ],
