@@ -75,4 +75,5 @@ def test_frames_hold_what_they_are_named_after(rng):
     assert faults["OTHER"] == faults["BCC"] == 0 < faults["HCP"] < faults["FCC"]
     for kind, counts in found.items():
         assert counts[kind[-3:].upper()] > 20, (kind, counts)
-        assert counts["OTHER"] + (counts["HCP"] if kind == "edge dislocation, fcc" else 0) > 0, (kind, counts)
+        # in fcc a dislocation is two partials and a fault of hcp, which in a small cell may reach from one to the next
+        assert counts["OTHER"] + (counts["HCP"] if kind.endswith("dislocation, fcc") else 0) > 0, (kind, counts)
