@@ -20,7 +20,7 @@ import torch
 from ovito_mace_phase.runtime.errors import InputError
 
 Identity = dict[str, str]
-SAMPLES_VERSION = 2
+SAMPLES_VERSION = 3
 """Raised whenever the same seed, settings and structures give other samples or features."""
 
 
