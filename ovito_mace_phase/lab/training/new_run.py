@@ -6,8 +6,10 @@
 Matrices that a feature passes through are trained with Muon, whose steps have singular values of one size: directions
 of little variance, by which polytypes differ, are learned as fast as others (Jordan et al. 2024; Liu et al.,
 arXiv:2502.16982). Everything else is trained with Adam. The learning rate rises, stays, and falls over the last part of
-the run to nothing. Samples of a step are drawn from (seed, number of the piece of the stream), so that a run that was
-stopped goes on from its checkpoint; how many steps there are in all may be changed then.
+the run to nothing. The class branch learns in each step from rows of the steps before as well (`rehearsal`).
+
+Samples of a step are drawn from (seed, number of the piece of the stream), so that a run that was stopped goes on from
+its checkpoint; how many steps there are in all may be changed then. Rows to rehearse are collected anew.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from ovito_mace_phase.runtime.threads import BlockPool
 
 from .batches import denoise_some, label_shares, make_batch, noise_weight
 from .new_network import NewShape, new_model, new_network, standardise
-from .step import Batch, TrainableModel, training_step
+from .rehearsal import Rehearsal
+from .step import Batch, StepResult, TrainableModel, training_step
 
 log = logging.getLogger(__name__)
 Drawn = tuple[Sample, int]
@@ -48,7 +51,7 @@ _BEGINNING = 300
 _STANDARDISED_AT = (100, 400, 1600, 6400, 25600)
 _PIECE = 200
 """Steps of a piece of the stream: what is drawn again, at most, when a run goes on."""
-_SHOWN, _DENOISED, _SCORED, _LABELLED = 7919, 7927, 7933, 7937
+_SHOWN, _DENOISED, _SCORED, _LABELLED, _REHEARSED = 7919, 7927, 7933, 7937, 7949
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,10 @@ class NewRunSettings:
         Decay per step of the moving average of the weights.
     label_share : float
         Share of atoms used in the label loss; of samples with several phases as many of each.
+    rehearsed : int
+        Rows of the last steps from which the class branch learns once more in each step (`rehearsal`); 0: none.
+    remembered, remembered_each : int
+        Rows that are kept, and of each step.
     score_begins : float
         Share of the run after which the score is learned too.
     score_share : float
@@ -93,6 +100,9 @@ class NewRunSettings:
     clip: float = 1.0
     average: float = 0.998
     label_share: float = 1.0
+    rehearsed: int = 4096
+    remembered: int = 100_000
+    remembered_each: int = 1000
     score_begins: float = 0.3
     score_share: float = 0.25
     score_weight: float = 1.0
@@ -141,6 +151,8 @@ class NewRun:
         self.optimizers = optimizers(self.model, settings)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = AveragedModel(self.model, avg_fn=self._averaged)
+        n_features = self.model.head.config.n_features
+        self.rehearsal = Rehearsal(max(1, settings.remembered), n_features, self.model.device)
 
     def _stream(self, piece: int) -> Iterator[Drawn]:
         return self.source.stream(self.settings.mix, (self.settings.seed, _SHOWN, piece), self.phase_weights)
@@ -211,6 +223,7 @@ class NewRun:
         self.model.zero_grad()
         found = training_step(self.model, batch, noise_scale=s.noise_scale, score_weight=0.0, pool=pool)
         score = self._learn_score(scored, pool) if scored and self.step >= s.score_begins * s.n_steps else math.nan
+        self._rehearse(found)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), s.clip))
         share = self.rate()
         for one, rates in zip(self.optimizers, self._rates, strict=True):
@@ -238,6 +251,16 @@ class NewRun:
             for one, share in zip(drawn, chance, strict=True)
             if share < self.settings.score_share and np.isfinite(one[0].displacement).any()
         ]
+
+    def _rehearse(self, found: StepResult) -> None:
+        """Add the gradient of the rows of earlier steps, and keep some of this one."""
+        s = self.settings
+        if not s.rehearsed:
+            return
+        rng = np.random.default_rng([s.seed, self.step, _REHEARSED])
+        rows = torch.from_numpy(rng.permutation(len(found.label))[: s.remembered_each]).to(found.label.device)
+        self.rehearsal.add(found.features[rows], found.label[rows])
+        self.rehearsal.learn(self.model.head, s.rehearsed, rng)
 
     def _learn_score(self, scored: list[Drawn], pool: BlockPool) -> float:
         """Add the gradient of the score loss, some of the samples denoised a little first; returns the loss."""

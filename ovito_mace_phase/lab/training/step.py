@@ -48,6 +48,8 @@ from .radial import trained_tables
 
 _GIVEN = ("basis",)
 _RADIAL = ("radial",)
+Rows = tuple[Tensor, Tensor]
+"""Features (n, n_features) that the class branch has read, and the columns of their labels (n,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +81,15 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """Losses of a step, per atom; gradients are left in `.grad` of the parameters."""
+    """Losses of a step, per atom; gradients are left in `.grad` of the parameters.
+
+    `features` (n_labelled, n_features) and `label` (n_labelled,) are what the class branch has read.
+    """
 
     score_loss: float
     label_loss: float
+    features: Tensor
+    label: Tensor
 
 
 class TrainableModel(nn.Module):
@@ -190,18 +197,22 @@ def training_step(
     n_labelled = max(1, int(np.count_nonzero(batch.label >= 0)))
     total: list[Tensor] = [torch.zeros_like(tensor) for tensor in (*own, *head)]
     losses = np.zeros(2)
+    read: list[Rows] = []
 
-    def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64]]:
+    def work(part: Batch) -> tuple[list[Tensor], npt.NDArray[np.float64], list[Rows]]:
         given = Part(part, model)
         gradient, score_loss = None, 0.0
         if score_weight:
             gradient, score_loss = given.score_gradient(weights, noise_scale, n_moved, largest_error)
             gradient *= score_weight
-        found, label_loss = given.parameter_gradient(weights, [*own, *head], gradient, h, label_weight / n_labelled)
-        return found, np.array([score_loss, label_loss])
+        found, label_loss, rows = given.parameter_gradient(
+            weights, [*own, *head], gradient, h, label_weight / n_labelled
+        )
+        return found, np.array([score_loss, label_loss]), rows
 
-    for found, loss in pool.map(work, share_out(batch, pool.count)):
+    for found, loss, rows in pool.map(work, share_out(batch, pool.count)):
         losses += loss
+        read += rows
         for target, amount in zip(total, found, strict=True):
             target += amount
     outputs = [leaf for leaf in leaves(folded) if leaf.requires_grad]
@@ -209,7 +220,12 @@ def training_step(
     torch.autograd.backward(outputs, wanted)
     for parameter, amount in zip(head, total[len(own) :], strict=True):
         parameter.grad = amount if parameter.grad is None else parameter.grad + amount
-    return StepResult(score_loss=float(losses[0]), label_loss=float(losses[1]) / max(label_weight, 1e-300))
+    return StepResult(
+        score_loss=float(losses[0]),
+        label_loss=float(losses[1]) / max(label_weight, 1e-300),
+        features=torch.cat([rows[0] for rows in read]),
+        label=torch.cat([rows[1] for rows in read]),
+    )
 
 
 def scores(model: TrainableModel, batch: Batch, pool: BlockPool) -> npt.NDArray[np.float64]:
@@ -271,8 +287,8 @@ class Part:
         v: npt.NDArray[np.float64] | None,
         h: float,
         label_weight: float,
-    ) -> tuple[list[Tensor], float]:
-        """Return the gradient of the loss by the tensors `by`, and the label loss times `label_weight`.
+    ) -> tuple[list[Tensor], float, list[Rows]]:
+        """Return the gradient of the loss by the tensors `by`, the label loss times `label_weight`, and its rows.
 
         Without `v` there is one evaluation.
         """
@@ -283,12 +299,14 @@ class Part:
         # by the place in the sample, so that it does not depend on how samples are shared out
         place = torch.from_numpy(np.arange(len(sample)) - np.searchsorted(sample, sample)).to(label)[labelled]
         total: list[Tensor] = []
+        read: list[Rows] = []
         label_loss = 0.0
         for turn, (graph, along) in enumerate(graphs):
             with torch.enable_grad():
                 features = self.model.features(weights, graph, self.slots, self.present)
                 loss = features.new_zeros(()) if along is None else (along * self.model.log_density(features)).sum()
                 rows = labelled[place % len(graphs) == turn]
+                read.append((features[rows].detach(), label[rows]))
                 if len(rows):
                     logits = self.model.head(features[rows])
                     entropy = label_weight * nn.functional.cross_entropy(logits, label[rows], reduction="sum")
@@ -301,7 +319,7 @@ class Part:
                     total.append(amount)
                 else:
                     total[k] = total[k] + amount
-        return total, label_loss
+        return total, label_loss, read
 
     def _either_side(self, v: npt.NDArray[np.float64], h: float) -> list[tuple[BlockGraph, Tensor | None]]:
         """Return the graphs at r + h u and r - h u, each with c / (2 h) of every atom and its sign."""

@@ -14,7 +14,9 @@ from ovito_mace_phase.lab.training.batches import make_batch
 from ovito_mace_phase.lab.training.new_network import NewShape, new_model, new_network, standardise
 from ovito_mace_phase.lab.training.new_run import NewRun, NewRunSettings
 from ovito_mace_phase.lab.training.radial import N_KNOTS, trained_tables
+from ovito_mace_phase.lab.training.rehearsal import Rehearsal
 from ovito_mace_phase.lab.training.step import Part, TrainableModel, training_step
+from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
 from ovito_mace_phase.model.network.layers import as_torch, leaves, with_leaves
 from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
 from ovito_mace_phase.model.network.radial_tables import hermite_table, radial_functions
@@ -95,7 +97,7 @@ def test_a_new_network_is_scaled(tensors, samples, rng):  # noqa: F811
 
 @needs_muon
 def test_a_new_network_learns_and_a_stopped_run_goes_on(source, tensors, tmp_path):  # noqa: F811
-    settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, warm_up=5, score_begins=0.5, mix=MIX)
+    settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, warm_up=5, score_begins=0.5, mix=MIX, rehearsed=0)
 
     def new(**changes):
         return NewRun(source, tensors, CONFIG, dataclasses.replace(settings, **changes))
@@ -131,3 +133,43 @@ def test_steps_of_a_resumed_run_have_the_same_samples(source, tensors):  # noqa:
     for (sample, label), (wanted, wanted_label) in zip(drawn, steps[3][1], strict=True):
         assert label == wanted_label
         np.testing.assert_array_equal(sample.frame.positions, wanted.frame.positions)
+
+
+@needs_muon
+def test_rows_of_the_last_steps_are_rehearsed(source, tensors):  # noqa: F811
+    """The head has the gradient of batch and rows together, the network that of the batch alone."""
+    settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, mix=MIX, remembered=500, remembered_each=200)
+
+    def gradients(rehearsed):
+        run = NewRun(source, tensors, CONFIG, dataclasses.replace(settings, rehearsed=rehearsed))
+        run.optimizers, run._rates = [], []
+        batch, _ = next(run.batches())
+        with BlockPool() as pool:
+            run.advance(batch, [], pool)
+        return run, {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
+
+    _, plain = gradients(0)
+    run, both = gradients(1000)
+    assert len(run.rehearsal) == 200
+    for name, gradient in both.items():
+        if name.startswith("network"):
+            torch.testing.assert_close(gradient / gradient.norm(), plain[name] / plain[name].norm())
+        elif not name.startswith("head.density"):
+            assert (gradient - plain[name]).abs().max() > 0, name
+
+
+def test_the_memory_of_rows_holds_the_last(rng):
+    config = HeadConfig(n_features=6, n_phases=4, n_hidden=8)
+    classes, memory = PhaseHead(config), Rehearsal(10, 6, torch.device("cpu"))
+    features = torch.from_numpy(rng.normal(size=(17, 6)).astype(np.float32))
+    label = torch.from_numpy(rng.integers(0, 4, 17))
+    memory.add(features[:4], label[:4])
+    assert len(memory) == 4
+    memory.add(features[4:9], label[4:9])
+    memory.add(features[9:], label[9:])
+    assert len(memory) == 10
+    loss = memory.learn(classes, 50, rng)
+    expected = torch.nn.functional.cross_entropy(classes(features[7:]), label[7:])
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(expected, classes.first.weight)
+    torch.testing.assert_close(classes.first.weight.grad, gradient)
