@@ -76,7 +76,7 @@ def polycrystal(metal: Metal, width: float, n_grains: int, rng: np.random.Genera
 
 
 def _polycrystal(metal: Metal, times: int, rng: np.random.Generator) -> tuple[Frame, None]:
-    return polycrystal(metal, 6.5 * times, 2 * times, rng), None
+    return polycrystal(metal, 4.0 + 4.5 * times, 2 * times, rng), None
 
 
 def _particle(metal: Metal, times: int, rng: np.random.Generator) -> tuple[Frame, None]:
