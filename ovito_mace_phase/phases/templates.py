@@ -36,6 +36,7 @@ _FILE = "templates.npz"
 NOISE = 0.4
 """An atom of a hot crystal may lie so much farther out than its place, in units of the shortest vector."""
 FREE = 0.62
+_APART = 3.5  # emptiness of a sheet, in distances of nearest neighbours: 4.7 and more, 2.4 and less in solids
 _N_NEAREST = 14  # as in `atoms.length_scale`
 _OWN: WeakKeyDictionary[ReferenceCell, Template] = WeakKeyDictionary()
 LAST_OF_PTM = 8
@@ -72,7 +73,9 @@ class Template:
         Distance within which no atom lies but those of the template, even in a hot crystal: FREE times that of the
         first atom that is not among them.
     planar : bool
-        All vectors lie in one plane: a single sheet.
+        All vectors lie in one plane.
+    sheet : bool
+        The cell holds one sheet and nothing beside it: graphene, a layer of MoS2.
     simple : bool
         A lattice that OVITO's methods know: the shell of one atom tells it.
     net : bool
@@ -91,6 +94,7 @@ class Template:
     crowd: int
     free: Float
     planar: bool
+    sheet: bool
     simple: bool
     net: bool
 
@@ -163,6 +167,7 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any], *, simple
         crowd=crowd,
         free=np.concatenate([free, free] if record["handed"] else [free]) / unit,
         planar=int(np.linalg.matrix_rank(vectors[0, : size[0]], tol=1e-3 * unit)) < 3,
+        sheet=_emptiness(cell) > _APART * np.linalg.norm(vectors[:, 0], axis=1).max(),
         simple=simple,
         net=len(counted) < cell.n_atoms,
     )
@@ -173,6 +178,14 @@ def _crowd(cell: Float, fractional: Float, size: Int) -> tuple[int, Float]:
     distance = np.linalg.norm(vectors, axis=2)
     reach = distance[np.arange(len(size)), size - 1] + NOISE * distance[:, 0]
     return int((distance < reach[:, None]).sum(axis=1).max()), FREE * distance[np.arange(len(size)), size]
+
+
+def _emptiness(cell: ReferenceCell) -> float:
+    """Return the thickness of the thickest empty slab parallel to a face of the cell."""
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.cell), axis=0)
+    place = np.sort(cell.fractional % 1.0, axis=0)
+    gaps = np.diff(np.concatenate([place, place[:1] + 1.0]), axis=0).max(axis=0)
+    return float((gaps * heights).max())
 
 
 def _spacing(cell: ReferenceCell) -> float:

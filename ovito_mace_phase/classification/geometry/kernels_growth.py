@@ -78,7 +78,7 @@ def start(
 
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
     later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`, a number
-    for each atom. A sheet is not tried where a solid fits: each layer of graphite is one.
+    for each atom. Sheets are tried last, where no solid fits: each layer of graphite is one.
 
     Sites that an exchange of the species turns into each other (rock salt, CsCl, zincblende, h-BN) fit alike; all seeds
     take the one of the first species, so that crystals which meet agree which is which.
@@ -97,11 +97,13 @@ def start(
         n, own = count[atom], species[atom]
         lay_out(around, n, vectors[atom], neighbour[atom], species)
         winner = -1
-        held[:] = -1
-        for choice in range(n_allowed):
+        held[:], score[:] = -1, NO_FIT
+        for turn in range(2 * n_allowed):  # solids, then sheets
+            choice = turn % n_allowed
+            if turn == n_allowed and winner >= 0:
+                break
             phase = allowed[row, choice]
-            score[choice] = NO_FIT
-            if phase < 0 or (winner >= 0 and library.planar[library.seeds[library.seed_offsets[phase]]]):
+            if phase < 0 or library.sheet[library.seeds[library.seed_offsets[phase]]] != (turn >= n_allowed):
                 continue
             most = limits.loosest if winner < 0 else min(limits.loosest, better_than(score[winner], clearly))
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
@@ -170,7 +172,7 @@ def hand_on(
             if template[a] >= 0:
                 if grain[a] == grain[b] and template[a] == following:
                     continue
-                if library.planar[t] and not library.planar[template[a]]:
+                if library.sheet[t] and not library.sheet[template[a]]:
                     continue
                 if better_than(values[a, 0], limits.clearly) <= values[b, 0]:
                     continue

@@ -4,7 +4,7 @@ With v_k the vectors of one atom of a reference cell and v_0 = 0 the atom itself
 
     c = mean_k v_k,    A = sum_k (v_k - c)(v_k - c)^T,    a = mean_{k > 0} |v_k|,    d = min_{k > 0} |v_k|
 
-Template atoms are numbered through all phases; a sheet has the normal of its plane added to A, so that it has an
+Template atoms are numbered through all phases; a planar one has the normal of its plane added to A, so that it has an
 inverse.
 """
 
@@ -53,9 +53,9 @@ class Library(NamedTuple):
     starts : (n,) int64
         Neighbours that the first one is laid on: N + 1 - (images of the first one under rotations about the atom),
         so that one of them is right, and some more, since they are noisy.
-    planar : (n,) bool
+    planar, sheet : (n,) bool
     normal : (n, 3) float64
-        Of the plane of a sheet.
+        Of the plane of a planar one.
     n_codes : (n_phases,) int64
     seed_offsets : (n_phases + 1,) int64
     seeds : (n_seeds,) int64
@@ -86,6 +86,7 @@ class Library(NamedTuple):
     second: Int
     starts: Int
     planar: npt.NDArray[np.bool_]
+    sheet: npt.NDArray[np.bool_]
     normal: Float
     n_codes: Int
     seed_offsets: Int
@@ -127,6 +128,7 @@ def make_library(templates: Sequence[Template]) -> Library:
         second=second.astype(np.int64),
         starts=np.concatenate([_starts_of(t) for t in templates]),
         planar=planar,
+        sheet=np.repeat([t.sheet for t in templates], counts),
         normal=normal,
         n_codes=np.array([int(t.species.max()) + 1 for t in templates]),
         seed_offsets=np.concatenate([[0], np.cumsum([len(s) for s in seeds])]).astype(np.int64),

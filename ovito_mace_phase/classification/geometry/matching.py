@@ -255,8 +255,8 @@ class Growth:
         size = np.diff(np.searchsorted(self.library.phase, np.arange(len(self.library.n_codes) + 1)))
         better = found.values[:, 0] < bar[hit]
         simpler = alone[atoms] & (size[new] < size[old]) & (found.values[:, 0] < 1.15 * rmsd[atoms] + 0.01)
-        planar = self.library.planar[found.template] & ~self.library.planar[self.template[atoms]]
-        taken = (new != old) & (better | simpler) & ~planar
+        sheet = self.library.sheet[found.template] & ~self.library.sheet[self.template[atoms]]
+        taken = (new != old) & (better | simpler) & ~sheet
         self.tries[:] = 0
         self._plant(found.taken(taken))
 

@@ -102,6 +102,21 @@ def test_species_must_follow_the_pattern(rng):
     assert (fits_of(dataclasses.replace(frame, species=wrong), ["ROCKSALT"]).template >= 0).mean() > 0.97
 
 
+SOLID_OF = {"GRAPHENE": "GRAPHITE_AB", "MONO_MOS2_1T": "CDI2", "MONO_MOS2_2H": "MOS2_2H", "MONO_GASE": "BETA_GASE"}
+
+
+@pytest.mark.parametrize("sheet", [*SOLID_OF, "MONO_BLACK_P", "MONO_FEOCL", "MONO_PDSE2"])
+def test_a_solid_of_layers_is_no_sheet(sheet, rng):
+    """Whatever comes first; and the sheet is found where it lies alone."""
+    solid = SOLID_OF.get(sheet, sheet[5:])
+    for key in (solid, sheet):
+        frame = crystal(key, 9.0)
+        frame = changed(frame, displacement=rng.normal(0.0, 0.02 * nearest(frame), frame.positions.shape))
+        fits = fits_of(frame, [sheet, solid])
+        found = np.array([sheet, solid, ""])[fits.column]
+        assert (found == key).mean() > 0.95, (key, np.unique(found, return_counts=True))
+
+
 def test_order_and_threads_do_not_matter(rng):
     frame = changed(crystal("FCC", 18.0))
     frame = changed(frame, displacement=rng.normal(0.0, 0.07 * nearest(frame), frame.positions.shape))

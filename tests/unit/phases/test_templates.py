@@ -31,6 +31,7 @@ def test_every_phase_has_a_template():
     assert {phase.key for phase in TABLE if template(phase) is None} == WITHOUT
     assert {phase.key for phase in TABLE if (t := template(phase)) is not None and t.net} == NETS
     assert {phase.key for phase in TABLE if (t := template(phase)) is not None and t.planar} == FLAT <= set(SHEETS)
+    assert {phase.key for phase in TABLE if (t := template(phase)) is not None and t.sheet} == set(SHEETS)
 
 
 def test_a_phase_of_another_cell_has_its_own():
