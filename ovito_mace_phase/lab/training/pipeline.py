@@ -237,7 +237,7 @@ class _Stages:
         new = stage == "head"
         weights = phase_weights(self.start.card, self.given.phases, settings.emphasis)
         evaluator = make_evaluator(self.network, self.config, None if new else self.head)
-        mix = self.settings.training.mix
+        mix = self.settings.new.mix if "new" in self.settings.stages else self.settings.training.mix
         mix = dataclasses.replace(mix, pool=dataclasses.replace(mix.pool, uses=settings.uses))
         floor = None if new else self.head.floor
         rows = FeatureRows(
