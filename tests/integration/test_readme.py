@@ -1,4 +1,4 @@
-"""What the README says: its script runs, its links and parameters exist."""
+"""What the README says: its script and commands run, its links exist; the parameters that the docs list are there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from doc_pages import command_lines
 
 from ovito_mace_phase import MacePhaseModifier
 from ovito_mace_phase.cli.classify import classify_command
@@ -17,6 +18,7 @@ from ovito_mace_phase.plugin.modifier import parameter_names
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARAMETERS = (ROOT / "docs" / "gui.md").read_text(encoding="utf-8").partition("## Parameters")[2].partition("\n##")[0]
 SCRIPTS = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
 
 
@@ -39,6 +41,27 @@ def test_script(code, tmp_path):
     assert 100 * kinds.count("OMEGA") / 2412 == pytest.approx(found["OMEGA"], abs=0.0501)
 
 
+COMMANDS = [words for _, words in command_lines(ROOT / "README.md")]
+
+
+@pytest.mark.skipif(not SHIPPED.with_suffix(".safetensors").exists(), reason="no shipped weights in this working tree")
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_commands(words, tmp_path):
+    given = [str(ROOT / word) if word.startswith("sample_dumps/") else word for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "ovito_mace_phase", *given], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    if "-o" in words:
+        assert list((tmp_path / words[words.index("-o") + 1]).glob("*.xyz"))
+
+
+def test_it_is_short():
+    assert len(COMMANDS) == 5
+    assert len(README.split()) <= 900
+
+
 def test_script_is_short():
     assert len(SCRIPTS) == 1
     assert len(SCRIPTS[0].splitlines()) <= 12
@@ -51,9 +74,10 @@ def test_links():
 
 
 def test_parameters_are_those_of_the_modifier():
-    section = README.partition("## Parameters")[2].partition("\n## ")[0]
     rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PARAMETERS.splitlines()
+        if line.startswith("|")
     ]
     rows = [row for row in rows if row[1].startswith("`")]
     traits = MacePhaseModifier().traits()
@@ -63,8 +87,7 @@ def test_parameters_are_those_of_the_modifier():
 
 
 def test_options_are_spelled_like_the_parameters():
-    section = README.partition("## Parameters")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `(--[a-z-]+)", section, re.M)
+    rows = re.findall(r"^\| [^|]+ \| `(\w+)` \| `(--[a-z-]+)", PARAMETERS, re.M)
     assert len(rows) > 8
     spelled = {name: option for name, option in rows if name != "only_selected"}  # an expression there, a switch here
     assert spelled == {name: "--" + name.replace("_", "-") for name in spelled}

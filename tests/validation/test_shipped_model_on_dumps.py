@@ -1,4 +1,4 @@
-"""The shipped model gives the sample dumps the phases and the confidence that README states, PTM the rest of its table.
+"""The shipped model gives the sample dumps the phases and the confidence that docs/accuracy.md states, PTM the rest of its table.
 
 `answers` in `sample_dumps/expected.json` are least values, measured with mace-phase-6 and rounded down: 1.0 where every
 atom of a region was right. A model that is worse fails; one that is better may raise them.
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "sample_dumps"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
 ANSWERS = [(name, answer) for name, known in EXPECTED.items() for answer in known["answers"]]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROWS = {  # of README's table: the dump and its phase
+PAGE = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+ROWS = {  # of its table: the dump and its phase
     "Cu at 0.95 of melting": ("cu_hot.dump.gz", "FCC"),
     "NaCl at 0.9 of melting": ("nacl_hot.dump.gz", "ROCKSALT"),
     "Ni3Al at 1000 K": ("ni3al.dump.gz", "L1_2"),
@@ -152,12 +152,12 @@ def test_defects_by_the_phase_around_them():
     assert found["ti_alpha_omega.dump.gz"].count("OMEGA") >= 0.44 * 2412
 
 
-# ---------------------------------------------------------------- README's table
+# ---------------------------------------------------------------- the table of dumps
 
 
-def readme_table() -> dict[str, list[str]]:
+def dump_table() -> dict[str, list[str]]:
     """Rows of the table of dumps: title to the cells of this package, PTM 0.1 and PTM without cutoff."""
-    body = README.partition("| sample dump (first frame)")[2].partition("\n\n")[0]
+    body = PAGE.partition("| sample dump (first frame)")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()[2:]]
     return {row[0]: row[1:] for row in rows}
 
@@ -179,24 +179,24 @@ def ptm_share(name: str, kind: str, cutoff: float) -> float:
     return float(np.mean(types[...] == types.type_by_name(kind).id))
 
 
-def test_readme_lists_four_dumps():
-    assert set(readme_table()) == set(ROWS)
+def test_the_page_lists_four_dumps():
+    assert set(dump_table()) == set(ROWS)
 
 
 @pytest.mark.parametrize("title", ROWS)
-def test_readme_tells_what_this_package_finds(frames, title):
+def test_the_page_tells_what_this_package_finds(frames, title):
     name, phase = ROWS[title]
     first = frames[name][0]
-    cell = readme_table()[title][0]
+    cell = dump_table()[title][0]
     assert as_printed(first.count(phase) / len(first.keys), cell) == cell
     if cell == "100 %":
         assert first.count(phase) == len(first.keys)
 
 
 @pytest.mark.parametrize("title", ROWS)
-def test_readme_tells_what_ptm_finds(title):
+def test_the_page_tells_what_ptm_finds(title):
     name, phase = ROWS[title]
-    for cell, cutoff in zip(readme_table()[title][1:], (0.1, 0.0), strict=True):
+    for cell, cutoff in zip(dump_table()[title][1:], (0.1, 0.0), strict=True):
         if cell == "-":  # PTM has no type of that lattice
             known = {structure.name for structure in PolyhedralTemplateMatchingModifier().structures}
             assert phase_table().by_key(phase).name not in known

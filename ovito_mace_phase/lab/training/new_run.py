@@ -6,7 +6,7 @@
 Matrices that a feature passes through are trained with Muon, whose steps have singular values of one size: directions
 of little variance, by which polytypes differ, are learned as fast as others (Jordan et al. 2024; Liu et al.,
 arXiv:2502.16982). Everything else is trained with Adam. The learning rate rises, stays, and falls over the last part of
-the run to nothing. The class branch learns in each step from rows of the steps before as well (`rehearsal`).
+the run to nothing. The class branch learns from rows of the last steps together (`rehearsal`).
 
 Samples of a step are drawn from (seed, number of the piece of the stream), so that a run that was stopped goes on from
 its checkpoint; how many steps there are in all may be changed then. Rows to rehearse are collected anew.
@@ -76,7 +76,7 @@ class NewRunSettings:
     label_share : float
         Share of atoms used in the label loss; of samples with several phases as many of each.
     rehearsed : int
-        Rows of the last steps from which the class branch learns once more in each step (`rehearsal`); 0: none.
+        Rows of the last steps from which the class branch learns in each step (`rehearsal`); 0: it learns from the step.
     remembered, remembered_each : int
         Rows that are kept, and of each step.
     score_begins : float
@@ -253,14 +253,16 @@ class NewRun:
         ]
 
     def _rehearse(self, found: StepResult) -> None:
-        """Add the gradient of the rows of earlier steps, and keep some of this one."""
-        s = self.settings
+        """Give the class branch the gradient of rows of earlier steps in place of this one's; keep some of this one."""
+        s, head = self.settings, self.model.head
         if not s.rehearsed:
             return
+        for parameter in (head.entry_layers()["classes"].weight, *head.branch_parameters()["classes"]):
+            parameter.grad = None
         rng = np.random.default_rng([s.seed, self.step, _REHEARSED])
         rows = torch.from_numpy(rng.permutation(len(found.label))[: s.remembered_each]).to(found.label.device)
         self.rehearsal.add(found.features[rows], found.label[rows])
-        self.rehearsal.learn(self.model.head, s.rehearsed, rng)
+        self.rehearsal.learn(head, s.rehearsed, rng)
 
     def _learn_score(self, scored: list[Drawn], pool: BlockPool) -> float:
         """Add the gradient of the score loss, some of the samples denoised a little first; returns the loss."""

@@ -1,11 +1,12 @@
-"""Feature rows of the last steps, from which the class branch learns once more in every step.
+"""Feature rows of the last steps, from which the class branch learns in every step.
 
-    loss of a step = mean over its atoms of -log p(label)  +  mean over B rows of the last steps of -log p(label)
+    network: gradient of the mean over the atoms of the step of -log p(label)
+    class branch: gradient of the mean over B rows of the last steps of -log p(label)
 
-A step shows some sixty crystals of several hundred phases, and the atoms of a crystal say nearly the same: the head
-would follow whatever phases came last. Rows of many steps together show it all phases at once. To the network they
-give no gradient; they cost the head alone. Rows are a few hundred steps old at most, over which the network hardly
-changes. (As the replay memory of Lin, Machine Learning 8, 293 (1992).)
+A step shows some eighty crystals of several hundred phases, and the atoms of a crystal say nearly the same: the head
+would follow whatever phases came last. Rows of many steps show it all phases at once, and cost the head alone. They are
+a few hundred steps old at most, over which the network hardly changes. (As the replay memory of Lin, Machine Learning 8,
+293 (1992).)
 """
 
 from __future__ import annotations

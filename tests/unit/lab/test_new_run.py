@@ -137,7 +137,7 @@ def test_steps_of_a_resumed_run_have_the_same_samples(source, tensors):  # noqa:
 
 @needs_muon
 def test_rows_of_the_last_steps_are_rehearsed(source, tensors):  # noqa: F811
-    """The head has the gradient of batch and rows together, the network that of the batch alone."""
+    """The class branch has the gradient of the rows, the network that of the batch."""
     settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, mix=MIX, remembered=500, remembered_each=200)
 
     def gradients(rehearsed):
