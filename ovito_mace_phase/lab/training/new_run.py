@@ -76,7 +76,7 @@ class NewRunSettings:
     label_share : float
         Share of atoms used in the label loss; of samples with several phases as many of each.
     rehearsed : int
-        Rows of the last steps from which the class branch learns in each step (`rehearsal`); 0: it learns from the step.
+        Rows of the last steps from which the class branch learns in a step (`rehearsal`); 0: it learns from the step.
     remembered, remembered_each : int
         Rows that are kept, and of each step.
     score_begins : float

@@ -4,9 +4,9 @@
     class branch: gradient of the mean over B rows of the last steps of -log p(label)
 
 A step shows some eighty crystals of several hundred phases, and the atoms of a crystal say nearly the same: the head
-would follow whatever phases came last. Rows of many steps show it all phases at once, and cost the head alone. They are
-a few hundred steps old at most, over which the network hardly changes. (As the replay memory of Lin, Machine Learning 8,
-293 (1992).)
+would follow whatever phases came last. Rows of many steps show it all phases at once, and cost the head alone. They
+are a few hundred steps old at most, over which the network hardly changes. (As the replay memory of Lin, Machine
+Learning 8, 293 (1992).)
 """
 
 from __future__ import annotations
