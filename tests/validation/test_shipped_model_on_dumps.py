@@ -1,4 +1,4 @@
-"""The shipped model gives the sample dumps the phases and the confidence that docs/accuracy.md has, PTM the rest of its table.
+"""The shipped model gives the sample dumps the phases and confidence of docs/accuracy.md, PTM the rest of the table.
 
 `answers` in `sample_dumps/expected.json` are least values, measured with mace-phase-6 and rounded down: 1.0 where every
 atom of a region was right. A model that is worse fails; one that is better may raise them.
