@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ovito_mace_phase.lab.identity import check_identity, identity_of
-from ovito_mace_phase.lab.samples.sampler import Sample
+from ovito_mace_phase.lab.samples.pool import PoolSettings
+from ovito_mace_phase.lab.samples.sampler import MIN_ATOMS, Sample, SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
 from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig
@@ -86,13 +87,14 @@ class NewRunSettings:
     score_weight, noise_scale, least_noise, denoised, largest_error : float
         As in end-to-end training.
     mix : SampleMix
-        How often which kind of sample is drawn.
+        How often which kind of sample is drawn. Crystals are small and used twice: what a step costs is the network,
+        and what it learns goes with the number of different crystals.
     seed : int
     """
 
     shape: NewShape = field(default_factory=NewShape)
     n_steps: int = 20000
-    n_atoms: int = 5000
+    n_atoms: int = 8000
     matrix_rate: float = 0.02
     rate: float = 3e-3
     warm_up: int = 200
@@ -111,7 +113,15 @@ class NewRunSettings:
     denoised: float = 0.3
     largest_error: float = 20.0
     mix: SampleMix = field(
-        default_factory=lambda: SampleMix(common_weight=3.0, background=0.06, dynamics=0.05, unlisted=0.06, kinds=0.2)
+        default_factory=lambda: SampleMix(
+            common_weight=3.0,
+            background=0.06,
+            dynamics=0.04,
+            unlisted=0.06,
+            kinds=0.1,
+            sample=SampleSettings(atoms=(MIN_ATOMS, 49)),
+            pool=PoolSettings(uses=2),
+        )
     )
     seed: int = 0
 
