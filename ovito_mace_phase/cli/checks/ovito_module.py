@@ -21,7 +21,7 @@ def check_ovito() -> Iterator[Finding]:
             text=f"cannot be imported: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}",
             state="wrong",
             remedy="install it again: python -m pip install --force-reinstall ovito. If a library is missing whose "
-            f"name starts with one of {_LIBRARIES}: apt install libgl1 libegl1 libopengl0 libxkbcommon0 (Debian, Ubuntu)",
+            f"name starts with one of {_LIBRARIES}: apt install libgl1 libegl1 libopengl0 libxkbcommon0",
         )
         return
     found = [
