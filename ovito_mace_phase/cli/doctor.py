@@ -1,10 +1,29 @@
-"""`ovito-mace-phase doctor`: whether all is there that the program needs, and this machine computes rightly."""
+"""`ovito-mace-phase doctor`: whether all is there that the program needs, and this machine computes rightly.
+
+A check that fails itself, as where a package cannot be imported, is a finding too, and the others go on.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from .checks.finding import Finding
+
+CHECKS = {
+    "packages": "check_packages",
+    "model": "check_model",
+    "computer": "check_computer",
+    "ovito_module": "check_ovito",
+    "answers": "check_answers",
+    "kernels": "check_kernels",
+}
+"""Module in `checks` -> function, in the order of the output; the kernels come after a frame was classified."""
 
 
 @click.command("doctor")
@@ -21,24 +40,10 @@ def doctor_command(device: str) -> int:
     Two small frames are classified and compared with stored answers. The exit status is 1 when something is wrong;
     the remedy is printed with it. Copy the output into a report of a fault.
     """
-    from .checks.answers import check_answers
-    from .checks.computer import check_computer
-    from .checks.kernels import check_kernels
-    from .checks.model import check_model
-    from .checks.ovito_module import check_ovito
-    from .checks.packages import check_packages
-
     start = time.perf_counter()
     wrong = notes = 0
-    for check in (
-        check_packages,
-        check_model,
-        check_computer,
-        check_ovito,
-        lambda: check_answers(device),
-        check_kernels,
-    ):
-        for finding in check():
+    for module, function in CHECKS.items():
+        for finding in _findings(module, function, (device,) if module == "answers" else ()):
             click.echo(finding.lines())
             wrong += finding.state == "wrong"
             notes += finding.state == "note"
@@ -49,3 +54,20 @@ def doctor_command(device: str) -> int:
         verdict = "all is well" + (f", see the {notes} note{'s' if notes > 1 else ''}" if notes else "")
     click.echo(f"{verdict} ({seconds:.0f} s)")
     return 1 if wrong else 0
+
+
+def _findings(module: str, function: str, arguments: tuple[Any, ...]) -> Iterator[Finding]:
+    """Yield what a check finds, or that it could not be made."""
+    from .checks.finding import Finding
+
+    try:
+        yield from getattr(import_module(f".checks.{module}", __package__), function)(*arguments)
+    except Exception as error:  # whatever a broken installation raises
+        message = (str(error).strip().splitlines() or ["no message"])[0]
+        yield Finding(
+            name=module.partition("_")[0],
+            text=f"could not be looked at: {type(error).__name__}: {message}",
+            state="wrong",
+            remedy="see what is wrong above; else install the package that the message names again: "
+            "python -m pip install --force-reinstall NAME",
+        )

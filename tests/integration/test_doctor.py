@@ -72,6 +72,19 @@ def test_status_and_remedy_when_something_is_wrong(capsys, monkeypatch):
     assert "wrong (" in text.splitlines()[-1]
 
 
+@pytest.mark.parametrize("package", ["torch", "packaging.requirements"])
+def test_a_package_that_cannot_be_imported_ends_one_check_and_not_the_others(package, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("ovito_mace_phase.cli.checks")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert run("doctor", "--device", "cpu") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any("WRONG: could not be looked at: ModuleNotFoundError" in line and package in line for line in lines)
+    assert any(line.startswith("OVITO") for line in lines)
+    assert any(line.startswith("model") for line in lines)
+    assert "remedy: " in "".join(lines)
+
+
 def test_stored_answers_are_of_the_shipped_model(stored):
     """A new model needs new ones: `python docs/tools/doctor_answers.py`."""
     assert str(stored["sha256"]) == model_file.read_card(SHIPPED)["sha256"]
