@@ -298,7 +298,8 @@ def modifier_parameters() -> str:
 def readme() -> str:
     """Return the README without its title; its links start at the folder of the pages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n")[2]
-    return text.replace("](docs/", "](").replace("](sample_dumps/", "](../sample_dumps/")
+    text = text.replace("](docs/", "](").replace("](sample_dumps/", "](../sample_dumps/")
+    return re.sub(r"\]\((?=[A-Z]+\.md\))", "](../", text)
 
 
 def other_pages() -> str:

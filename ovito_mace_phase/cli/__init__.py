@@ -1,6 +1,7 @@
 """The command `ovito-mace-phase`: one group; a subcommand is imported when it is called, so that help is quick.
 
-Exit status: 0 done, 1 a fault of the program, 2 input that cannot be used, 130 stopped by Ctrl-C.
+Exit status: 0 done, 1 a fault of the program or, of `doctor`, of the machine, 2 input that cannot be used, 130 stopped
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COMMANDS = {
     "add-phase": ("add_phase", "add_phase_command", "Add your own phase to a model, from one structure file."),
     "evaluate": ("evaluate", "evaluate_command", "Measure a model: hot crystals, melts, defects, ices, ..."),
     "bench": ("bench", "bench_command", "Measure speed, memory and error; compare with mace-torch, PTM, CNA."),
+    "doctor": ("doctor", "doctor_command", "Check this installation and this machine, and say what to do."),
     "convert": ("convert", "convert_command", "Convert a MACE model file to the format of this package."),
 }
 """Name of the command: module, object, one line of help."""

@@ -116,8 +116,10 @@ def bench_command(
         click.echo(f"wrote {json_file}")
     if plot is not None:
         from ovito_mace_phase.lab.evaluation.figures import plot_speed
+        from ovito_mace_phase.runtime.png_text import add_text
 
         plot_speed(plot, rows, about["processor"])
+        add_text(plot, {key: str(value) for key, value in about.items()})
         click.echo(f"wrote {plot}")
 
 

@@ -25,6 +25,7 @@ from ovito_mace_phase.runtime.files import check_input, finished_file, input_ste
 
 from .checksum import checksum, input_files
 from .live import LiveTable
+from .origin import origin_of
 from .record import FrameAtoms, FrameRecord
 from .remote import FrameCall, check_thread
 from .result import TrajectoryResult, gather
@@ -191,6 +192,7 @@ class TrajectoryRun:
             n_frames_in_file=self.n_frames_in_file,
             labelled=labelled,
             fault=text,
+            origin=origin_of(self._task, self._selection),
         )
         if table is not None:
             with finished_file(table, self.work.path) as path:

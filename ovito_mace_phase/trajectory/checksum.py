@@ -1,9 +1,9 @@
-"""Checksums that tell whether a resumed run has the input and the model it began with."""
+"""Checksums: whether a resumed run has the input and the model it began with; what results were made from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _WHOLE = 2**28  # bytes up to which a file is read as a whole: a third of a second
@@ -35,6 +35,16 @@ def checksum(paths: Iterable[Path]) -> str:
                 stream.seek(number * (size - _BLOCK) // (_SAMPLES - 1))
                 digest.update(stream.read(_BLOCK))
     return digest.hexdigest()
+
+
+def named_checksum(paths: Sequence[Path]) -> str:
+    """Return a checksum for people: "sha256 ...", as `sha256sum` gives it, of one file of up to 256 MB.
+
+    For several files, and for larger ones, "blake2b of samples ...", which is `checksum`.
+    """
+    if len(paths) == 1 and paths[0].stat().st_size <= _WHOLE:
+        return f"sha256 {hashlib.sha256(paths[0].read_bytes()).hexdigest()}"
+    return f"blake2b of samples {checksum(paths)}"
 
 
 def input_files(path: Path) -> list[Path]:

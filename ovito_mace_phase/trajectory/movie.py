@@ -23,7 +23,7 @@ _SAMPLES = 12  # pictures that the palette is taken from
 
 
 def draw_movie(
-    path: Path, atoms: Callable[[int], FrameAtoms], frames: Sequence[int], most: int, folder: Path
+    path: Path, atoms: Callable[[int], FrameAtoms], frames: Sequence[int], most: int, folder: Path, comment: str = ""
 ) -> tuple[int, str]:
     """Make an animation, rendered if possible.
 
@@ -38,6 +38,8 @@ def draw_movie(
         Frames to show at most.
     folder : Path
         For unfinished files.
+    comment : str
+        Text that the file carries.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def draw_movie(
             for file, frame in zip(pictures, chosen, strict=True):
                 one = atoms(frame)
                 plot_atoms(file, one.positions, one.phase, kinds, f"frame {frame} (flat projection)")
-        _join(path, pictures)
+        _join(path, pictures, comment)
     return len(chosen), reason
 
 
@@ -79,7 +81,7 @@ def _legend(atoms: Callable[[int], FrameAtoms], frames: Sequence[int]) -> tuple[
     return tuple(kind for kind, _ in counts.most_common())
 
 
-def _join(path: Path, pictures: Sequence[Path]) -> None:
+def _join(path: Path, pictures: Sequence[Path], comment: str) -> None:
     """Write pictures as a GIF, one palette for all of them so that no colour flickers."""
     images = []
     for file in pictures:
@@ -94,4 +96,6 @@ def _join(path: Path, pictures: Sequence[Path]) -> None:
     palette = sheet.quantize(255)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [_SHOWN_MS] * (len(flat) - 1) + [_LAST_MS]
-    flat[0].save(path, format="GIF", save_all=True, append_images=flat[1:], duration=times, loop=0)
+    flat[0].save(
+        path, format="GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, comment=comment.encode()
+    )

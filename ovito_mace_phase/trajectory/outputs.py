@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
 
-from ovito_mace_phase.classification.settings import Settings, to_parameters
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.runtime.png_text import add_text
 
 from .api import FileFormat, TrajectoryRun, Workers
 from .movie import draw_movie
@@ -124,7 +126,7 @@ class _Outputs:
             self._movie()
         if self._options.report:
             with self._file("report.html") as path:
-                self._result.write_report(path, title=self._stem, pictures=self._pictures, settings=self._settings())
+                self._result.write_report(path, title=self._stem, pictures=self._pictures)
 
     def _distributions(self) -> None:
         with self._file("confidence.png") as path:
@@ -146,22 +148,26 @@ class _Outputs:
     def _movie(self) -> None:
         frames = [summary.frame for summary in self._result.frames]
         with self._file("movie.gif") as path:
-            shown, reason = draw_movie(path, self._run.atoms, frames, self._options.movie, self._run.work.path)
+            shown, reason = draw_movie(
+                path,
+                self._run.atoms,
+                frames,
+                self._options.movie,
+                self._run.work.path,
+                comment="; ".join(f"{name}: {text}" for name, text in self._result.origin.texts().items()),
+            )
         self._pictures.append((f"{shown} of {len(frames)} frames", self.files[-1]))
         if reason:
             self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
 
-    def _settings(self) -> dict[str, str]:
-        """Return what the report says of the run."""
-        options = self._options
-        given = {"frames": options.frames, "select": options.select, **to_parameters(options.settings)}
-        for name in ("only_selected", "color_by_type", "structure_settings", "compatibility", "further_phases"):
-            del given[name]
-        return {name: str(value) for name, value in given.items() if value not in ("", None)}
-
-    def _file(self, name: str) -> Any:
+    @contextmanager
+    def _file(self, name: str) -> Iterator[Path]:
+        """Give a path to write to; a PNG then says what it was made from."""
         self.files.append(self._options.folder / f"{self._prefix}{name}")
-        return self._run.output(f"{self._prefix}{name}")
+        with self._run.output(f"{self._prefix}{name}") as path:
+            yield path
+            if path.suffix == ".png":
+                add_text(path, self._result.origin.texts())
 
 
 def report_text(file: Path, written: Written) -> str:

@@ -14,8 +14,8 @@ from jinja2 import Environment
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.runtime.errors import InputError
-from ovito_mace_phase.runtime.version import VERSION
 
+from .origin import Origin
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .summary import FrameSummary, over_frames
 
@@ -47,6 +47,11 @@ class Classified(Protocol):
         """Histogram of each order parameter."""
         ...
 
+    @property
+    def origin(self) -> Origin:
+        """What the result was made from."""
+        ...
+
     def fractions(self, key: str) -> list[float]:
         """Return the fraction of a phase, frame by frame."""
         ...
@@ -75,7 +80,7 @@ def write_report(
     pictures : sequence of (caption, file)
         PNG or GIF, to put in.
     settings : mapping, optional
-        To list, and to find the model's own phases by its `model`.
+        To list, and to find the model's own phases by its `model`; default: those of the run.
 
     Raises
     ------
@@ -84,7 +89,7 @@ def write_report(
     """
     if not result.frames:
         raise InputError("there is no frame to report")
-    listed = dict(settings or {})
+    listed = dict(result.origin.settings if settings is None else settings)
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         (files(__package__) / "report.html").read_text(encoding="utf-8")
     )
@@ -92,7 +97,7 @@ def write_report(
     page = template.render(
         title=name,
         result=result,
-        version=VERSION,
+        program=result.origin.program,
         settings=listed,
         phases=_phases(result, get_table(listed.get("model", ""))),
         plots=_plots(result, name),

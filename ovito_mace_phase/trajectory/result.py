@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .origin import Origin
 from .record import FrameRecord, add_bins
 from .summary import COLUMNS, FrameSummary, reasons_text, table_rows, table_text, write_csv, write_parquet
 
@@ -39,6 +40,8 @@ class TrajectoryResult:
         What denoising did to the last frame; "" without.
     other : Counter of str
         Reason -> atoms that are Other for it, all frames together.
+    origin : Origin
+        Program, model, settings and input, with checksums; pictures and the report carry it.
     """
 
     file: Path
@@ -52,6 +55,7 @@ class TrajectoryResult:
     model: str
     denoised: str
     other: Counter[str]
+    origin: Origin
 
     @property
     def scores(self) -> dict[str, Counter[int]]:
@@ -103,6 +107,7 @@ def gather(
     n_frames_in_file: int,
     labelled: Path | None,
     fault: str,
+    origin: Origin,
 ) -> TrajectoryResult:
     """Add up the records of frames, in order."""
     frames: list[FrameSummary] = []
@@ -130,6 +135,7 @@ def gather(
         model=model,
         denoised=denoised,
         other=other,
+        origin=origin,
     )
 
 

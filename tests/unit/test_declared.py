@@ -89,7 +89,7 @@ def test_the_oldest_versions_are_the_lower_bounds():
         text for name, texts in PROJECT["optional-dependencies"].items() for text in texts if name not in LEFT_OUT
     ]
     bounds = [
-        re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", text)
+        re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)(?:,<[\d.]+)?", text)
         for text in PROJECT["dependencies"] + extras
         if ">=" in text
     ]

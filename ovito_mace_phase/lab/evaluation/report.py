@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ovito_mace_phase.runtime.files import finished_file
+from ovito_mace_phase.runtime.png_text import add_text
+from ovito_mace_phase.runtime.version import VERSION
 
 Row = Sequence[Any]
 
@@ -92,6 +94,9 @@ def write(report: Report, folder: Path, name: str, origin: Mapping[str, Any]) ->
     if report.draw is not None:
         files.append(folder / f"{name}.png")
         _put(files[2], report.draw)
+        add_text(
+            files[2], {"Program": f"ovito-mace-phase {VERSION}"} | {key: str(value) for key, value in origin.items()}
+        )
     return files
 
 
