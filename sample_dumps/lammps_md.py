@@ -114,12 +114,17 @@ class Simulation:
         end: float | None = None,
         barostat: Barostat = "none",
         group: str = "all",
+        pressure: float = 0.0,
+        damp: int = 1000,
     ) -> None:
-        """Integrate for `time` ps with a Nose-Hoover thermostat, ramped to `end` if given, at zero pressure."""
+        """Integrate for `time` ps with a Nose-Hoover thermostat, ramped to `end` if given.
+
+        `pressure` is in GPa, `damp` the time constant of the barostat in steps.
+        """
         steps = round(time / self._timestep)
         ramp = f"temp {temperature} {temperature if end is None else end} {100 * self._timestep}"
-        pressure = f"{barostat} 0 0 {1000 * self._timestep}"
-        ensemble = f"nvt {ramp}" if barostat == "none" else f"npt {ramp} {pressure}"
+        stress = f"{barostat} {1e4 * pressure} {1e4 * pressure} {damp * self._timestep}"
+        ensemble = f"nvt {ramp}" if barostat == "none" else f"npt {ramp} {stress}"
         self.command(f"fix integrate {group} {ensemble}\nrun {steps}\nunfix integrate")
         self.time += steps * self._timestep
 
