@@ -2,7 +2,7 @@
 
     v_i(k)                  vectors of lattice k, all lattices turned into one frame;  i = 1, 2 span the interface
     |v_i(k) - v_i(0)|  <=  TOLERANCE |v_i(0)|,   |v_1 . v_2|  <=  sin(2 deg) |v_1| |v_2|
-    stretches of lattice k  =  sqrt(eig(G_k^-1 diag(l_1, l_2)^2)),   G_k = [v_i . v_j],   l_i = geometric mean of |v_i(k)|
+    stretches of lattice k  =  sqrt(eig(G_k^-1 diag(l_1, l_2)^2)),   G_k = [v_i . v_j],   l_i = geometric mean over k
 
 Of all such pairs with an area inside given limits that one counts whose larger one of strain and turn (in radians, from
 the stated orientation) is the smallest. Each slab is cut at a random
@@ -108,7 +108,7 @@ def side_by_side(
     ]
     bonds = [_shortest(crystal) for crystal in crystals]
     bottom = np.concatenate([[0.0], np.cumsum(heights)])
-    positions = np.concatenate([slab + [0, 0, low] for slab, low in zip(slabs, bottom[:-1], strict=True)])
+    positions = np.concatenate([slab + np.array([0, 0, low]) for slab, low in zip(slabs, bottom[:-1], strict=True)])
     owner = np.repeat(np.arange(len(slabs)), [len(slab) for slab in slabs])
     cell = np.array([*interface.lengths, bottom[-1]])
     pairs = cKDTree(positions % cell, boxsize=cell).query_pairs(NEAREST * min(bonds), output_type="ndarray")
@@ -125,9 +125,7 @@ def _short_vectors(cell: Float, longest: float) -> npt.NDArray[np.int64]:
     return counts[(length > 0.25 * longest) & (length <= longest)]
 
 
-def _rectangle(
-    vectors: Float, spans: list[npt.NDArray[np.int64]], area: tuple[float, float]
-) -> Interface | None:
+def _rectangle(vectors: Float, spans: list[npt.NDArray[np.int64]], area: tuple[float, float]) -> Interface | None:
     """Return the rectangle nearest to two vectors (n_crystals, 2, 3), None if it is none or of another size."""
     lengths = np.exp(np.log(np.linalg.norm(vectors, axis=2)).mean(axis=0))
     metric = vectors @ vectors.transpose(0, 2, 1)
@@ -161,7 +159,10 @@ def _slab(
     cell = cell @ frame.T @ deform
     box = np.diag([*lengths, height])
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ box @ np.linalg.inv(cell)
-    ranges = [np.arange(np.floor(low) - 2, np.ceil(high) + 3) for low, high in zip(corners.min(0), corners.max(0))]
+    ranges = [
+        np.arange(np.floor(low) - 2, np.ceil(high) + 3)
+        for low, high in zip(corners.min(0), corners.max(0), strict=True)
+    ]
     counts = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     places = ((counts + crystal.get_scaled_positions()) @ cell).reshape(-1, 3) + rng.random(3) @ cell
     fraction = places @ np.linalg.inv(box) + 1e-9

@@ -1,7 +1,7 @@
 """Suite `titanium`: alpha, omega and beta side by side under pressure, each atom's phase known from how it was built.
 
-The truth is that of `sample_dumps/make_titanium.py`: the phase of the slab; atoms near another slab, and those that left
-the sites of their lattice, have none and do not count. PTM and CNA know no omega: a dash.
+The truth is that of `sample_dumps/make_titanium.py`: the phase of the slab; atoms near another slab, and those that
+left the sites of their lattice, have none and do not count. PTM and CNA know no omega: a dash.
 """
 
 from __future__ import annotations
@@ -92,16 +92,16 @@ def _right(name: str, keys: Keys, phase: str, inside: np.ndarray) -> float | Non
     return None if wanted is None else share(keys, wanted, inside)
 
 
-def _row(
-    conditions: tuple[Any, ...], found: list[tuple[Keys, dict[str, float]]], methods: list[str]
-) -> dict[str, Any]:
+def _row(conditions: tuple[Any, ...], found: list[tuple[Keys, dict[str, float]]], methods: list[str]) -> dict[str, Any]:
     phase, pressure, temperature, beside = conditions
     labels = np.concatenate([keys for keys, _ in found])
     sizes = [len(keys) for keys, _ in found]
     return {
         **{"phase": phase, "pressure": pressure, "temperature": temperature, "beside": beside, "atoms": len(labels)},
         "right": {
-            name: None if found[0][1][name] is None else float(np.average([one[name] for _, one in found], weights=sizes))
+            name: None
+            if found[0][1][name] is None
+            else float(np.average([one[name] for _, one in found], weights=sizes))
             for name in methods
         },
         "other": commonest_other(labels, phase),
