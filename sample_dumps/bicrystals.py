@@ -159,10 +159,8 @@ def _slab(
     cell = cell @ frame.T @ deform
     box = np.diag([*lengths, height])
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ box @ np.linalg.inv(cell)
-    ranges = [
-        np.arange(np.floor(low) - 2, np.ceil(high) + 3)
-        for low, high in zip(corners.min(0), corners.max(0), strict=True)
-    ]
+    limits = zip(np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)), strict=True)
+    ranges = [np.arange(low - 2, high + 3) for low, high in limits]
     counts = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     places = ((counts + crystal.get_scaled_positions()) @ cell).reshape(-1, 3) + rng.random(3) @ cell
     fraction = places @ np.linalg.inv(box) + 1e-9

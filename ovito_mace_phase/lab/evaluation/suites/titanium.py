@@ -20,6 +20,7 @@ from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
 
+_Found = tuple[Keys, dict[str, float | None]]  # default labels, and the share that each method has right
 _METHODS = tuple(method for method in METALS if method != "Ackland-Jones")
 
 
@@ -27,7 +28,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
     """Label all built snapshots of the folders; atoms of one phase, pressure, temperature and neighbour are a row."""
     methods = [*columns(settings.denoise_steps), *_METHODS]
     tally = Tally()
-    kept: dict[tuple[Any, ...], list[tuple[Keys, dict[str, float]]]] = defaultdict(list)
+    kept: dict[tuple[Any, ...], list[_Found]] = defaultdict(list)
     for snapshot in sorted(snapshots_of(settings.frames, "built"), key=_conditions):
         truth = truth_of(snapshot)
         pressure, temperature = _conditions(snapshot)
@@ -92,17 +93,17 @@ def _right(name: str, keys: Keys, phase: str, inside: np.ndarray) -> float | Non
     return None if wanted is None else share(keys, wanted, inside)
 
 
-def _row(conditions: tuple[Any, ...], found: list[tuple[Keys, dict[str, float]]], methods: list[str]) -> dict[str, Any]:
+def _row(conditions: tuple[Any, ...], found: list[_Found], methods: list[str]) -> dict[str, Any]:
     phase, pressure, temperature, beside = conditions
     labels = np.concatenate([keys for keys, _ in found])
     sizes = [len(keys) for keys, _ in found]
     return {
         **{"phase": phase, "pressure": pressure, "temperature": temperature, "beside": beside, "atoms": len(labels)},
-        "right": {
-            name: None
-            if found[0][1][name] is None
-            else float(np.average([one[name] for _, one in found], weights=sizes))
-            for name in methods
-        },
+        "right": {name: _average([one[name] for _, one in found], sizes) for name in methods},
         "other": commonest_other(labels, phase),
     }
+
+
+def _average(shares: list[float | None], sizes: list[int]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return float(np.average(known, weights=sizes)) if len(known) == len(shares) else None
