@@ -9,10 +9,10 @@ moves at U - u, U = C0 + S u; the length is what the front needs for the whole t
     length = 1.1 time (U - u) + 20 A,   C0 = 5.2 km/s,  S = 0.8 (titanium; Marsh, LASL Shock Hugoniot Data, 1980)
     pressure behind it, about           rho U u                                    12 GPa at 0.5, 27 GPa at 1 km/s
 
-x and y are periodic, their width follows from the number of atoms. No thermostat after the start. Spline MEAM of Hennig
-et al. Snapshots are `.npz` files with the fields of `make_melts.py`, piston (km/s), time (ps after the impact), axis.
-The state is kept beside them in `NAME.restart` of LAMMPS, every --keep minutes and at the end of a piece, the options in
-`NAME.json`; a finished run is not run again.
+x and y are periodic, their width follows from the number of atoms. No thermostat after the start. Spline MEAM of
+Hennig et al. Snapshots are `.npz` files with the fields of `make_melts.py`, piston (km/s), time (ps after the
+impact), axis. The state is kept beside them in `NAME.restart` of LAMMPS, every --keep minutes and at the end of a
+piece, the options in `NAME.json`; a finished run is not run again.
 """
 
 from __future__ import annotations

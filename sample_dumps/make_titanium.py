@@ -5,17 +5,17 @@
     alpha | omega   TAO-1      (0001)a || (01-11)w,  [11-20]a || [-1011]w
     alpha | beta    Burgers    (0001)a || (110)b,    [11-20]a || [1-11]b       Burgers, Physica 1, 561 (1934)
 
-The first is variant I of Usikov and Zilbershtein, Phys. Stat. Sol. A 19, 53 (1973), that of the path TAO-1 of Trinkle et
-al., PRL 91, 025701 (2003): the six-atom strain of (-0.10, -0.02, 0.10) between both cells turns them to within 0.1 degree
-of the planes and 5 of the directions.
+The first is variant I of Usikov and Zilbershtein, Phys. Stat. Sol. A 19, 53 (1973), that of the path TAO-1 of Trinkle
+et al., PRL 91, 025701 (2003): the six-atom strain of (-0.10, -0.02, 0.10) between both cells turns them to within 0.1
+degree of the planes and 5 of the directions.
 
 Periodic slabs along z; `bicrystals.py` finds the interface that strains them least. Spline MEAM of Hennig et al., at
 one pressure, then mean places over `AVERAGE` ps. The truth of an atom is the phase of its slab; it has none, and does
 not count, nearer than `FRONT` to another slab, or where its mean place is more than `SITE` from every site of its
-lattice (`transformed`: such atoms have left the phase they were built in; omega differs from alpha and beta by shuffles
-of 0.4 to 0.6 A, alpha from beta by 0.4 A). Fields: those of `make_melts.py`, pressure (GPa), truth (n_atoms,) text,
-empty where not counted, mean (n_atoms, 3), the mean places. A file that is there is not made again. Beta is at 1200 K alone: in this potential it is lost
-within 6 ps at 900 K and 5 GPa, and at 300 K and 10 GPa.
+lattice (`transformed`: such atoms have left the phase they were built in; omega differs from alpha and beta by
+shuffles of 0.4 to 0.6 A, alpha from beta by 0.4 A). Fields: those of `make_melts.py`, pressure (GPa), truth
+(n_atoms,) text, empty where not counted, mean (n_atoms, 3), the mean places. A file that is there is not made again.
+Beta is at 1200 K alone: in this potential it is lost within 6 ps at 900 K and 5 GPa, and at 300 K and 10 GPa.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ def run(model: PhaseModel, settings: SuiteSettings) -> Report:
 
 def slices(snapshot: Snapshot) -> tuple[np.ndarray, np.ndarray]:
     """Return the slice of each atom (n_atoms,) int64, and the slices that have atoms enough."""
-    number = np.floor(snapshot.frame.positions[:, 2] / WIDTH).astype(np.int64)
-    number -= min(int(number.min()), 0)
+    number = np.floor(np.maximum(snapshot.frame.positions[:, 2], 0.0) / WIDTH).astype(np.int64)
     return number, np.flatnonzero(np.bincount(number) >= FEWEST)
 
 
