@@ -67,6 +67,12 @@ def random_alloy(atoms: Atoms, elements: tuple[str, ...], fractions: tuple[float
     return alloy
 
 
+def permuted(atoms: Atoms, order: tuple[int, int, int]) -> Atoms:
+    """Return the block with its axes exchanged; a mirror image, which leaves alpha and omega what they are."""
+    lengths = np.diag(np.array(atoms.cell))[list(order)]
+    return Atoms(atoms.symbols, positions=atoms.positions[:, list(order)], cell=lengths, pbc=True)
+
+
 def _orthogonal(primitive: Atoms) -> Atoms:
     """Turn a hexagonal cell with gamma = 120 degrees into the orthogonal one of twice the volume."""
     double = primitive * (1, 2, 1)

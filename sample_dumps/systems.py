@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import crystals
-import numpy as np
 import water_md
 from ase import Atoms
 from lammps_md import Simulation
@@ -111,8 +110,8 @@ def _ti_alpha_omega(seed: int) -> list[Atoms]:
     """Join slabs whose periods match within 1 %: x 8 a (alpha), 3 sqrt 3 a (omega); y 6 c (alpha), 10 c (omega)."""
     material = MATERIALS["Ti"]
     alpha = crystals.hcp("Ti", 2.947, 4.683, (8, 6, 6))
-    alpha = _permuted(alpha, (0, 2, 1))
-    omega = _permuted(crystals.omega("Ti", 4.59, 2.82, (7, 3, 10)), (1, 2, 0))
+    alpha = crystals.permuted(alpha, (0, 2, 1))
+    omega = crystals.permuted(crystals.omega("Ti", 4.59, 2.82, (7, 3, 10)), (1, 2, 0))
     width = [(alpha.cell[k, k] + omega.cell[k, k]) / 2 for k in (0, 1)]
     for slab in (alpha, omega):
         slab.set_cell([*width, slab.cell[2, 2]], scale_atoms=True)
@@ -125,12 +124,6 @@ def _ti_alpha_omega(seed: int) -> list[Atoms]:
         simulation.heat(600)
         simulation.run(4, 300, barostat="aniso")
         return [simulation.snapshot()]
-
-
-def _permuted(atoms: Atoms, order: tuple[int, int, int]) -> Atoms:
-    """Return the block with its axes exchanged; a mirror image, which leaves alpha and omega what they are."""
-    lengths = np.diag(np.array(atoms.cell))[list(order)]
-    return Atoms(atoms.symbols, positions=atoms.positions[:, list(order)], cell=lengths, pbc=True)
 
 
 def _nacl_hot(seed: int) -> list[Atoms]:

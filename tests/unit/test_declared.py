@@ -72,7 +72,7 @@ def test_the_tests_have_all_they_import_with_the_extra_test():
         r"\[(.*)\]", next(text for text in PROJECT["optional-dependencies"]["test"] if plain(NAME) in text)
     )
     installed = CORE.union(EXTRAS["test"], *(EXTRAS[name] for name in held[1].split(",")))
-    beside = {path.stem for name in ("tests", "docs") for path in (ROOT / name).rglob("*.py")}
+    beside = {path.stem for name in ("tests", "docs", "sample_dumps") for path in (ROOT / name).rglob("*.py")}
     imported = set().union(*foreign_imports(ROOT / "tests").values())
     assert not undeclared(imported - beside, installed)
 

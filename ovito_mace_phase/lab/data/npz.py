@@ -6,6 +6,8 @@ crystal     phase and T_over_Tm         sample_dumps/make_hot.py
 melt        no phase, or OTHER          sample_dumps/make_melts.py
 interface   frozen                      sample_dumps/make_interface.py
 shock       pressure                    sample_dumps/make_shock.py
+built       truth, pressure             sample_dumps/make_titanium.py
+piston      piston                      sample_dumps/make_piston.py
 
 A damaged or foreign file is named; nothing is unpickled.
 """
@@ -25,12 +27,14 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame, make_frame
 from ovito_mace_phase.runtime.errors import InputError
 
-Kind = Literal["crystal", "melt", "interface", "shock"]
+Kind = Literal["crystal", "melt", "interface", "shock", "built", "piston"]
 _SCRIPTS: dict[Kind, str] = {
     "crystal": "make_hot.py",
     "melt": "make_melts.py",
     "interface": "make_interface.py",
     "shock": "make_shock.py",
+    "built": "make_titanium.py",
+    "piston": "make_piston.py",
 }
 WATER = ("ICE_", "CLATHRATE_")
 
@@ -138,10 +142,10 @@ def _snapshot(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> Snapshot:
 
 
 def _kind(arrays: dict[str, npt.NDArray[Any]]) -> Kind | None:
-    if "frozen" in arrays:
-        return "interface"
-    if "pressure" in arrays:
-        return "shock"
+    named: dict[str, Kind] = {"frozen": "interface", "truth": "built", "piston": "piston", "pressure": "shock"}
+    for field_name, kind in named.items():
+        if field_name in arrays:
+            return kind
     if str(arrays.get("phase", "OTHER")) == "OTHER":
         return "melt"
     return "crystal" if "T_over_Tm" in arrays else None  # those of training have no temperature

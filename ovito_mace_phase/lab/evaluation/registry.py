@@ -29,6 +29,8 @@ SUITES = {
     "coexistence": "Copper in contact with its melt (a sample dump), beside PTM and CNA.",
     "interface": "Ice in contact with water, beside CHILL+. Frames: make_interface.py.",
     "shock": "Titanium under compression: phases against pressure. Frames: make_shock.py.",
+    "titanium": "Alpha, omega and beta side by side under pressure, truth by construction. Frames: make_titanium.py.",
+    "piston": "A shock wave in titanium: phases along the front, beside PTM. Frames: make_piston.py.",
     "interchangeable": 'Does species="auto" merge types that are alike, and no others? Needs no model.',
     "species": "Labels must not change when the types are numbered differently.",
     "nucleus": "A small nucleus of a second phase in a hot crystal: is it found?",

@@ -65,6 +65,9 @@ def frames(tmp_path):
     snapshot(folder / "liquid_Cu_1.10Tm_0.npz", positions, zeros, cell)
     snapshot(folder / "liquid_Fe_1.10Tm_0.npz", positions, zeros, cell, phase="OTHER")
     snapshot(folder / "compressed_Ti_10GPa.npz", positions, zeros, cell, pressure=10.0)
+    truth = np.where(np.arange(len(positions)) % 4, "FCC", "")
+    snapshot(folder / "built_Ti.npz", positions, zeros, cell, truth=truth, pressure=10.0, temperature=300.0)
+    snapshot(folder / "piston_Ti_c_0.7kms_02.00ps.npz", positions, zeros, cell, piston=0.7, time=2.0)
     ice = water.ice_frame(next(ice for ice in ICES if ice.key == "ICE_IH"), 300, 14.0)
     doubled = np.concatenate([ice.positions, ice.positions + ice.cell[2]])
     frozen = np.arange(2 * oxygens(ice).sum()) < oxygens(ice).sum()
@@ -259,7 +262,7 @@ def test_denoising_is_asked_for_only_with_steps(fake, monkeypatch):
 # ---------------------------------------------------------------- suites and command
 
 
-FIGURES = {"thermal", "paths", "coexistence", "shock"}
+FIGURES = {"thermal", "paths", "coexistence", "shock", "piston"}
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +354,29 @@ def shock_numbers(found):
     assert row["confidence"] > 0.97
 
 
+def titanium_numbers(found):
+    """Three quarters of the atoms count."""
+    (row,) = found["rows"]
+    assert (row["phase"], row["beside"], row["atoms"]) == ("FCC", "-", 192)
+    assert set(row["right"]) >= {"default", "local", "uniform", "frame", "PTM", "PTM 0.1", "CNA"}
+    assert (row["right"]["default"], row["right"]["PTM"]) == (1.0, 1.0)
+    (kinds,) = found["mistakes"].values()
+    assert [kinds["default"][name] for name in ("atoms", "right", "Other", "wrong", "sure and wrong")] == [
+        192,
+        1,
+        0,
+        0,
+        0,
+    ]
+
+
+def piston_numbers(found):
+    (one,) = found["snapshots"]
+    assert sum(one["atoms"]) == 256
+    assert one["z"] == [0.0]
+    assert one["shares"]["default"][0]["FCC"] == 1.0
+
+
 def species_numbers(found):
     assert found["worst"] == 0.0
     assert [row["frame"] for row in found["rows"]] == [
@@ -435,6 +461,8 @@ NUMBERS = {
     "coexistence": coexistence_numbers,
     "interface": interface_numbers,
     "shock": shock_numbers,
+    "titanium": titanium_numbers,
+    "piston": piston_numbers,
     "interchangeable": interchangeable_numbers,
     "orientation": orientation_numbers,
     "species": species_numbers,
@@ -581,7 +609,11 @@ def test_unknown_suite(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("suite", "script"), [("thermal", "hot"), ("melts", "melts"), ("interface", "interface"), ("shock", "shock")]
+    ("suite", "script"),
+    [
+        *(("thermal", "hot"), ("melts", "melts"), ("interface", "interface"), ("shock", "shock")),
+        *(("titanium", "titanium"), ("piston", "piston")),
+    ],
 )
 def test_missing_frames(suite, script, fake, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
@@ -601,6 +633,16 @@ def test_bad_frozen_mask(fake, frames, tmp_path, capsys):
     np.savez(tmp_path / "bad.npz", **arrays)
     assert run("evaluate", "interface", "--frames", tmp_path, "-o", tmp_path / "out") == 2
     assert "one value per molecule" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"), [(["FCC"], "one value per atom"), (["ALPHABET"] * 256, "no phase of the")]
+)
+def test_bad_truth(truth, message, fake, frames, tmp_path, capsys):
+    (one,) = snapshots_of((frames,), "built")
+    np.savez(tmp_path / "bad.npz", **{**one.arrays, "truth": np.array(truth)})
+    assert run("evaluate", "titanium", "--frames", tmp_path, "-o", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
 
 
 def test_every_path_is_listed_once():
