@@ -102,6 +102,13 @@ class TrajectoryRun:
     workers : Workers
     restart : bool
         Throw away finished frames of an earlier run.
+    force : bool
+        Replace the results of another run.
+
+    Attributes
+    ----------
+    table : Path
+        CSV file of the frames, `<stem>.phases.csv`.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class TrajectoryRun:
         file_format: FileFormat | None = "xyz",
         workers: Workers | None = None,
         restart: bool = False,
+        force: bool = False,
     ) -> None:
         if file_format is not None and file_format not in _SUFFIXES:
             raise InputError(f"file_format must be xyz, dump or None, not {file_format!r}")
@@ -131,12 +139,15 @@ class TrajectoryRun:
         self._stem = stem
         self._selection = frames
         self._restart = restart
+        self._force = force
+        self.table = output / f"{stem}.phases.csv"
         self.work: WorkFolder
         self.frames: Sequence[int] = ()
         self.n_frames_in_file = 0
 
     def __enter__(self) -> TrajectoryRun:
         check_thread()
+        self._check_results()
         from .frame_worker import count_frames
 
         self.n_frames_in_file = count_frames(self._task)
@@ -248,13 +259,29 @@ class TrajectoryRun:
             **{name: value for name, value in vars(task.settings).items() if name not in left_out},
         }
 
-    def _write_labelled(self, frames: Sequence[int]) -> Path | None:
-        """Join the labelled atoms of all frames to one file."""
+    def _check_results(self) -> None:
+        """Refuse to replace what is there, unless it is a run that was cut off, which the work folder tells."""
+        there = [path for path in (self._labelled(), self.table) if path is not None and path.exists()]
+        if there and not self._force and not self._task.folder.exists():
+            raise InputError(
+                f"{' and '.join(path.name for path in there)} would be replaced in {self._output}: choose another "
+                "output folder, or replace the results of the other run with --force (force=True)"
+            )
+
+    def _labelled(self) -> Path | None:
+        """Return the path of the labelled trajectory, which is never that of the input."""
         if self._task.file_format is None:
             return None
         target = self._output / f"{self._stem}{_SUFFIXES[self._task.file_format]}"
         if target.exists() and target.resolve() == self._task.file.resolve():
             target = target.with_name(f"{self._stem}.labelled{target.suffix}")
+        return target
+
+    def _write_labelled(self, frames: Sequence[int]) -> Path | None:
+        """Join the labelled atoms of all frames to one file."""
+        target = self._labelled()
+        if target is None:
+            return None
         with finished_file(target, self.work.path) as temporary, temporary.open("wb") as stream:
             for frame in frames:
                 self.work.copy_labelled(frame, stream)
@@ -273,6 +300,7 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     threads: int = 0,
     memory: str | None = None,
     restart: bool = False,
+    force: bool = False,
     progress: Callable[[FrameRecord], None] | None = None,
     **settings: Any,
 ) -> TrajectoryResult:
@@ -286,7 +314,7 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     file : str or Path
         In any format that OVITO reads; a pattern such as "dump.*" stands for the files of one trajectory.
     output : str or Path, optional
-        Folder of the labelled trajectory and of `phases.csv`, created if needed. None leaves nothing on disk.
+        Folder of the labelled trajectory and of `<name>.phases.csv`, created if needed. None leaves nothing on disk.
     frames : str
         START:STOP:STEP as in slices, or one number.
     select : str
@@ -306,6 +334,8 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
         Budget of each process for features, such as "500M".
     restart : bool
         Discard the frames of an interrupted run.
+    force : bool
+        Replace the results that another run left in `output`, instead of an error.
     progress : callable, optional
         Called with the `FrameRecord` of every frame as it is finished.
     **settings
@@ -350,9 +380,10 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
             file_format=None if output is None else file_format,
             workers=workers,
             restart=restart,
+            force=force,
         )
         with run:
-            result = run.classify(None if output is None else folder / "phases.csv", progress)
+            result = run.classify(None if output is None else run.table, progress)
             run.close()
     return result
 
