@@ -68,6 +68,13 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     help="Types that count as one species: auto merges those at random on one set of sites or that only mark regions; "
     '"by name" merges none, "1,2 3" 1 and 2, "ignore" all.',
 )
+@click.option("--atom-style", default="", metavar="STYLE", help="Of a LAMMPS data file that does not name it, as full.")
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAMES",
+    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - leaves one out.',
+)
 @click.option(
     "--select",
     default="",
@@ -240,7 +247,7 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
     if given["parquet"]:
         parquet_writer()
     folder = output_folder(output)
-    from ovito_mace_phase.trajectory.api import Workers
+    from ovito_mace_phase.trajectory.api import Workers, reader_keywords
     from ovito_mace_phase.trajectory.outputs import Options
 
     options = Options(
@@ -250,6 +257,7 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         folder=folder,
         workers=Workers(**{name: given[name] for name in ("jobs", "scheduler", "threads", "memory")}),
         plots=given["plots"] or given["report"],
+        reader=reader_keywords(given["atom_style"], _columns(given["columns"])),
         **{name: given[name] for name in _HANDED_ON},
     )
     done: dict[str, Written] = {}
@@ -298,6 +306,12 @@ def _one_file(file: Path, stem: str, options: Options) -> Written:
         before = "the frame before it was" if len(frames) == 1 else f"the {len(frames)} frames before it were"
         click.echo(f"Error: {fault}; {before} written", err=True)
     return written
+
+
+def _columns(text: str) -> list[str | None]:
+    """Return the properties that --columns names, None for those to leave out."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    return [None if word in ("", "-") else word for word in words]
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -161,7 +161,7 @@ def _write_counts(
 ) -> None:
     """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart.
 
-    Those of PTM's phases and of phases with settings of their own are there always, so that a series over frames has them.
+    Those of PTM's phases and of phases with settings of their own are always there: a series over frames needs them.
     """
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)

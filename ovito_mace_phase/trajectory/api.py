@@ -22,6 +22,7 @@ from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.plugin.foreign_parameters import check_parameter
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import check_input, finished_file, input_stems, output_folder, parse_frames
+from ovito_mace_phase.runtime.threads import n_cores
 
 from .checksum import checksum, input_files
 from .live import LiveTable
@@ -45,7 +46,7 @@ class Workers:
     Attributes
     ----------
     jobs : int
-        Worker processes on this machine; 1: none, the frames are done here.
+        Worker processes on this machine, at most one for each core; 1: none, the frames are done here.
     scheduler : str
         Address of a Dask scheduler whose workers take the frames, or its scheduler file; "": none.
     threads : int
@@ -66,6 +67,7 @@ class Workers:
 
         if self.jobs < 1:
             raise InputError(f"jobs must be at least 1, not {self.jobs}")
+        jobs = min(self.jobs, n_cores())
         options: dict[str, Any] = {"threads": self.threads, "memory": self.memory, "device": device}
         if self.scheduler:
             if self.jobs > 1:
@@ -75,8 +77,10 @@ class Workers:
             from .dask_pool import DaskPool
 
             return DaskPool(self.scheduler, **options)
-        if self.jobs > 1:
-            return ProcessPool(self.jobs, **options)
+        if jobs < self.jobs:
+            warnings.warn(f"{self.jobs} jobs were asked for, {jobs} run: one for each core", UserWarning, stacklevel=2)
+        if jobs > 1:
+            return ProcessPool(jobs, **options)
         return HerePool(threads=self.threads, memory=self.memory)
 
 
@@ -104,6 +108,8 @@ class TrajectoryRun:
         Throw away finished frames of an earlier run.
     force : bool
         Replace the results of another run.
+    reader : tuple of (name, value)
+        See `FrameTask`.
 
     Attributes
     ----------
@@ -111,7 +117,7 @@ class TrajectoryRun:
         CSV file of the frames, `<stem>.phases.csv`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as the command has them
         self,
         file: Path,
         *,
@@ -124,6 +130,7 @@ class TrajectoryRun:
         workers: Workers | None = None,
         restart: bool = False,
         force: bool = False,
+        reader: tuple[tuple[str, Any], ...] = (),
     ) -> None:
         if file_format is not None and file_format not in _SUFFIXES:
             raise InputError(f"file_format must be xyz, dump or None, not {file_format!r}")
@@ -134,6 +141,7 @@ class TrajectoryRun:
             settings=dataclasses.replace(settings or Settings(), only_selected=bool(select)),
             folder=(output / f"{stem}.work").absolute(),
             file_format=file_format,
+            reader=reader,
         )
         self._output = output
         self._stem = stem
@@ -256,6 +264,7 @@ class TrajectoryRun:
             "frames": self._selection,
             "select": task.select,
             "format": task.file_format,
+            "reader": dict(task.reader),
             **{name: value for name, value in vars(task.settings).items() if name not in left_out},
         }
 
@@ -301,6 +310,8 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     memory: str | None = None,
     restart: bool = False,
     force: bool = False,
+    atom_style: str = "",
+    columns: Sequence[str | None] = (),
     progress: Callable[[FrameRecord], None] | None = None,
     **settings: Any,
 ) -> TrajectoryResult:
@@ -336,6 +347,11 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
         Discard the frames of an interrupted run.
     force : bool
         Replace the results that another run left in `output`, instead of an error.
+    atom_style : str
+        Of a LAMMPS data file, such as "full", where it does not say so itself.
+    columns : sequence of str or None
+        Properties in the columns of a plain XYZ file or a dump: "Particle Type", "Position.X", ...; None for a column
+        to leave out. () takes what the file says.
     progress : callable, optional
         Called with the `FrameRecord` of every frame as it is finished.
     **settings
@@ -381,11 +397,18 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
             workers=workers,
             restart=restart,
             force=force,
+            reader=reader_keywords(atom_style, columns),
         )
         with run:
             result = run.classify(None if output is None else run.table, progress)
             run.close()
     return result
+
+
+def reader_keywords(atom_style: str, columns: Sequence[str | None]) -> tuple[tuple[str, Any], ...]:
+    """Return what OVITO's reader is told about the file; nothing where the user says nothing."""
+    given: dict[str, Any] = {"atom_style": atom_style, "columns": list(columns)}
+    return tuple((name, value) for name, value in given.items() if value)
 
 
 def _settings(parameters: dict[str, Any]) -> Settings:

@@ -92,13 +92,25 @@ def _open(task: FrameTask) -> tuple[Pipeline, MacePhaseModifier]:
     if not _opened or _opened[0][0] != task:
         _opened.clear()
         with _readable_errors(f"OVITO cannot read {task.file}"):
-            pipeline = import_file(str(task.file))
+            pipeline = _imported(task)
         if task.select:
             pipeline.modifiers.append(ExpressionSelectionModifier(expression=task.select))
         modifier = MacePhaseModifier(**to_parameters(task.settings))
         pipeline.modifiers.append(modifier)
         _opened.append((task, pipeline, modifier))
     return _opened[0][1:]
+
+
+def _imported(task: FrameTask) -> Pipeline:
+    try:
+        return import_file(str(task.file), **dict(task.reader))
+    except (KeyError, TypeError, ValueError) as error:  # of OVITO, for a keyword that its reader of this format lacks
+        if not task.reader:
+            raise
+        given = ", ".join(f"{name} = {value!r}" for name, value in task.reader)
+        raise InputError(
+            f"OVITO does not read {task.file} with {given}: {error.args[0] if error.args else error}"
+        ) from error
 
 
 def forget() -> None:

@@ -4,7 +4,7 @@
     LAMMPS dump     id, type, element, x y z, Phase and StructureType (id), ColorR ..., ..., the columns of the input
 
 OVITO makes no typed property of a column that it does not know: it reads names as text, which ColorByType and
-SelectType leave alone. `Structure Type` it knows in both formats (3.16 and 3.17, tried), hence the second column of the phase.
+SelectType leave alone. `Structure Type` it knows in both formats (OVITO 3.17), hence the second column of the phase.
 Its exporters write neither the global attributes of an XYZ file, nor the names of the types of a dump: both are put in
 here. ASE takes a column `species` for chemical symbols, so types that are none are in a column `type`.
 """
@@ -128,7 +128,7 @@ def _is_plain(name: str, value: Any) -> bool:
 
 
 def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return f'"{value}"' if isinstance(value, str) else str(value) if isinstance(value, int) else repr(float(value))
 
 
 def _complete_dump(part: Path, particles: Particles, about: dict[str, Any]) -> None:
@@ -148,6 +148,6 @@ def _complete_dump(part: Path, particles: Particles, about: dict[str, Any]) -> N
         for line in stream:
             if named and (words := line.split(b" ", place + 1))[-1:] != [b"\n"]:
                 words.insert(place + 1, names[words[place]])
-                line = b" ".join(words)  # noqa: PLW2901 - the line with the name
+                line = b" ".join(words)
             out.write(line)
     target.replace(part)

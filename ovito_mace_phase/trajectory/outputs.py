@@ -46,6 +46,7 @@ class Options:
     movie: int
     report: bool
     session: bool
+    reader: tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ def classify_file(file: Path, stem: str, options: Options) -> Written:
         workers=options.workers,
         restart=options.restart,
         force=options.force,
+        reader=options.reader,
     )
     with run:
         earlier = len(run.work.done())
