@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ovito.data import DataCollection, Property
 from ovito.io import import_file
 from ovito.modifiers import ExpressionSelectionModifier
-from ovito.pipeline import Pipeline
+from ovito.pipeline import FileSource, Pipeline
 
 from ovito_mace_phase.classification.settings import Settings, to_parameters
 from ovito_mace_phase.model.store import get_table
@@ -78,7 +78,7 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
         part = Path(scratch) / "frame"
         with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
             written = _written(data, task.settings)
-            write_labelled(data, pipeline.source.compute(frame), written, part, task.file_format)
+            write_labelled(data, cast("FileSource", pipeline.source).compute(frame), written, part, task.file_format)
         store_frame(task.folder, record, atoms, part)
     return record
 

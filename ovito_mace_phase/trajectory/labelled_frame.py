@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -58,7 +58,7 @@ def write_labelled(
     names = [name for name in names if name not in _DERIVED]
     if file_format == "dump":
         names = [name for name in names if data.particles[name].dtype.kind in "iufb"]
-    columns = [column for name in names for column in _components(data.particles[name])]
+    columns = [column for name in names for column in _components(cast("Property", data.particles[name]))]
     export_file(data, str(part), FORMATS[file_format][0], columns=columns)
     about = {name: value for name, value in source.attributes.items() if name not in _OF_THE_READER}
     if file_format == "xyz":
@@ -72,7 +72,7 @@ def _components(one: Property) -> list[str]:
 
 
 def _copy_phase(data: DataCollection) -> None:
-    phase = data.particles["Phase"]
+    phase = cast("Property", data.particles["Phase"])
     typed = data.particles_.create_property(TYPED, data=np.array(phase))
     typed.types.clear()
     for kind in phase.types:
@@ -81,7 +81,7 @@ def _copy_phase(data: DataCollection) -> None:
 
 def _complete_xyz(part: Path, particles: Particles, about: dict[str, Any]) -> None:
     """Write the phase as its id, types by what they are, and the global attributes."""
-    phase = {kind.name: str(kind.id).encode() for kind in particles["Phase"].types}
+    phase = {kind.name: str(kind.id).encode() for kind in cast("Property", particles["Phase"]).types}
     with part.open("rb") as stream:
         number, comment = stream.readline(), stream.readline()
         comment = declare_names(comment)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import ovito
-from ovito.data import ElementType
+from ovito.data import DataCollection, ElementType, Property
 from ovito.io import import_file
 from ovito.modifiers import ColorByTypeModifier
+from ovito.pipeline import FileSource
 
 from .labelled_frame import TYPED
 from .record import Kind
@@ -35,7 +37,8 @@ def write_session(path: Path, labelled: Path, kinds: Iterable[Kind]) -> None:
         When OVITO cannot read the trajectory or save the session.
     """
     pipeline = import_file(str(labelled.absolute()))
-    typed = pipeline.source.data.particles_[f"{TYPED}_"]
+    data = cast("DataCollection", cast("FileSource", pipeline.source).data)
+    typed = cast("Property", data.particles_[f"{TYPED}_"])
     typed.types.clear()
     for number, key, color in kinds:
         typed.types.append(ElementType(id=number, name=key, color=color))
