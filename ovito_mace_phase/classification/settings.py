@@ -170,7 +170,7 @@ def parse_keys(text: str, table: PhaseTable) -> tuple[str, ...]:
     InputError
         For a key that the table lacks, with near matches.
     """
-    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in _split(text)))
+    return tuple(dict.fromkeys(table.by_key(key.upper()).key for key in _split(_with_keys(text, table))))
 
 
 def parse_phases(text: str, table: PhaseTable) -> tuple[str, ...] | None:
@@ -241,6 +241,15 @@ def _number(name: str, value: Any, kind: type[float] | type[int]) -> float | int
 
 def _text(keys: str | Sequence[str] | None) -> str:
     return keys if isinstance(keys, str) else ", ".join(keys or ()) or ("none" if keys is not None else "")
+
+
+def _with_keys(text: str, table: PhaseTable) -> str:
+    """Put keys in the place of PTM's names of more than one word."""
+    for name, key in table.names_of_ptm.items():
+        if " " in name:
+            words = r"\s+".join(map(re.escape, name.split()))
+            text = re.sub(rf"(?<!\w){words}(?!\w)", key, text, flags=re.IGNORECASE)
+    return text
 
 
 def _split(text: str) -> list[str]:

@@ -41,6 +41,7 @@ _OLD_NAMES = {
     "--denoised-positions": "--apply-to-positions",
     "--ops": "--order-parameters",
 }
+_HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", "report", "session")
 
 
 @click.command(
@@ -66,6 +67,13 @@ _OLD_NAMES = {
     metavar="TEXT",
     help="Types that count as one species: auto merges those at random on one set of sites or that only mark regions; "
     '"by name" merges none, "1,2 3" 1 and 2, "ignore" all.',
+)
+@click.option("--atom-style", default="", metavar="STYLE", help="Of a LAMMPS data file that does not name it, as full.")
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAMES",
+    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - leaves one out.',
 )
 @click.option(
     "--select",
@@ -186,6 +194,7 @@ _OLD_NAMES = {
     show_default=True,
     help="Labelled trajectory: extended XYZ (phases as names) or LAMMPS dump (phases as numbers).",
 )
+@click.option("--session", is_flag=True, help="Also write an OVITO session with the labelled, coloured atoms.")
 @click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of the last frame.")
 @click.option(
     "--jobs",
@@ -202,24 +211,25 @@ _OLD_NAMES = {
     help="Use the workers of this Dask scheduler: an address such as tcp://node:8786, or its scheduler file.",
 )
 @click.option("--restart", is_flag=True, help="Discard the finished frames of an interrupted run.")
-@click.option("--parquet", is_flag=True, help="Also write the table of frames as phases.parquet.")
-@click.option("--plots", is_flag=True, help="Write the distributions, confidence.png and order_parameters.png.")
+@click.option("--force", is_flag=True, help="Replace the results of another run in OUTDIR, instead of an error.")
+@click.option("--parquet", is_flag=True, help="Also write the table of frames as Parquet.")
+@click.option("--plots", is_flag=True, help="Write the distributions of confidence and order parameters.")
 @click.option(
     "--movie",
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Write movie.gif with at most N frames, evenly spaced.  [default: 0, none]",
+    help="Write an animation with at most N frames, evenly spaced.  [default: 0, none]",
 )
 @click.option(
-    "--report", is_flag=True, help="Write report.html, plots, pictures and tables on one page; implies --plots."
+    "--report", is_flag=True, help="Write a report in HTML, plots, pictures and tables on one page; implies --plots."
 )
 def classify_command(files: tuple[Path, ...], output: Path, frames: str, select: str, **given: Any) -> int:
     """Assign a crystal phase to every atom of FILE..., in any format that OVITO reads.
 
-    Prints the phases of each file and writes to OUTDIR: the labelled trajectory, phases.csv (counts and fractions of
-    every frame), phases.png (bars for one frame, lines over several) and frame.png (the atoms in the colours of their
-    phases); with several files the last three are named after each file.
+    Prints the phases of each file and writes to OUTDIR, named after the file: NAME.xyz, the labelled trajectory;
+    NAME.phases.csv, counts and fractions of every frame; NAME.phases.png, bars for one frame, lines over several; and
+    NAME.frame.png, the atoms in the colours of their phases.
     """
     from ovito_mace_phase.runtime.files import check_input, input_stems, output_folder, parse_frames
     from ovito_mace_phase.runtime.memory import set_memory
@@ -237,7 +247,7 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
     if given["parquet"]:
         parquet_writer()
     folder = output_folder(output)
-    from ovito_mace_phase.trajectory.api import Workers
+    from ovito_mace_phase.trajectory.api import Workers, reader_keywords
     from ovito_mace_phase.trajectory.outputs import Options
 
     options = Options(
@@ -247,12 +257,13 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         folder=folder,
         workers=Workers(**{name: given[name] for name in ("jobs", "scheduler", "threads", "memory")}),
         plots=given["plots"] or given["report"],
-        **{name: given[name] for name in ("file_format", "restart", "parquet", "picture", "movie", "report")},
+        reader=reader_keywords(given["atom_style"], _columns(given["columns"])),
+        **{name: given[name] for name in _HANDED_ON},
     )
     done: dict[str, Written] = {}
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
-            done[stem] = _one_file(file, stem, options, single=len(files) == 1)
+            done[stem] = _one_file(file, stem, options)
         except MacePhaseError as error:
             if len(files) == 1:
                 raise
@@ -279,12 +290,12 @@ def _report_all(done: dict[str, Written], options: Options) -> None:
     )
 
 
-def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
+def _one_file(file: Path, stem: str, options: Options) -> Written:
     """Classify one file, print its table and write its results."""
     from ovito_mace_phase.trajectory.outputs import classify_file, report_text
 
     try:
-        written = classify_file(file, stem, options, single=single)
+        written = classify_file(file, stem, options)
     except BaseException as error:
         for note in getattr(error, "__notes__", ()):
             click.echo(f"note: {note}", err=True)
@@ -295,6 +306,12 @@ def _one_file(file: Path, stem: str, options: Options, *, single: bool) -> Writt
         before = "the frame before it was" if len(frames) == 1 else f"the {len(frames)} frames before it were"
         click.echo(f"Error: {fault}; {before} written", err=True)
     return written
+
+
+def _columns(text: str) -> list[str | None]:
+    """Return the properties that --columns names, None for those to leave out."""
+    words = [word.strip() for word in text.split(",")] if text.strip() else []
+    return [None if word in ("", "-") else word for word in words]
 
 
 def _settings(given: dict[str, Any]) -> Settings:

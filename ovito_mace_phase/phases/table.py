@@ -17,6 +17,8 @@ from ovito_mace_phase.runtime.errors import InputError
 from .record import FACTS, Phase, ReferenceCell
 
 FORMAT_VERSION = 1
+N_OF_PTM = 9
+"""Ids below are those of PTM."""
 
 
 class PhaseTable(Sequence[Phase]):
@@ -32,6 +34,7 @@ class PhaseTable(Sequence[Phase]):
         self._phases = tuple(sorted(phases, key=lambda phase: phase.id))
         self._ids = {phase.id: phase for phase in self._phases}
         self._keys = {phase.key: phase for phase in self._phases}
+        self._names = {phase.name.upper(): phase for phase in self._phases if phase.id < N_OF_PTM}
         self._labels: dict[str, Phase] = {}
         for phase in self._phases:
             for label in filter(None, (phase.aflow, *phase.merged)):
@@ -48,6 +51,11 @@ class PhaseTable(Sequence[Phase]):
         return self._phases[index]
 
     @property
+    def names_of_ptm(self) -> dict[str, str]:
+        """Key for each name that PTM has for its lattices, in capitals."""
+        return {name: phase.key for name, phase in self._names.items()}
+
+    @property
     def labels(self) -> dict[str, Phase]:
         """Phase of every AFLOW label of the table, merged labels and ``label@mp-id`` included."""
         return dict(self._labels)
@@ -61,8 +69,12 @@ class PhaseTable(Sequence[Phase]):
             raise InputError(f"no phase has the id {id}; the nearest ids are {', '.join(map(str, near))}") from None
 
     def by_key(self, key: str) -> Phase:
-        """Return the phase with this key (upper or lower case); InputError with near matches if there is none."""
-        phase = self._keys.get(key) or self._keys.get(key.upper())
+        """Return the phase with this key (upper or lower case); InputError with near matches if there is none.
+
+        PTM's names of its lattices, such as "Simple cubic", are understood too.
+        """
+        upper = key.upper()
+        phase = self._keys.get(key) or self._keys.get(upper) or self._names.get(upper)
         if phase is None:
             raise InputError(_missing("key", key, self._keys))
         return phase

@@ -118,8 +118,13 @@ def kind_of(phase: Phase) -> Kind:
     """Return what kind of template a phase has, without making it; a net is the oxygens of an ice."""
     if phase.reference is None:
         return "none"
-    record = _stored().get(phase.key)
-    return "net" if record is not None and bool((record["site"] < 0).any()) else "crystal"
+    return "net" if _is_net(phase.key) else "crystal"
+
+
+@cache
+def _is_net(key: str) -> bool:
+    record = _stored().get(key)
+    return record is not None and bool((record["site"] < 0).any())
 
 
 def template(phase: Phase) -> Template | None:

@@ -58,16 +58,19 @@ def write_compatible(
     own = [table.by_id(number) for number in range(known)]
     shown = own + [table.by_id(int(number)) for number in np.unique(phase) if number >= known]
     typed = data.particles_.create_property("Structure Type", data=phase)
-    set_types(typed, shown, structures)
+    set_types(typed, shown, structures, names_of_ptm=True)
     if settings.color_by_type and not further_phases:
         colors = np.array([structures.color(entry) for entry in shown])
         data.particles_.create_property("Color", data=colors[phase])
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
     present = set(data.attributes)
-    for entry, count in zip(shown, counts, strict=True):
-        name = numbered(f"{PREFIXES[mode]}.counts.{entry.key}", present)
-        data.objects.append(AttributeDataObject(identifier=name, value=int(count)))
+    found = {phase.key: int(count) for phase, count in zip(shown, counts, strict=True)}
+    if further_phases:  # those that are named, 0 too
+        found |= dict.fromkeys({*(settings.phases or ()), *(settings.order_parameters or ())} - set(found), 0)
+    for key, count in found.items():
+        name = numbered(f"{PREFIXES[mode]}.counts.{key}", present)
+        data.objects.append(AttributeDataObject(identifier=name, value=count))
     _write_table(data, shown, ids, counts, structures)
     if mode == "PTM" and result.geometry is not None:
         write_rmsd_table(data, numbered(RMSD_TABLE, data.tables), result.rmsd)
@@ -84,7 +87,8 @@ def _write_table(
     name = numbered(TABLE, data.tables)
     chart = data.tables.create(identifier=name, title="Structure counts", plot_mode=DataTable.PlotMode.BarChart)
     chart.x = chart.create_property("Structure type", data=ids)
-    set_types(chart.x, [phase for phase in shown if structures.enabled(phase.key)], structures)
+    enabled = [phase for phase in shown if structures.enabled(phase.key)]
+    set_types(chart.x, enabled, structures, names_of_ptm=True)
     chart.y = chart.create_property("Count", data=counts, dtype=np.int64)
 
 

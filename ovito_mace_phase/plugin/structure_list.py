@@ -61,7 +61,7 @@ class StructureSettings:
         self.changes = _parse(text)
         for key in self.changes:
             if table.by_key(key).key != key:
-                raise InputError(f"structure_settings names {key!r}: write the key in capitals, {key.upper()!r}")
+                raise InputError(f"structure_settings names {key!r}: write the key, {table.by_key(key).key!r}")
 
     def enabled(self, key: str) -> bool:
         """Whether atoms may get this phase; those that would become Other if not."""

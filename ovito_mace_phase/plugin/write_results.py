@@ -10,6 +10,7 @@ from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementTy
 
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
+from ovito_mace_phase.phases.table import N_OF_PTM
 
 from .read_atoms import AtomsIn
 from .structure_list import StructureSettings
@@ -17,11 +18,6 @@ from .structure_list import StructureSettings
 PREFIX = "MacePhase"
 TABLE = "mace-phase"
 STEPS_TABLE = "mace-denoising"
-
-
-def type_name(phase: Phase) -> str:
-    """Return the phase's name in OVITO: PTM's own for PTM's lattices, the key for the others."""
-    return phase.name if phase.id < 100 else phase.key
 
 
 def write_result(
@@ -64,7 +60,7 @@ def write_result(
         particles.create_property(f"Distance_{key}", data=to_all_atoms(lengths, atoms, np.float32(np.nan)))
     if settings.color_by_type:
         particles.create_property("Color", data=_colors(phase, shown, structures))
-    _write_counts(data, phase, shown, structures)
+    _write_counts(data, phase, shown, structures, table)
     data.attributes[f"{PREFIX}.classified_atoms"] = len(result.phase)
 
 
@@ -135,12 +131,18 @@ def _shown_phases(phase: npt.NDArray[np.int32], listed: Sequence[str], table: Ph
     return [shown[number] for number in sorted(shown)]
 
 
-def set_types(typed: Property, shown: Sequence[Phase], structures: StructureSettings) -> None:
-    """Replace the types of a property, which keeps those of an earlier modifier otherwise."""
+def set_types(
+    typed: Property, shown: Sequence[Phase], structures: StructureSettings, *, names_of_ptm: bool = False
+) -> None:
+    """Replace the types of a property, which keeps those of an earlier modifier otherwise.
+
+    Names are the keys; with `names_of_ptm` those of its lattices are "Other", "Simple cubic" and so on.
+    """
     typed.types.clear()
     for phase in shown:
         color, enabled = structures.color(phase), structures.enabled(phase.key)
-        typed.types.append(ElementType(id=phase.id, name=type_name(phase), color=color, enabled=enabled))
+        name = phase.name if names_of_ptm and phase.id < N_OF_PTM else phase.key
+        typed.types.append(ElementType(id=phase.id, name=name, color=color, enabled=enabled))
 
 
 def _colors(
@@ -151,20 +153,30 @@ def _colors(
 
 
 def _write_counts(
-    data: DataCollection, phase: npt.NDArray[np.int32], shown: Sequence[Phase], structures: StructureSettings
+    data: DataCollection,
+    phase: npt.NDArray[np.int32],
+    shown: Sequence[Phase],
+    structures: StructureSettings,
+    table: PhaseTable,
 ) -> None:
-    """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart."""
+    """Write `counts` and `fractions` of all atoms, unselected ones being Other as in PTM, and the bar chart.
+
+    Those of PTM's phases and of phases with settings of their own are always there: a series over frames needs them.
+    """
     ids = np.array([entry.id for entry in shown], dtype=np.int32)
     counts = np.bincount(np.searchsorted(ids, phase), minlength=len(ids)).astype(np.int64)
-    found: dict[str, int | float] = {}
+    always = (*(table.by_id(number).key for number in range(N_OF_PTM)), *structures.changes)
+    found: dict[str, int | float] = {
+        f"{PREFIX}.{what}.{key}": zero for key in always for what, zero in (("counts", 0), ("fractions", 0.0))
+    }
     for entry, count in zip(shown, counts, strict=True):
         found[f"{PREFIX}.counts.{entry.key}"] = int(count)
         found[f"{PREFIX}.fractions.{entry.key}"] = float(count / len(phase)) if len(phase) else 0.0
     set_attributes(data, found)
-    table = new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
-    table.x = table.create_property("Phase", data=ids)
-    set_types(table.x, shown, structures)
-    table.y = table.create_property("Count", data=counts, dtype=np.int64)
+    chart = new_table(data, TABLE, "Phase counts", DataTable.PlotMode.BarChart)
+    chart.x = chart.create_property("Phase", data=ids)
+    set_types(chart.x, shown, structures)
+    chart.y = chart.create_property("Count", data=counts, dtype=np.int64)
 
 
 def set_attributes(data: DataCollection, values: Mapping[str, int | float]) -> None:

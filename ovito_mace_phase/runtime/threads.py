@@ -47,6 +47,11 @@ def set_threads(count: int) -> None:
     _dismiss_idle()
 
 
+def n_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def n_threads() -> int:
     """Return the number of threads: `set_threads`, else the variable OVITO_MACE_PHASE_THREADS, else the cores allowed.
 
@@ -59,7 +64,7 @@ def n_threads() -> int:
         return _chosen[0]
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return n_cores()
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"the environment variable {VARIABLE} is {text!r}; set it to a number of threads, or unset it")
     return int(text)

@@ -22,6 +22,7 @@ from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.plugin.foreign_parameters import check_parameter
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import check_input, finished_file, input_stems, output_folder, parse_frames
+from ovito_mace_phase.runtime.threads import n_cores
 
 from .checksum import checksum, input_files
 from .live import LiveTable
@@ -46,7 +47,7 @@ class Workers:
     Attributes
     ----------
     jobs : int
-        Worker processes on this machine; 1: none, the frames are done here.
+        Worker processes on this machine, at most one for each core; 1: none, the frames are done here.
     scheduler : str
         Address of a Dask scheduler whose workers take the frames, or its scheduler file; "": none.
     threads : int
@@ -67,6 +68,7 @@ class Workers:
 
         if self.jobs < 1:
             raise InputError(f"jobs must be at least 1, not {self.jobs}")
+        jobs = min(self.jobs, n_cores())
         options: dict[str, Any] = {"threads": self.threads, "memory": self.memory, "device": device}
         if self.scheduler:
             if self.jobs > 1:
@@ -76,8 +78,10 @@ class Workers:
             from .dask_pool import DaskPool
 
             return DaskPool(self.scheduler, **options)
-        if self.jobs > 1:
-            return ProcessPool(self.jobs, **options)
+        if jobs < self.jobs:
+            warnings.warn(f"{self.jobs} jobs were asked for, {jobs} run: one for each core", UserWarning, stacklevel=2)
+        if jobs > 1:
+            return ProcessPool(jobs, **options)
         return HerePool(threads=self.threads, memory=self.memory)
 
 
@@ -103,9 +107,18 @@ class TrajectoryRun:
     workers : Workers
     restart : bool
         Throw away finished frames of an earlier run.
+    force : bool
+        Replace the results of another run.
+    reader : tuple of (name, value)
+        See `FrameTask`.
+
+    Attributes
+    ----------
+    table : Path
+        CSV file of the frames, `<stem>.phases.csv`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as the command has them
         self,
         file: Path,
         *,
@@ -117,6 +130,8 @@ class TrajectoryRun:
         file_format: FileFormat | None = "xyz",
         workers: Workers | None = None,
         restart: bool = False,
+        force: bool = False,
+        reader: tuple[tuple[str, Any], ...] = (),
     ) -> None:
         if file_format is not None and file_format not in _SUFFIXES:
             raise InputError(f"file_format must be xyz, dump or None, not {file_format!r}")
@@ -127,17 +142,21 @@ class TrajectoryRun:
             settings=dataclasses.replace(settings or Settings(), only_selected=bool(select)),
             folder=(output / f"{stem}.work").absolute(),
             file_format=file_format,
+            reader=reader,
         )
         self._output = output
         self._stem = stem
         self._selection = frames
         self._restart = restart
+        self._force = force
+        self.table = output / f"{stem}.phases.csv"
         self.work: WorkFolder
         self.frames: Sequence[int] = ()
         self.n_frames_in_file = 0
 
     def __enter__(self) -> TrajectoryRun:
         check_thread()
+        self._check_results()
         from .frame_worker import count_frames
 
         self.n_frames_in_file = count_frames(self._task)
@@ -247,16 +266,33 @@ class TrajectoryRun:
             "frames": self._selection,
             "select": task.select,
             "format": task.file_format,
+            "reader": dict(task.reader),
             **{name: value for name, value in vars(task.settings).items() if name not in left_out},
         }
 
-    def _write_labelled(self, frames: Sequence[int]) -> Path | None:
-        """Join the labelled atoms of all frames to one file."""
+    def _check_results(self) -> None:
+        """Refuse to replace what is there, unless it is a run that was cut off, which the work folder tells."""
+        there = [path for path in (self._labelled(), self.table) if path is not None and path.exists()]
+        if there and not self._force and not self._task.folder.exists():
+            raise InputError(
+                f"{' and '.join(path.name for path in there)} would be replaced in {self._output}: choose another "
+                "output folder, or replace the results of the other run with --force (force=True)"
+            )
+
+    def _labelled(self) -> Path | None:
+        """Return the path of the labelled trajectory, which is never that of the input."""
         if self._task.file_format is None:
             return None
         target = self._output / f"{self._stem}{_SUFFIXES[self._task.file_format]}"
         if target.exists() and target.resolve() == self._task.file.resolve():
             target = target.with_name(f"{self._stem}.labelled{target.suffix}")
+        return target
+
+    def _write_labelled(self, frames: Sequence[int]) -> Path | None:
+        """Join the labelled atoms of all frames to one file."""
+        target = self._labelled()
+        if target is None:
+            return None
         with finished_file(target, self.work.path) as temporary, temporary.open("wb") as stream:
             for frame in frames:
                 self.work.copy_labelled(frame, stream)
@@ -275,6 +311,9 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     threads: int = 0,
     memory: str | None = None,
     restart: bool = False,
+    force: bool = False,
+    atom_style: str = "",
+    columns: Sequence[str | None] = (),
     progress: Callable[[FrameRecord], None] | None = None,
     **settings: Any,
 ) -> TrajectoryResult:
@@ -288,7 +327,7 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     file : str or Path
         In any format that OVITO reads; a pattern such as "dump.*" stands for the files of one trajectory.
     output : str or Path, optional
-        Folder of the labelled trajectory and of `phases.csv`, created if needed. None leaves nothing on disk.
+        Folder of the labelled trajectory and of `<name>.phases.csv`, created if needed. None leaves nothing on disk.
     frames : str
         START:STOP:STEP as in slices, or one number.
     select : str
@@ -308,6 +347,13 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
         Budget of each process for features, such as "500M".
     restart : bool
         Discard the frames of an interrupted run.
+    force : bool
+        Replace the results that another run left in `output`, instead of an error.
+    atom_style : str
+        Of a LAMMPS data file, such as "full", where it does not say so itself.
+    columns : sequence of str or None
+        Properties in the columns of a plain XYZ file or a dump: "Particle Type", "Position.X", ...; None for a column
+        to leave out. () takes what the file says.
     progress : callable, optional
         Called with the `FrameRecord` of every frame as it is finished.
     **settings
@@ -352,11 +398,19 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
             file_format=None if output is None else file_format,
             workers=workers,
             restart=restart,
+            force=force,
+            reader=reader_keywords(atom_style, columns),
         )
         with run:
-            result = run.classify(None if output is None else folder / "phases.csv", progress)
+            result = run.classify(None if output is None else run.table, progress)
             run.close()
     return result
+
+
+def reader_keywords(atom_style: str, columns: Sequence[str | None]) -> tuple[tuple[str, Any], ...]:
+    """Return what OVITO's reader is told about the file; nothing where the user says nothing."""
+    given: dict[str, Any] = {"atom_style": atom_style, "columns": list(columns)}
+    return tuple((name, value) for name, value in given.items() if value)
 
 
 def _settings(parameters: dict[str, Any]) -> Settings:

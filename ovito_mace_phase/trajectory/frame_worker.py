@@ -5,7 +5,6 @@ Called in worker processes, by the thread that imported OVITO.
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import warnings
@@ -17,9 +16,9 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 from ovito.data import DataCollection, Property
-from ovito.io import export_file, import_file
+from ovito.io import import_file
 from ovito.modifiers import ExpressionSelectionModifier
-from ovito.pipeline import Pipeline
+from ovito.pipeline import FileSource, Pipeline
 
 from ovito_mace_phase.classification.settings import Settings, to_parameters
 from ovito_mace_phase.model.store import get_table
@@ -27,12 +26,12 @@ from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.plugin.modifier import MacePhaseModifier
 from ovito_mace_phase.runtime.errors import InputError, OutputError
 
+from .labelled_frame import write_labelled
 from .record import LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
 from .store import store_frame
 from .summary import summarise
 from .task import FrameTask
 
-FORMATS = {"xyz": ("xyz", ".xyz"), "dump": ("lammps/dump", ".dump")}
 OF_TEMPLATES = {
     "output_rmsd": "RMSD",
     "output_site": "Site",
@@ -78,20 +77,10 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
     with tempfile.TemporaryDirectory(prefix=".part", dir=task.folder) as scratch:
         part = Path(scratch) / "frame"
         with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
-            export_file(data, str(part), FORMATS[task.file_format][0], columns=_columns(data, task.settings))
-            if task.file_format == "xyz":
-                declare_names(part)
+            written = _written(data, task.settings)
+            write_labelled(data, cast("FileSource", pipeline.source).compute(frame), written, part, task.file_format)
         store_frame(task.folder, record, atoms, part)
     return record
-
-
-def declare_names(file: Path) -> None:
-    """Declare phases and sites of an extended XYZ file as text: OVITO before 3.17 calls names integers."""
-    with file.open("r+b") as stream:
-        begin = len(stream.readline())
-        line = stream.readline()
-        stream.seek(begin)
-        stream.write(re.sub(rb":(Phase(?:BeforeDenoising)?|Site):I:1", rb":\1:S:1", line))  # as long as it was
 
 
 def _free(folder: Path) -> str:
@@ -103,13 +92,25 @@ def _open(task: FrameTask) -> tuple[Pipeline, MacePhaseModifier]:
     if not _opened or _opened[0][0] != task:
         _opened.clear()
         with _readable_errors(f"OVITO cannot read {task.file}"):
-            pipeline = import_file(str(task.file))
+            pipeline = _imported(task)
         if task.select:
             pipeline.modifiers.append(ExpressionSelectionModifier(expression=task.select))
         modifier = MacePhaseModifier(**to_parameters(task.settings))
         pipeline.modifiers.append(modifier)
         _opened.append((task, pipeline, modifier))
     return _opened[0][1:]
+
+
+def _imported(task: FrameTask) -> Pipeline:
+    try:
+        return import_file(str(task.file), **dict(task.reader))
+    except (KeyError, TypeError, ValueError) as error:  # of OVITO, for a keyword that its reader of this format lacks
+        if not task.reader:
+            raise
+        given = ", ".join(f"{name} = {value!r}" for name, value in task.reader)
+        raise InputError(
+            f"OVITO does not read {task.file} with {given}: {error.args[0] if error.args else error}"
+        ) from error
 
 
 def forget() -> None:
@@ -150,17 +151,12 @@ def _from_ovito(error: RuntimeError) -> bool:
     return name.split(".")[0] == "ovito" or name == __name__
 
 
-def _columns(data: DataCollection, settings: Settings) -> list[str]:
-    first = [name for name in ("Particle Identifier", "Particle Type") if name in data.particles]
-    last = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118 - not a dict
+def _written(data: DataCollection, settings: Settings) -> list[str]:
+    """Return the properties that were asked for, beside the phase and its confidence."""
+    names = [name for name in data.particles.keys() if name.startswith(("OP_", "Distance_"))]  # noqa: SIM118 - not a dict
     if settings.verify != "off":
-        for name, property_name in OF_TEMPLATES.items():
-            if getattr(settings, name):
-                parts = cast("Property", data.particles[property_name]).component_names
-                last += [f"{property_name}.{part}" for part in parts] or [property_name]
-    if "Phase Before Denoising" in data.particles:
-        last += ["Phase Before Denoising", *(f"Denoising Displacement.{axis}" for axis in "XYZ")]
-    return [*first, "Position.X", "Position.Y", "Position.Z", "Phase", "Confidence", "Phase Margin", *last]
+        names += [property_name for name, property_name in OF_TEMPLATES.items() if getattr(settings, name)]
+    return [*names, "Phase Before Denoising", "Denoising Displacement"]
 
 
 def _chosen(data: DataCollection) -> npt.NDArray[np.bool_]:

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
 
 from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.model.store import get_table
+from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
 from .api import FileFormat, TrajectoryRun, Workers
@@ -19,7 +22,13 @@ from .picture import draw_atoms
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import FrameRecord
 from .result import TrajectoryResult
-from .summary import reasons_text, table_text
+from .summary import over_frames, reasons_text, table_text
+
+_NAMES = (
+    *("ovito", "phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
+    *("frame.png", "movie.gif", "report.html"),
+)
+"""Ends of the names of all files that not every run writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +42,14 @@ class Options:
     file_format: FileFormat
     workers: Workers
     restart: bool
+    force: bool
     parquet: bool
     picture: bool
     plots: bool
     movie: int
     report: bool
+    session: bool
+    reader: tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +61,7 @@ class Written:
     notes: tuple[str, ...]
 
 
-def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> Written:
+def classify_file(file: Path, stem: str, options: Options) -> Written:
     """Classify the frames of one file, and write what was asked for.
 
     A fault in a later frame ends the work; the frames before it are written.
@@ -60,13 +72,11 @@ def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> W
     stem : str
         Name of the results.
     options : Options
-    single : bool
-        Whether this is the only file, so that its results need no name.
 
     Raises
     ------
     InputError
-        When OVITO cannot read the file, it has no atoms, or the frames do not exist.
+        When OVITO cannot read the file, it has no atoms, the frames do not exist, or there are results of another run.
     """
     run = TrajectoryRun(
         file,
@@ -78,8 +88,9 @@ def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> W
         file_format=options.file_format,
         workers=options.workers,
         restart=options.restart,
+        force=options.force,
+        reader=options.reader,
     )
-    prefix = "" if single else f"{stem}."
     with run:
         earlier = len(run.work.done())
         if earlier:
@@ -89,8 +100,8 @@ def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> W
             def show(record: FrameRecord) -> None:
                 bar.update()
 
-            result = run.classify(options.folder / f"{prefix}phases.csv", show)
-        outputs = _Outputs(run, result, stem, prefix, options)
+            result = run.classify(run.table, show)
+        outputs = _Outputs(run, result, stem, options)
         outputs.write()
         run.close()
     return Written(result=result, files=tuple(outputs.files), notes=tuple(outputs.notes))
@@ -99,15 +110,14 @@ def classify_file(file: Path, stem: str, options: Options, *, single: bool) -> W
 class _Outputs:
     """The output files, one by one."""
 
-    def __init__(self, run: TrajectoryRun, result: TrajectoryResult, stem: str, prefix: str, options: Options) -> None:
+    def __init__(self, run: TrajectoryRun, result: TrajectoryResult, stem: str, options: Options) -> None:
         self._run = run
         self._result = result
         self._stem = stem
-        self._prefix = prefix
         self._options = options
         self._pictures: list[tuple[str, Path]] = []  # caption and file, for the report
         labelled = [] if result.labelled is None else [result.labelled]
-        self.files = [*labelled, options.folder / f"{prefix}phases.csv"]
+        self.files = [*labelled, run.table]
         self.notes = list(result.notes)
 
     def write(self) -> None:
@@ -124,9 +134,25 @@ class _Outputs:
             self._picture(last.frame)
         if self._options.movie and last.n_atoms:
             self._movie()
+        if self._options.session and self._result.labelled is not None:
+            self._session(self._result.labelled)
         if self._options.report:
             with self._file("report.html") as path:
                 self._result.write_report(path, title=self._stem, pictures=self._pictures)
+        if self._options.force:  # what is left of the run whose results are replaced
+            for path in {self._options.folder / f"{self._stem}.{name}" for name in _NAMES} - set(self.files):
+                path.unlink(missing_ok=True)
+
+    def _session(self, labelled: Path) -> None:
+        from .session_file import write_session
+
+        table = get_table(self._options.settings.model)
+        phases = sorted(
+            (table.by_key(share.key).id, share.key, share.color) for share in over_frames(self._result.frames)
+        )
+        self.files.append(labelled.with_name(f"{self._stem}.ovito"))
+        with finished_file(self.files[-1]) as path:  # beside the trajectory, of which it keeps the relative path
+            write_session(path, labelled, phases)
 
     def _distributions(self) -> None:
         with self._file("confidence.png") as path:
@@ -163,8 +189,8 @@ class _Outputs:
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:
         """Give a path to write to; a PNG then says what it was made from."""
-        self.files.append(self._options.folder / f"{self._prefix}{name}")
-        with self._run.output(f"{self._prefix}{name}") as path:
+        self.files.append(self._options.folder / f"{self._stem}.{name}")
+        with self._run.output(self.files[-1].name) as path:
             yield path
             if path.suffix == ".png":
                 add_text(path, self._result.origin.texts())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.runtime.version import VERSION
@@ -27,6 +27,8 @@ class FrameTask:
         Where finished frames go.
     file_format : 'xyz', 'dump' or None
         Of the labelled atoms; None keeps none.
+    reader : tuple of (name, value)
+        Keywords of OVITO's reader: `atom_style` of LAMMPS data, `columns` of plain XYZ and dumps.
     version : str
         Of the package that asks.
     """
@@ -36,4 +38,5 @@ class FrameTask:
     settings: Settings
     folder: Path
     file_format: FileFormat | None
+    reader: tuple[tuple[str, Any], ...] = ()
     version: str = VERSION

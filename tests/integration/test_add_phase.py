@@ -154,7 +154,7 @@ def test_the_command_line_knows_it(path, rng, tmp_path, capsys):
     options = ("--model", path, "--phases", "t_carbon,fcc", "--no-picture", "-o", out)
     assert run("classify", tmp_path / "frame.xyz", *options) == 0
     assert "T_CARBON" in capsys.readouterr().out
-    assert "T_CARBON" in (out / "phases.csv").read_text()
+    assert "T_CARBON" in (out / "frame.phases.csv").read_text()
     assert "T_CARBON" in (out / "frame.xyz").read_text()
     assert run("phases", "--model", path, "--grep", "t_carbon") == 0
     assert str(FIRST_OWN_ID) in capsys.readouterr().out

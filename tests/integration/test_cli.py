@@ -25,19 +25,19 @@ def fake(monkeypatch):
 def test_one_frame(tmp_path, capsys, no_rendering):
     out = tmp_path / "out"
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["cu.xyz", "frame.png", "phases.csv", "phases.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["cu.frame.png", "cu.phases.csv", "cu.phases.png", "cu.xyz"]
     text = capsys.readouterr().out
     assert "FCC" in text
     assert "50.00" in text
     assert "256 atoms, frame 0 of 1, model fake" in text
     assert "flat drawing" in text
-    table = {row["phase"]: row for row in rows(out / "phases.csv")}
+    table = {row["phase"]: row for row in rows(out / "cu.phases.csv")}
     assert int(table["FCC"]["count"]) + int(table["HCP"]["count"]) == 256
     assert float(table["FCC"]["fraction"]) == pytest.approx(int(table["FCC"]["count"]) / 256)
     again = import_file(str(out / "cu.xyz")).compute()
     assert again.particles.count == 256
     assert {"Phase", "Confidence", "OP_FCC"} <= set(again.particles.keys())
-    for name in ("phases.png", "frame.png"):
+    for name in ("cu.phases.png", "cu.frame.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
@@ -58,7 +58,7 @@ def test_many_frames(tmp_path, capsys, no_rendering, fake):
         )
         == 0
     )
-    table = rows(out / "phases.csv")
+    table = rows(out / "cu.phases.csv")
     assert sorted({int(row["frame"]) for row in table}) == [0, 2, 4]
     assert sorted({int(row["timestep"]) for row in table}) == [0, 200, 400]
     counts = [int(row["count"]) for row in table if row["phase"] == "FCC"]
@@ -108,7 +108,7 @@ def test_settings_reach_the_modifier(tmp_path, no_rendering, fake):
         "2.3",
     ]
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out, *options) == 0
-    assert {row["phase"] for row in rows(out / "phases.csv")} == {"OTHER", "BCC", "HCP"}
+    assert {row["phase"] for row in rows(out / "cu.phases.csv")} == {"OTHER", "BCC", "HCP"}
     assert fake.frames[0].species_names == ("all atoms",)
     assert fake.length_scales == [2.3]
 
@@ -116,7 +116,7 @@ def test_settings_reach_the_modifier(tmp_path, no_rendering, fake):
 def test_selected_atoms(tmp_path, no_rendering):
     out = tmp_path / "out"
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", out, "--select", "Position.Z < 5") == 0
-    table = rows(out / "phases.csv")
+    table = rows(out / "cu.phases.csv")
     assert 0 < int(table[0]["n_atoms"]) < 256
     assert sum(int(row["count"]) for row in table) == int(table[0]["n_atoms"])
     assert import_file(str(out / "cu.xyz")).compute().particles.count == 256
@@ -130,14 +130,14 @@ def test_no_cell_is_a_note(tmp_path, capsys, no_rendering):
     captured = capsys.readouterr()
     assert "there is no simulation cell: open boundaries on all sides" in captured.out + captured.err
     assert "Traceback" not in captured.err
-    counts = {row["phase"]: int(row["count"]) for row in rows(tmp_path / "out" / "phases.csv")}
+    counts = {row["phase"]: int(row["count"]) for row in rows(tmp_path / "out" / "cluster.phases.csv")}
     assert counts["FCC"] == 32  # all at x < 7
 
 
 @pytest.mark.slow
 def test_rendered_or_drawn_picture(tmp_path, capsys):
     assert run("classify", dump(tmp_path / "cu.dump"), "-o", tmp_path / "out") == 0
-    assert (tmp_path / "out" / "frame.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "cu.frame.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_renderer_that_dies_or_hangs_costs_a_note(tmp_path, monkeypatch):

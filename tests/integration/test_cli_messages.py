@@ -137,7 +137,7 @@ def test_fault_in_a_later_frame_keeps_those_before(tmp_path, capsys, no_renderin
     out = tmp_path / "out"
     assert run("classify", path, "-o", out) == 2
     assert import_file(str(out / "cu.xyz")).num_frames == 2
-    assert sorted({row["frame"] for row in rows(out / "phases.csv")}) == ["0", "1"]
+    assert sorted({row["frame"] for row in rows(out / "cu.phases.csv")}) == ["0", "1"]
     error = capsys.readouterr().err
     assert "is beyond" in error
     assert "frame 2" in error
@@ -226,7 +226,7 @@ def test_background_job_survives_ctrl_c_and_ends_in_order(tmp_path, request, num
     job.communicate()
     assert job.returncode == status
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ([] if status else ["cu.xyz", "phases.csv", "phases.png"])
+    assert left == ([] if status else ["cu.phases.csv", "cu.phases.png", "cu.xyz"])
 
 
 def test_fault_of_the_program(tmp_path, capsys, fake, monkeypatch):

@@ -35,7 +35,7 @@ def test_notebook(tmp_path):
     assert 55 < solid[0] < 70
     assert solid[0] > solid[1] > solid[2] == 0
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+        "cu_melting.phases.csv",
         "cu_melting.xyz",
-        "phases.csv",
         "report.html",
     ]

@@ -85,9 +85,11 @@ def test_command_line(tmp_path):
     ]
     done = subprocess.run([*command, "--frames", "0"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"nacl_hot.xyz", "phases.csv", "phases.png", "frame.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"nacl_hot.{name}" for name in ("xyz", "phases.csv", "phases.png", "frame.png")
+    }
     assert import_file(str(tmp_path / "nacl_hot.xyz")).num_frames == 1
-    with (tmp_path / "phases.csv").open() as stream:
+    with (tmp_path / "nacl_hot.phases.csv").open() as stream:
         (row,) = [row for row in csv.DictReader(stream) if row["count"] != "0"]
     assert (row["phase"], row["count"], row["n_atoms"]) == ("ROCKSALT", "1000", "1000")
 

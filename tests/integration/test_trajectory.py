@@ -76,7 +76,7 @@ def test_ended_run_says_how_to_go_on_and_leaves_a_table(tmp_path):
     assert job.returncode == 130, output
     kept = n_finished(folder)
     assert f"{kept} of 12 frames are finished and kept in" in output
-    with (tmp_path / "out" / "phases.csv").open() as stream:
+    with (tmp_path / "out" / "run.phases.csv").open() as stream:
         assert sorted({int(row["frame"]) for row in csv.DictReader(stream)}) == list(range(kept))
 
 
@@ -197,7 +197,7 @@ def test_full_disk_in_the_command(tmp_path, monkeypatch, capsys):
         main(arguments)
     assert end.value.code == 0
     assert "3 of 6 frames are there" in capsys.readouterr().err
-    assert sorted(contents(tmp_path / "out")) == ["phases.csv", "phases.png", "run.xyz"]
+    assert sorted(contents(tmp_path / "out")) == ["run.phases.csv", "run.phases.png", "run.xyz"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -345,17 +345,18 @@ def written(tmp_path, monkeypatch) -> Path:
 
 
 def test_everything_that_can_be_written(written, capsys):
-    pictures = {"confidence.png", "frame.png", "order_parameters.png", "phases.png"}
-    assert set(contents(written)) == {"run.xyz", "phases.csv", "phases.parquet", "report.html", "movie.gif", *pictures}
+    pictures = {f"run.{name}.png" for name in ("confidence", "frame", "order_parameters", "phases")}
+    others = {f"run.{name}" for name in ("xyz", "phases.csv", "phases.parquet", "report.html", "movie.gif")}
+    assert set(contents(written)) == {*others, *pictures}
     for name in pictures:
         with Image.open(written / name) as image:
             assert len(image.convert("RGB").getcolors(10**6)) > 3
-    with Image.open(written / "movie.gif") as animation:
+    with Image.open(written / "run.movie.gif") as animation:
         assert animation.n_frames == 3
     from pyarrow import parquet
 
-    table = parquet.read_table(written / "phases.parquet").to_pydict()
-    with (written / "phases.csv").open() as stream:
+    table = parquet.read_table(written / "run.phases.parquet").to_pydict()
+    with (written / "run.phases.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert list(table) == list(rows[0])
     assert [str(count) for count in table["count"]] == [row["count"] for row in rows]
@@ -363,7 +364,7 @@ def test_everything_that_can_be_written(written, capsys):
 
 
 def test_report_needs_nothing_else(written):
-    page = (written / "report.html").read_text()
+    page = (written / "run.report.html").read_text()
     sources = re.findall(r"(?:src|href)=\"([^\"]{0,40})", page)
     assert len(sources) == 6  # three plots, picture, movie, table
     assert all(source.startswith("data:") for source in sources)

@@ -310,7 +310,7 @@ def test_the_modifier_writes_positions_and_table(rng):
     shift = np.asarray(data.particles["Denoising Displacement"])
     np.testing.assert_allclose(np.asarray(data.particles.positions) + shift, moved, atol=1e-9)
     np.testing.assert_allclose(np.asarray(data.particles.positions), frame.positions, atol=1e-6)
-    assert next(kind.name for kind in data.particles["Phase Before Denoising"].types) == "Other"
+    assert next(kind.name for kind in data.particles["Phase Before Denoising"].types) == "OTHER"
     table = data.tables["mace-denoising"]
     assert table["Step"][...].tolist() == [0, 1, 2, 3]
     assert table["logP per atom"][-1] > table["logP per atom"][0] + 0.3
@@ -401,7 +401,7 @@ def test_command_line(tmp_path, capsys):
     shift = labelled.arrays["DenoisingDisplacement"]
     np.testing.assert_allclose(labelled.positions - shift, crystal.positions, atol=1e-3)
     assert "Distance_FCC" in labelled.arrays
-    with (tmp_path / "out" / "phases.csv").open() as file:
+    with (tmp_path / "out" / "hot.phases.csv").open() as file:
         rows = {row["phase"]: row for row in csv.DictReader(file)}
     assert int(rows["FCC"]["count"]) > 100  # of 108
     assert 0.02 < shift.std() < 0.2
