@@ -32,7 +32,7 @@ def written(tmp_path, monkeypatch, no_rendering):
 def test_pictures(written):
     source, out = written
     for name in PICTURES:
-        with Image.open(out / name) as picture:
+        with Image.open(out / f"cu.{name}") as picture:
             picture.load()
             texts = picture.text
         assert texts["Program"] == f"ovito-mace-phase {VERSION}"
@@ -47,7 +47,7 @@ def test_pictures(written):
 
 def test_animation(written):
     source, out = written
-    with Image.open(out / "movie.gif") as movie:
+    with Image.open(out / "cu.movie.gif") as movie:
         comment = movie.info["comment"].decode()
         assert movie.n_frames == 2
     assert f"Program: ovito-mace-phase {VERSION}" in comment
@@ -57,7 +57,7 @@ def test_animation(written):
 
 def test_report(written):
     source, out = written
-    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    page = html.unescape((out / "cu.report.html").read_text(encoding="utf-8"))
     assert f'<meta name="generator" content="ovito-mace-phase {VERSION}">' in page
     assert page.count(hashlib.sha256(source.read_bytes()).hexdigest()) >= 2  # for programs and for readers
     assert get_card(None)["sha256"] in page
