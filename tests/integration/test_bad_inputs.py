@@ -206,7 +206,11 @@ PARAMETERS = [
     Bad(name="settings: colour", **SETTINGS, parameters={"structure_settings": '{"FCC": {"color": [1]}}'}),
     Bad(name="settings: switch", **SETTINGS, parameters={"structure_settings": '{"FCC": {"enabled": "no"}}'}),
     Bad(name="settings: Other off", **SETTINGS, parameters={"structure_settings": '{"OTHER": {"enabled": false}}'}),
-    Bad(name="settings: small letters", **SETTINGS, parameters={"structure_settings": '{"fcc": {}}'}),
+    Bad(
+        name="settings: small letters",
+        **SETTINGS | {"remedy": "write the key, 'FCC'"},
+        parameters={"structure_settings": '{"fcc": {}}'},
+    ),
     Bad(name="settings: phase", problem="QQQQQ", remedy="--grep", parameters={"structure_settings": '{"QQQQQ": {}}'}),
 ]
 FILES = [
