@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.cli.options import device_option
 from ovito_mace_phase.lab.benchmark.measure import (
     FRAMES,
     Measured,
@@ -49,13 +50,7 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     metavar="NAME|FILE",
     help="Name of a model, or path of a model file.  [default: the shipped one]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where all but ptm and cna run.",
-)
+@device_option("Where all but ptm and cna run.")
 @click.option(
     "--parts",
     is_flag=True,

@@ -16,6 +16,7 @@ from ovito_mace_phase.classification.settings import (
     Settings,
     from_parameters,
 )
+from ovito_mace_phase.cli.options import device_option
 from ovito_mace_phase.runtime.errors import InputError, MacePhaseError
 
 from .renamed import command_with
@@ -164,13 +165,7 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
 @click.option("--output-deformation-gradient", is_flag=True, help="Write the elastic deformation gradient.")
 @click.option("--output-interatomic-distance", is_flag=True, help="Write the distance of neighbours in the template.")
 @click.option("--output-site", is_flag=True, help="Write the Wyckoff site of the phase that the atom is on.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the network runs.",
-)
+@device_option()
 @click.option(
     "--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads of the network.  [default: all cores]"
 )

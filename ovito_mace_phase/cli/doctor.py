@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovito_mace_phase.cli.options import device_option
+
 if TYPE_CHECKING:
     from .checks.finding import Finding
 
@@ -27,13 +29,7 @@ CHECKS = {
 
 
 @click.command("doctor")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the network runs.",
-)
+@device_option()
 def doctor_command(device: str) -> int:
     """Check this installation and this machine: packages, model, threads, GPU, OVITO, answers, kernels.
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.model.store import get_table
+from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
@@ -25,10 +26,10 @@ from .result import TrajectoryResult
 from .summary import over_frames, reasons_text, table_text
 
 _NAMES = (
-    *("ovito", "phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
+    *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
     *("frame.png", "movie.gif", "report.html"),
 )
-"""Ends of the names of all files that not every run writes."""
+"""Ends of the names of files that not every run writes; a session may be the user's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,9 @@ def classify_file(file: Path, stem: str, options: Options) -> Written:
     InputError
         When OVITO cannot read the file, it has no atoms, the frames do not exist, or there are results of another run.
     """
+    session = options.folder / f"{stem}.ovito"
+    if options.session and session.exists() and not options.force:
+        raise InputError(f"{session} would be replaced: choose another output folder, or replace it with --force")
     run = TrajectoryRun(
         file,
         output=options.folder,

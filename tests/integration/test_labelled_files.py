@@ -141,3 +141,16 @@ def test_no_more_jobs_than_cores():
     with pytest.warns(UserWarning, match="one for each core"):
         pool = Workers(jobs=(os.cpu_count() or 1) + 5).pool("cpu")
     pool.close(now=True)
+
+
+def test_a_session_of_the_user_stays(tmp_path, rng, no_rendering):
+    given = source(tmp_path / "in.xyz", rng, ("Cu", "Ni"))
+    own = tmp_path / "out" / "in.ovito"
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    assert run("classify", given, "-o", own.parent, "--session", "--no-picture") == 2
+    assert own.read_bytes() == b"mine"
+    assert run("classify", given, "-o", own.parent, "--force", "--no-picture") == 0
+    assert own.read_bytes() == b"mine"
+    assert run("classify", given, "-o", own.parent, "--force", "--session", "--no-picture") == 0
+    assert own.read_bytes() != b"mine"
