@@ -11,7 +11,6 @@ import pytest
 from fake_model import install
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 0.2  # s
 
 
 def script(name: str):
@@ -34,16 +33,15 @@ def test_timing_counts_two_evaluations(monkeypatch):
 
 @pytest.mark.slow
 def test_cheap_changes_answer_at_once():
-    """The better of two runs in one process, the first of which compiles; on an idle machine."""
+    """The better of two runs in one process, the first of which compiles, beside an evaluation in the same runs."""
     timing = script("panel_timing")
     runs = [timing.measure(100_000) for _ in range(2)]
     assert [evaluations for _, evaluations in runs] == [2, 2]
     best = {name: min(dict(results)[name] for results, _ in runs) for name, _ in runs[0][0]}
-    slow = {name: seconds for name, seconds in best.items() if seconds > LIMIT and "first evaluation" not in name}
-    excused = {"phases, all but a few", "phases, three", "prior frame"}  # 0.13 and 0.14 s (docs/gui.md) when idle
-    assert set(slow) <= excused, slow
-    assert best["prior frame"] < 0.5
-    assert all(best[name] < 3.0 for name in excused)  # other phases: templates are tried anew, 0.9 and 1.3 s
+    evaluation = min(best.pop(name) for name in list(best) if "first evaluation" in name)
+    others = {name: best.pop(name) for name in ("phases, three", "phases, all but a few")}  # templates are tried anew
+    assert max(others.values()) < max(1.0, evaluation / 3), others
+    assert max(best.values()) < max(0.2, evaluation / 15), best
 
 
 def test_panel_check_says_where_it_runs(capsys):

@@ -50,8 +50,9 @@ def test_a_shaken_crystal_comes_to_rest_and_heat_has_its_temperature(rng):
     energy = Forces(metal, frame)
     assert np.abs(energy(still.positions)[1]).max() < 0.005
     assert energy(still.positions)[0] == pytest.approx(energy(frame.positions)[0], abs=0.01)
-    warm = heated(metal, frame, 0.3 * metal.melting, rng)
-    half = 1.5 * 8.617e-5 * 0.3 * metal.melting  # of potential energy, an atom
+    temperature = 0.1 * metal.melting  # higher, the springs of W and Mo are no longer harmonic: 1.25 times as much
+    warm = heated(metal, frame, temperature, rng)
+    half = 1.5 * 8.617e-5 * temperature  # of potential energy, an atom
     assert energy(warm.positions)[0] - energy(frame.positions)[0] == pytest.approx(half * len(frame), rel=0.4)
 
 
