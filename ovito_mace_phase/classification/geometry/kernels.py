@@ -10,8 +10,7 @@
 
 In noise alone the two are equal on average: the second has five numbers more to fit. Matching against a template that
 is turned, and strained by 15 %, as a neighbour is, needs no search; see `kernels_search` for where there is none.
-Source: P. M. Larsen, S. Schmidt, J. Schiotz, Model. Simul. Mater. Sci. Eng. 24 (2016) 055007; the polar factor by
-Newton's method, N. J. Higham, SIAM J. Sci. Stat. Comput. 7 (1986) 1160.
+Source: P. M. Larsen, S. Schmidt, J. Schiotz, Model. Simul. Mater. Sci. Eng. 24 (2016) 055007.
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -21,86 +20,14 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
+from .kernels_matrix import cross, deviatoric_strain, polar
 from .kernels_nearest import free_all, take_nearest
 
-NO_FIT = 9.0
 _TURNS = 4  # of matching and least squares
 _MISSING = 0.55  # of d: farther from its place a neighbour is missing
 _HOPELESS = 0.5  # of d: rms distance of neighbours from their places
 _SURELY = 1.5  # residual over the largest rmsd asked for, of neighbours that are not all at their places yet
 _WRONG_SPECIES = 0.3  # of d: so much farther an atom of the wrong species counts
-
-
-@kernel(**COMPILED)
-def polar(matrix, rotation):
-    """Write the rotation of the polar decomposition of a (3, 3) matrix; False where it has none."""
-    norm = 0.0
-    for i in range(3):
-        for j in range(3):
-            norm += matrix[i, j] ** 2
-    norm = np.sqrt(norm / 3.0)
-    if norm < 1e-12:
-        return False
-    for i in range(3):
-        for j in range(3):
-            rotation[i, j] = matrix[i, j] / norm
-    for _ in range(20):
-        c00 = rotation[1, 1] * rotation[2, 2] - rotation[1, 2] * rotation[2, 1]
-        c01 = rotation[1, 2] * rotation[2, 0] - rotation[1, 0] * rotation[2, 2]
-        c02 = rotation[1, 0] * rotation[2, 1] - rotation[1, 1] * rotation[2, 0]
-        det = rotation[0, 0] * c00 + rotation[0, 1] * c01 + rotation[0, 2] * c02
-        if det < 1e-9:
-            return False
-        c10 = rotation[2, 1] * rotation[0, 2] - rotation[2, 2] * rotation[0, 1]
-        c11 = rotation[2, 2] * rotation[0, 0] - rotation[2, 0] * rotation[0, 2]
-        c12 = rotation[2, 0] * rotation[0, 1] - rotation[2, 1] * rotation[0, 0]
-        c20 = rotation[0, 1] * rotation[1, 2] - rotation[0, 2] * rotation[1, 1]
-        c21 = rotation[0, 2] * rotation[1, 0] - rotation[0, 0] * rotation[1, 2]
-        c22 = rotation[0, 0] * rotation[1, 1] - rotation[0, 1] * rotation[1, 0]
-        g = det ** (-1.0 / 3.0)
-        change = 0.0
-        for i in range(3):
-            for j in range(3):
-                if i == 0:
-                    cofactor = c00 if j == 0 else (c01 if j == 1 else c02)
-                elif i == 1:
-                    cofactor = c10 if j == 0 else (c11 if j == 1 else c12)
-                else:
-                    cofactor = c20 if j == 0 else (c21 if j == 1 else c22)
-                new = 0.5 * (g * rotation[i, j] + cofactor / (det * g))
-                change = max(change, abs(new - rotation[i, j]))
-                rotation[i, j] = new
-        if change < 1e-9:
-            return True
-    return True
-
-
-@kernel(**COMPILED)
-def deviatoric_strain(gradient):
-    """Return the largest |e_i - mean e|, e_i the logarithms of the principal stretches of a (3, 3) gradient."""
-    c = np.empty((3, 3))
-    for i in range(3):
-        for j in range(3):
-            c[i, j] = (
-                gradient[0, i] * gradient[0, j] + gradient[1, i] * gradient[1, j] + gradient[2, i] * gradient[2, j]
-            )
-    mean = (c[0, 0] + c[1, 1] + c[2, 2]) / 3.0
-    off = c[0, 1] ** 2 + c[0, 2] ** 2 + c[1, 2] ** 2
-    p = np.sqrt(((c[0, 0] - mean) ** 2 + (c[1, 1] - mean) ** 2 + (c[2, 2] - mean) ** 2 + 2.0 * off) / 6.0)
-    if p < 1e-12 * mean:
-        return 0.0
-    b00, b11, b22 = (c[0, 0] - mean) / p, (c[1, 1] - mean) / p, (c[2, 2] - mean) / p
-    b01, b02, b12 = c[0, 1] / p, c[0, 2] / p, c[1, 2] / p
-    half = 0.5 * (b00 * (b11 * b22 - b12 * b12) - b01 * (b01 * b22 - b12 * b02) + b02 * (b01 * b12 - b11 * b02))
-    angle = np.arccos(min(1.0, max(-1.0, half))) / 3.0
-    high = mean + 2.0 * p * np.cos(angle)
-    low = mean + 2.0 * p * np.cos(angle + 2.0943951023931953)
-    middle = 3.0 * mean - high - low
-    if low <= 0.0 or middle <= 0.0:
-        return NO_FIT
-    e0, e1, e2 = 0.5 * np.log(high), 0.5 * np.log(middle), 0.5 * np.log(low)
-    average = (e0 + e1 + e2) / 3.0
-    return max(abs(e0 - average), abs(e2 - average))
 
 
 @kernel(**COMPILED, forceinline=True)
@@ -150,12 +77,6 @@ def add_normal(n0, n1, n2, weight, matrix):
             matrix[i, 0] += u * n0
             matrix[i, 1] += u * n1
             matrix[i, 2] += u * n2
-
-
-@kernel(**COMPILED)
-def cross(a0, a1, a2, b0, b1, b2):
-    """Return a x b."""
-    return a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
 
 
 @kernel(**COMPILED)

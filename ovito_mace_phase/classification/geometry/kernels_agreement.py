@@ -10,7 +10,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, deviatoric_strain
+from .kernels_matrix import NO_FIT, copy_matrix, deviatoric_strain
 
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
@@ -74,7 +74,7 @@ def compare(
             continue
         phase = library.phase[t]
         begin, end = library.offsets[t], library.offsets[t + 1]
-        total[:] = gradient[a]
+        copy_matrix(gradient[a], total)
         held, matched, size = 1, 0, 0
         for k in range(begin, end):
             if slots[a, k - begin] < 0:
@@ -87,7 +87,7 @@ def compare(
                 continue
             expected = library.neighbour[k]
             if grain[b] == grain[a] and u == expected:
-                turned[:] = gradient[b]
+                copy_matrix(gradient[b], turned)
                 apart, norm = 0.0, 0.0
                 for i in range(3):
                     for j in range(3):

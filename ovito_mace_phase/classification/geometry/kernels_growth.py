@@ -11,7 +11,8 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, fit
+from .kernels import fit
+from .kernels_matrix import NO_FIT, copy_matrix, copy_vector
 from .kernels_nearest import lay_out, memory_for
 from .kernels_search import search, wrong_species
 from .kernels_vacant import fit_vacant
@@ -118,9 +119,9 @@ def start(
                 if wrong_species(library, t, own, around.species, kinds, slot) > limits.most_wrong * (size + 1):
                     continue
                 held[choice], score[choice] = t, found
-                held_values[choice] = out
-                held_gradient[choice] = trial
-                held_codes[choice] = kinds
+                copy_vector(out, held_values[choice])
+                copy_matrix(trial, held_gradient[choice])
+                copy_vector(kinds, held_codes[choice])
                 for k in range(size):
                     held_slots[choice, k] = slot[k]
             if held[choice] >= 0 and (winner < 0 or score[choice] < better_than(score[winner], clearly)):
@@ -130,12 +131,11 @@ def start(
         if winner < 0:
             continue
         template[row] = held[winner]
-        values[row] = held_values[winner]
+        copy_vector(held_values[winner], values[row])
         values[row, 4] = values[row, 0]
-        gradient[row] = held_gradient[winner]
-        codes[row] = held_codes[winner]
-        for k in range(width):
-            slots[row, k] = held_slots[winner, k]
+        copy_matrix(held_gradient[winner], gradient[row])
+        copy_vector(held_codes[winner], codes[row])
+        copy_vector(held_slots[winner], slots[row])
 
 
 @kernel(**COMPILED)
@@ -206,25 +206,27 @@ def take_over(
         t = asked_template[a]
         lay_out(around, count[a], vectors[a], neighbour[a], species)
         codes = grain_codes[grain[b]]
-        new_gradient[row] = gradient[b]
+        copy_matrix(gradient[b], new_gradient[row])
         good[row] = False
         size = library.offsets[t + 1] - library.offsets[t]
         most = min(limits.loosest, max(limits.cold, limits.rise * values[b, 4]))
         held = fit(library, t, count[a], around, codes, new_gradient[row], new_slots[row], most, out) and out[4] == 0
         if limits.most_empty > 0.0 and not (held and out[0] < limits.clean):
-            trial[:] = gradient[b]
+            copy_matrix(gradient[b], trial)
             if fit_vacant(library, t, count[a], vectors[a], limits.most_empty, trial, slot, used, found) and (
                 not held or found[0] < better_than(out[0], limits.clearly)
             ):
                 held = True
-                new_gradient[row], new_slots[row], out[:] = trial, slot, found
+                copy_matrix(trial, new_gradient[row])
+                copy_vector(slot, new_slots[row])
+                copy_vector(found, out)
         if not held or out[0] > most or out[2] > limits.most_strain:
             continue
         wrong = wrong_species(library, t, species[a], around.species, codes, new_slots[row])
         if wrong > limits.most_wrong * (size + 1):
             continue
         out[4] = values[b, 4] + limits.share * (out[0] - values[b, 4])
-        new_values[row] = out
+        copy_vector(out, new_values[row])
         new_grain[row] = grain[b]
         good[row] = True
 
@@ -241,9 +243,9 @@ def commit(
         tries[a] += 1
         if good[row] and (template[a] < 0 or new_values[row, 0] < better_than(values[a, 0], limits.clearly)):
             template[a] = asked_template[a]
-            gradient[a] = new_gradient[row]
-            values[a] = new_values[row]
-            slots[a] = new_slots[row]
+            copy_matrix(new_gradient[row], gradient[a])
+            copy_vector(new_values[row], values[a])
+            copy_vector(new_slots[row], slots[a])
             grain[a] = new_grain[row]
             fresh[changed] = a
             changed += 1

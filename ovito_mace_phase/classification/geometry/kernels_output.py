@@ -7,7 +7,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import polar
+from .kernels_matrix import polar
 
 
 @kernel(**COMPILED)

@@ -11,7 +11,8 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import NO_FIT, cross, fit
+from .kernels import fit
+from .kernels_matrix import NO_FIT, copy_matrix, copy_vector, cross
 
 _LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
 _PARALLEL = 0.985  # cosine above which two neighbours do not tell a rotation
@@ -150,9 +151,9 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
             elif score < best:
                 again, started = 0, 0
                 best = score
-                gradient[:] = trial
-                codes[:] = kinds
-                out[:] = found
+                copy_matrix(trial, gradient)
+                copy_vector(kinds, codes)
+                copy_vector(found, out)
                 for k in range(size):
                     slot[k] = places[k]
                 if score < _GOOD:

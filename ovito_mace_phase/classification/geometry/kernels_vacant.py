@@ -16,7 +16,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels import deviatoric_strain, polar
+from .kernels_matrix import determinant, deviatoric_strain, eigenvalues, polar, times_inverse
 
 EMPTY = 0.45
 """Of d: a place is empty where no atom is nearer."""
@@ -29,7 +29,7 @@ _FREE = 1.2  # times `library.free`: nearer there is no atom but those of the sh
 def _place(library, t, n, vectors, gradient, shift, slot, used):
     """Write the neighbour at each place, -1 where it is empty; return how many are, and whether any place changed."""
     first, last = library.offsets[t], library.offsets[t + 1]
-    det = abs(np.linalg.det(gradient))
+    det = abs(determinant(gradient))
     far = (EMPTY * library.nearest[t]) ** 2 * det ** (2.0 / 3.0)
     for m in range(n):
         used[m] = False
@@ -104,10 +104,10 @@ def fit_vacant(library, t, n, vectors, most_empty, gradient, slot, used, out):
             for j in range(3):
                 matrix[i, j] -= points * mean[i] * centre[j]
                 spread[i, j] -= points * centre[i] * centre[j]
-        if np.linalg.eigvalsh(spread)[0] < _SURROUNDED * np.linalg.eigvalsh(library.spread[t])[0]:
+        if eigenvalues(spread)[0] < _SURROUNDED * eigenvalues(library.spread[t])[0]:
             return False
-        gradient[:] = matrix @ np.linalg.inv(spread)
-        if np.linalg.det(gradient) <= 0.0:
+        times_inverse(matrix, spread, gradient)
+        if determinant(gradient) <= 0.0:
             return False
         for i in range(3):
             shift[i] = mean[i]
@@ -115,7 +115,11 @@ def fit_vacant(library, t, n, vectors, most_empty, gradient, slot, used, out):
                 shift[i] -= gradient[i, j] * centre[j]
     if square < 1e-12 or not polar(matrix, rotation):
         return False
-    trace, kept = (rotation * matrix).sum(), (gradient * matrix).sum()
+    trace, kept = 0.0, 0.0
+    for i in range(3):
+        for j in range(3):
+            trace += rotation[i, j] * matrix[i, j]
+            kept += gradient[i, j] * matrix[i, j]
     scale = trace / square
     whole = points * length**2
     out[0] = np.sqrt(max(0.0, own - trace * trace / square) / whole)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ovito_mace_phase.atoms.network_frame import network_frame
-from ovito_mace_phase.classification.geometry.kernels import NO_FIT, polar
+from ovito_mace_phase.classification.geometry.kernels_matrix import NO_FIT, polar
 from ovito_mace_phase.classification.geometry.kernels_nearest import lay_out, memory_for
 from ovito_mace_phase.classification.geometry.kernels_search import search
 from ovito_mace_phase.classification.geometry.library import make_library

@@ -119,7 +119,8 @@ def new_model(
 def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> None:
     """Set mean and scale of the features that the head reads to those of a batch, without changing what it says.
 
-    A `new` head gets the floor of the roots, and its weights stay as drawn.
+    A `new` head gets the floor of the roots, and its weights stay as drawn; so do those of a density branch as long as
+    it says nothing, E = 0.
     """
     head = model.head
     if new:
@@ -129,7 +130,9 @@ def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> No
         head.floor.copy_(power.flatten() * (_FLOOR * plain.std(0)).square())
     features = _features(model, batch, roots=True)
     mean, scale = features.mean(0), features.std(0).clamp_min(1e-3)
-    for layer in () if new else head.entry_layers().values():
+    for name, layer in () if new else head.entry_layers().items():
+        if name == "density" and not head.density_last.weight.any():
+            continue
         layer.bias.add_(layer.weight @ ((mean - head.mean) / head.scale))
         layer.weight.mul_(scale / head.scale)
     head.mean.copy_(mean)

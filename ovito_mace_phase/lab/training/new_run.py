@@ -6,7 +6,10 @@
 Matrices that a feature passes through are trained with Muon, whose steps have singular values of one size: directions
 of little variance, by which polytypes differ, are learned as fast as others (Jordan et al. 2024; Liu et al.,
 arXiv:2502.16982). Everything else is trained with Adam. The learning rate rises, stays, and falls over the last part of
-the run to nothing. The class branch learns from rows of the last steps together (`rehearsal`).
+the run to nothing. The class branch learns from rows of the last steps together (`rehearsal`). On the network the score
+pulls no harder than the labels, and more and more over its first steps: what a new density branch asks for is noise.
+
+    g = g_labels + g_score min(1, p |g_labels| / |g_score|),      p = score_pull min(1, steps since score_begins / 200)
 
 Samples of a step are drawn from (seed, number of the piece of the stream), so that a run that was stopped goes on from
 its checkpoint; how many steps there are in all may be changed then. Rows to rehearse are collected anew.
@@ -52,6 +55,8 @@ _BEGINNING = 300
 _STANDARDISED_AT = (100, 400, 1600, 6400, 25600)
 _PIECE = 200
 """Steps of a piece of the stream: what is drawn again, at most, when a run goes on."""
+_RISE = 200
+"""Steps over which the score comes to pull as hard as it may."""
 _SHOWN, _DENOISED, _SCORED, _LABELLED, _REHEARSED = 7919, 7927, 7933, 7937, 7949
 
 
@@ -84,6 +89,8 @@ class NewRunSettings:
         Share of the run after which the score is learned too.
     score_share : float
         Share of the samples from which it is.
+    score_pull : float
+        Largest norm of its gradient by the weights of the network, over that of the labels.
     score_weight, noise_scale, least_noise, denoised, largest_error : float
         As in end-to-end training.
     mix : SampleMix
@@ -107,6 +114,7 @@ class NewRunSettings:
     remembered_each: int = 1000
     score_begins: float = 0.3
     score_share: float = 0.25
+    score_pull: float = 1.0
     score_weight: float = 1.0
     noise_scale: float = 0.15
     least_noise: float = 0.06
@@ -232,16 +240,18 @@ class NewRun:
             standardise(self.model, batch)
         self.model.zero_grad()
         found = training_step(self.model, batch, noise_scale=s.noise_scale, score_weight=0.0, pool=pool)
-        score = self._learn_score(scored, pool) if scored and self.step >= s.score_begins * s.n_steps else math.nan
         self._rehearse(found)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), s.clip))
+        since = self.step - s.score_begins * s.n_steps
+        score = self._learn_score(scored, pool, min(1.0, since / _RISE)) if scored and since >= 0.0 else math.nan
+        finite = math.isfinite(norm) and math.isfinite(score if scored and since >= 0.0 else 0.0)
         share = self.rate()
         for one, rates in zip(self.optimizers, self._rates, strict=True):
             for group, rate in zip(one.param_groups, rates, strict=True):
                 group["lr"] = rate * share
-            if math.isfinite(norm):
+            if finite:
                 one.step()
-        if not math.isfinite(norm):
+        if not finite:
             log.warning("step %d left out: the gradient is not finite", self.step)
         self.step += 1
         self.average.update_parameters(self.model)
@@ -274,7 +284,7 @@ class NewRun:
         self.rehearsal.add(found.features[rows], found.label[rows])
         self.rehearsal.learn(head, s.rehearsed, rng)
 
-    def _learn_score(self, scored: list[Drawn], pool: BlockPool) -> float:
+    def _learn_score(self, scored: list[Drawn], pool: BlockPool, share: float) -> float:
         """Add the gradient of the score loss, some of the samples denoised a little first; returns the loss."""
         s = self.settings
         rng = np.random.default_rng([s.seed, self.step, _DENOISED])
@@ -283,7 +293,9 @@ class NewRun:
         batch = dataclasses.replace(
             batch, label=np.full(len(batch.label), -1), weight=noise_weight(batch, s.noise_scale, s.least_noise)
         )
-        return training_step(
+        labels = [parameter.grad for parameter in self.model.parameters()]
+        self.model.zero_grad()
+        loss = training_step(
             self.model,
             batch,
             noise_scale=s.noise_scale,
@@ -291,6 +303,15 @@ class NewRun:
             largest_error=s.largest_error,
             pool=pool,
         ).score_loss
+        nn.utils.clip_grad_norm_(self.model.head.parameters(), s.clip)
+        network = {id(parameter) for parameter in self.model.network.parameters()}
+        by_labels = [grad for p, grad in zip(self.model.parameters(), labels, strict=True) if id(p) in network]
+        largest = s.score_pull * share * float(nn.utils.get_total_norm([g for g in by_labels if g is not None]))
+        nn.utils.clip_grad_norm_(self.model.network.parameters(), largest)
+        for parameter, grad in zip(self.model.parameters(), labels, strict=True):
+            if grad is not None:
+                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+        return loss
 
     def result(self) -> tuple[dict[str, Any], NetworkConfig, PhaseHead]:
         """Return the averaged network, its configuration, and the averaged head."""

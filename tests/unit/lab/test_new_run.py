@@ -158,6 +158,41 @@ def test_rows_of_the_last_steps_are_rehearsed(source, tensors):  # noqa: F811
             assert (gradient - plain[name]).abs().max() > 0, name
 
 
+@needs_muon
+@pytest.mark.parametrize("since", [50, 300])
+def test_the_score_pulls_no_harder_than_the_labels(source, tensors, since):  # noqa: F811
+    """However long the score of the density branch is; less over the first 200 steps."""
+    settings = NewRunSettings(shape=SHAPE, n_steps=1000, n_atoms=700, mix=MIX, score_begins=0.1, score_share=0.5)
+
+    def gradients(with_score):
+        run = NewRun(source, tensors, CONFIG, settings)
+        run.optimizers, run._rates, run.step = [], [], 100 + since
+        torch.nn.init.constant_(run.model.head.density_last.weight, 1e4)
+        batch, scored = next(run.batches())
+        with BlockPool() as pool:
+            _, loss = run.advance(batch, scored if with_score else [], pool)
+        assert (loss > 10.0) if with_score else np.isnan(loss)
+        return {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
+
+    plain, both = gradients(False), gradients(True)
+    network = [name for name in plain if name.startswith("network")]
+    pull = torch.nn.utils.get_total_norm([both[name] - plain[name] for name in network])
+    labels = torch.nn.utils.get_total_norm([plain[name] for name in network])
+    assert float(pull / labels) == pytest.approx(min(1.0, since / 200), rel=1e-3)
+    assert all(torch.equal(both[name], plain[name]) for name in plain if "head" in name and "density" not in name)
+
+
+def test_a_density_branch_that_says_nothing_keeps_its_weights(tensors, samples, rng):  # noqa: F811
+    drawn, config = drawn_network(tensors, rng)
+    model = new_model(drawn, config, SHAPE, len(PHASES), make_batch(samples[9:], SHAPE.r_max))
+    before = {name: p.detach().clone() for name, p in model.head.density_first.named_parameters()}
+    standardise(model, make_batch(samples[:9], SHAPE.r_max))
+    assert all(torch.equal(p, before[name]) for name, p in model.head.density_first.named_parameters())
+    torch.nn.init.normal_(model.head.density_last.weight)
+    standardise(model, make_batch(samples[9:], SHAPE.r_max))
+    assert not torch.equal(model.head.density_first.bias, before["bias"])
+
+
 def test_the_memory_of_rows_holds_the_last(rng):
     config = HeadConfig(n_features=6, n_phases=4, n_hidden=8)
     classes, memory = PhaseHead(config), Rehearsal(10, 6, torch.device("cpu"))
