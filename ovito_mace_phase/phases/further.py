@@ -8,6 +8,7 @@ the reference cell, their species and sites numbered as there; made by `lab/data
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -20,24 +21,29 @@ _FILE = "further.npz"
 
 def templates_of(phase: Phase) -> tuple[Template, ...]:
     """Return the templates of a phase, that of its reference cell first; none for a phase without a crystal."""
-    own, more = template(phase), _further().get(phase.key, ())
+    own = template(phase)
     if own is None:
         return ()
-    known = bool(more) and phase.reference is phase_table().by_key(phase.key).reference
-    return (own, *more) if known else (own,)
+    known = phase.key in _cells() and phase.reference is phase_table().by_key(phase.key).reference
+    return (own, *_further(phase.key)) if known else (own,)
 
 
 @cache
-def _further() -> dict[str, tuple[Template, ...]]:
+def _further(key: str) -> tuple[Template, ...]:
+    return tuple(template_of(key, cell, record) for cell, record in _cells()[key])
+
+
+@cache
+def _cells() -> dict[str, list[tuple[ReferenceCell, dict[str, Any]]]]:
     arrays = read_arrays(_FILE)
     ends = np.concatenate([[0], np.cumsum(arrays["n_atoms"])])
-    out: dict[str, tuple[Template, ...]] = {}
+    out: dict[str, list[tuple[ReferenceCell, dict[str, Any]]]] = {}
     for k, (name, record) in enumerate(unpack_symmetry(arrays).items()):
-        atoms, key = slice(ends[k], ends[k + 1]), name.split()[0]
+        atoms = slice(ends[k], ends[k + 1])
         cell = ReferenceCell(
             cell=arrays["cell"][k].astype(np.float64),
             species=arrays["species"][atoms].astype(np.int64),
             fractional=arrays["fractional"][atoms].astype(np.float64),
         )
-        out[key] = (*out.get(key, ()), template_of(key, cell, record))
+        out.setdefault(name.split()[0], []).append((cell, record))
     return out

@@ -20,7 +20,7 @@ SEVERAL = [phase for phase in TABLE if len(templates_of(phase)) > 1]
 
 def test_the_first_is_that_of_the_reference_cell():
     assert SEVERAL
-    assert set(further._further()) == {phase.key for phase in SEVERAL}
+    assert set(further._cells()) == {phase.key for phase in SEVERAL}
     for phase in TABLE:
         found = templates_of(phase)
         assert (found[0] is template(phase)) if found else template(phase) is None
@@ -65,7 +65,7 @@ def test_members_of_another_geometry_get_a_template(rng):
     """LITHARGE has a free height: members with another one are not covered, and one of them is taken."""
     phase = next(p for p in SEVERAL if p.key == "LITHARGE")
     own, cell = template(phase), phase.reference
-    theirs = further._further()["LITHARGE"][0]
+    theirs = further._further("LITHARGE")[0]
     members = [cell]
     stored = further.read_arrays("further.npz")
     number = stored["key"].tolist().index("LITHARGE 0")
