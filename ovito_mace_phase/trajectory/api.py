@@ -198,7 +198,7 @@ class TrajectoryRun:
             fault = self._consume(live, progress)
         except BaseException:
             if live is not None:
-                live.leave()
+                live.leave(self.work.record(frame).summary for frame in self.work.done() & set(self.frames))
             raise
         frames, text = list(self.frames), ""
         if fault is not None:

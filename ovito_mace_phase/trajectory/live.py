@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,8 +48,12 @@ class LiveTable:
         end = time.monotonic()
         self._next = end + max(_LEAST_SECONDS, _TIMES * (end - start))
 
-    def leave(self) -> None:
-        """Write the table as it is when the run is cut off, if that is possible."""
-        if self._found:
-            with suppress(OSError):
+    def leave(self, finished: Iterable[FrameSummary]) -> None:
+        """Write the table of the frames that are finished when the run is cut off, if that is possible.
+
+        A frame may be finished in its process without having been heard of here.
+        """
+        with suppress(OSError):
+            self._found |= {summary.frame: summary for summary in finished}
+            if self._found:
                 self.write()

@@ -16,7 +16,8 @@ from .kernels_matrix import NO_FIT, copy_matrix, copy_vector, cross
 
 _LENGTHS, _ANGLES = 0.3, 0.45  # relative difference of lengths, difference of angles, of a pair
 _PARALLEL = 0.985  # cosine above which two neighbours do not tell a rotation
-_GOOD = 1e-3  # score with which a search ends
+GOOD = 1e-3
+"""Score with which a search ends."""
 _AGAIN, _AGREED = 3, 0.06  # it ends too when rotations alike by symmetry have given a score below this so many times
 _RADII = 0.2  # largest rms difference of the sorted lengths, in units of their mean
 
@@ -156,6 +157,6 @@ def search(library, t, n, vectors, around, own, n_species, codes, gradient, slot
                 copy_vector(found, out)
                 for k in range(size):
                     slot[k] = places[k]
-                if score < _GOOD:
+                if score < GOOD:
                     return best
     return best

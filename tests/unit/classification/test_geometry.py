@@ -13,6 +13,7 @@ from ovito_mace_phase.atoms.network_frame import network_frame
 from ovito_mace_phase.classification.geometry.defects import with_defects
 from ovito_mace_phase.classification.geometry.fits import fit_frame
 from ovito_mace_phase.classification.geometry.geometry import Geometry
+from ovito_mace_phase.classification.geometry.kernels_search import GOOD
 from ovito_mace_phase.classification.geometry.proposals import propose
 from ovito_mace_phase.classification.geometry.verdict import Reason, Verdict, judge
 from ovito_mace_phase.classification.geometry.verify import Part
@@ -87,7 +88,9 @@ def test_rigid_crystals_fit_themselves(rng):
         )
         fits = fits_of(permuted(turned, rng.permutation(len(frame))), [str(key)])
         assert (fits.template >= 0).all(), key
-        assert np.quantile(fits.rmsd, 0.9) < 1e-6, (key, fits.rmsd.max())
+        # a search ends at GOOD: sites that differ by less (AB3_OC16_63_C_3C) may be taken for each other
+        assert np.quantile(fits.rmsd, 0.9) < GOOD, (key, fits.rmsd.max())
+        assert fits.rmsd.min() < 1e-6, key
         assert fits.rmsd.max() < 0.03, key  # two phases have sites that are nearly alike
         assert (fits.strain < 1e-5).mean() > 0.9, key
 

@@ -45,7 +45,8 @@ def ice(stock: Stock, rng: np.random.Generator) -> Made:
     if guest is not None and len(cages):
         filled = cages[rng.uniform(size=len(cages)) < rng.choice([0.3, 0.8, 1.0])]
         one = tree(guest, rng) if guest else np.zeros((1, 3))
-        sites = filled[:, None] + np.array([one @ random_turn(rng).T for _ in filled]).reshape(len(filled), -1, 3)
+        turned = np.array([one @ random_turn(rng).T for _ in filled]).reshape(len(filled), len(one), 3)
+        sites = filled[:, None] + turned  # there may be none
         kinds = np.tile(2 + np.minimum(np.arange(len(one)), 2), len(filled))
         positions = np.concatenate([positions, sites.reshape(-1, 3)])
         species, label = np.concatenate([species, kinds]), np.concatenate([label, np.full(len(kinds), OTHER)])
