@@ -241,10 +241,11 @@ class NewRun:
         self.model.zero_grad()
         found = training_step(self.model, batch, noise_scale=s.noise_scale, score_weight=0.0, pool=pool)
         self._rehearse(found)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), s.clip))
+        nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         since = self.step - s.score_begins * s.n_steps
         score = self._learn_score(scored, pool, min(1.0, since / _RISE)) if scored and since >= 0.0 else math.nan
-        finite = math.isfinite(norm) and math.isfinite(score if scored and since >= 0.0 else 0.0)
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        finite = math.isfinite(float(nn.utils.get_total_norm(gradients)))
         share = self.rate()
         for one, rates in zip(self.optimizers, self._rates, strict=True):
             for group, rate in zip(one.param_groups, rates, strict=True):

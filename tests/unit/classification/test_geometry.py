@@ -89,7 +89,7 @@ def test_rigid_crystals_fit_themselves(rng):
         fits = fits_of(permuted(turned, rng.permutation(len(frame))), [str(key)])
         assert (fits.template >= 0).all(), key
         # a search ends at GOOD: sites that differ by less (AB3_OC16_63_C_3C) may be taken for each other
-        assert np.quantile(fits.rmsd, 0.9) < GOOD, (key, fits.rmsd.max())
+        assert np.quantile(fits.rmsd, 0.9) < (1e-6 if key in USUAL else GOOD), (key, fits.rmsd.max())
         assert fits.rmsd.min() < 1e-6, key
         assert fits.rmsd.max() < 0.03, key  # two phases have sites that are nearly alike
         assert (fits.strain < 1e-5).mean() > 0.9, key
