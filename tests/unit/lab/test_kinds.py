@@ -66,13 +66,15 @@ def test_kinds_that_ovito_labels_are_made_ahead(stock, rng, monkeypatch):
     by_ovito = {name: kind for name, kind in KINDS.items() if kind.by_ovito}
     assert by_ovito
     for name, kind in by_ovito.items():
-        monkeypatch.setitem(KINDS, name, dataclasses.replace(kind, pool=1))
+        monkeypatch.setitem(KINDS, name, dataclasses.replace(kind, pool=4))
     prepared = KindSource(stock, int(rng.integers(2**31)))
     prepared.prepare()
     with ThreadPoolExecutor(1) as executor:
         for name in by_ovito:
-            sample = executor.submit(prepared.sample, name, SampleSettings(), 6, rng).result()
-            assert {0} < set(sample.label)
+            labels = set()
+            for _ in range(12):  # a hot icosahedron of 55 atoms may be Other throughout
+                labels.update(executor.submit(prepared.sample, name, SampleSettings(), 6, rng).result().label)
+            assert {0} < labels
         with pytest.raises(RuntimeError, match="from the main thread alone"):
             executor.submit(KindSource(stock).frame, "metal defects", rng).result()
 
