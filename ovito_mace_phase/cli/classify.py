@@ -173,7 +173,8 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     "--memory",
     default=None,
     metavar="SIZE",
-    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of the free memory, at most 1G]",
+    help="Memory for the features of a frame, such as 500M or 2G.  "
+    "[default: a quarter of the free memory, at most 512M]",
 )
 @click.option(
     "--model",

@@ -148,4 +148,4 @@ def test_field_scores_others_on_the_same_frames(module):
     every = sum(kind["default"]["atoms"] for kind in found.numbers["mistakes"].values())
     assert sum(beside[f"{names[0]}: {what}"][names[0]]["atoms"] for what in ("crystals", "no crystal")) == every
     assert 0 < sum(beside[f"PTM 0.1: {what}"]["PTM 0.1"]["atoms"] for what in ("crystals", "no crystal")) < every
-    assert [table.title for table in found.tables][0].startswith("Beside other methods")
+    assert found.tables[0].title.startswith("Beside other methods")
