@@ -69,12 +69,14 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     help="Types that count as one species: auto merges those at random on one set of sites or that only mark regions; "
     '"by name" merges none, "1,2 3" 1 and 2, "ignore" all.',
 )
-@click.option("--atom-style", default="", metavar="STYLE", help="Of a LAMMPS data file that does not name it, as full.")
+@click.option(
+    "--atom-style", default="", metavar="STYLE", help="Atom style of a LAMMPS data file that does not name it."
+)
 @click.option(
     "--columns",
     default="",
     metavar="NAMES",
-    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - leaves one out.',
+    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - skips one.',
 )
 @click.option(
     "--select",
@@ -173,7 +175,8 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     "--memory",
     default=None,
     metavar="SIZE",
-    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of the free memory, at most 1G]",
+    help="Memory for the features of a frame, such as 500M or 2G.  "
+    "[default: a quarter of the free memory, at most 512M]",
 )
 @click.option(
     "--model",
