@@ -2,11 +2,14 @@
 
     colour of a pixel = colour of the atom x light on the ball x (1 - DIM d)     d = 0 at the nearest, 1 at the last
 
-Every atom covers the same pixels around its centre. They are gone through one by one, for all atoms at once: at a
-pixel the ball nearest to the viewer stays (depth buffer). The picture is drawn at SAMPLES times its size and averaged.
+Every atom covers the same pixels around its centre. They are gone through one by one, for all atoms at once; where the
+atoms are fewer, these one by one, for all pixels at once. At a pixel the ball nearest to the viewer stays (depth
+buffer). The picture is drawn at SAMPLES times its size and averaged.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +17,12 @@ import numpy.typing as npt
 from .record import FrameAtoms
 from .view import Float, View, axes, corners
 
-DIM = 0.4
+DIM = 0.25
 """How much darker the farthest atom is."""
 SAMPLES = 2
-_LIGHT = np.array([-0.35, 0.5, 0.79])  # to the upper left, in front
-_AMBIENT = 0.45
-_LINE = 0.15  # colour of the cell
+_LIGHT = np.array([-0.30, 0.35, 0.89])  # to the upper left, in front
+_AMBIENT = 0.55
+_LINE, _THICK = 0.15, 3  # colour of the cell, and its width in pixels of the large picture
 _EDGES = [(start, start | bit) for start in range(8) for bit in (1, 2, 4) if not start & bit]
 
 
@@ -73,27 +76,41 @@ def _draw_atoms(
     column, row, near = pixels.seen(positions)
     order = np.argsort(near, kind="stable")  # of several atoms at one pixel, the nearest is written last
     column, row, near = column[order], row[order], near[order]
-    size = max(radius * pixels.scale, 1.0)
     shade = np.zeros(len(image), dtype=np.float32)
     owner = np.full(len(image), -1, dtype=np.int64)
-    reach = int(size)
-    for down in range(-reach, reach + 1):
-        for along in range(-reach, reach + 1):
-            height = size**2 - down**2 - along**2
-            if height < 0:
-                continue
-            depth = near + np.sqrt(height)
-            here = (row + down) * pixels.width + column + along
-            shown = np.flatnonzero(pixels.inside(column + along, row + down))
-            shown = shown[depth[shown] > pixels.depth[here[shown]]]
-            pixels.depth[here[shown]] = depth[shown]
-            owner[here[shown]] = shown
-            normal = np.array([along, -down, np.sqrt(height)]) / size
-            shade[here[shown]] = _AMBIENT + (1 - _AMBIENT) * max(float(normal @ _LIGHT), 0.0)
+
+    def put(atoms: Any, columns: Any, rows: Any, depth: Any, light: Any) -> None:
+        """Show atoms at pixels where nothing is nearer; arrays that broadcast to (n,)."""
+        inside = np.flatnonzero(pixels.inside(columns, rows))
+        here = (rows * pixels.width + columns)[inside]
+        nearer = depth[inside] > pixels.depth[here]
+        shown, here = inside[nearer], here[nearer]
+        pixels.depth[here] = depth[shown]
+        owner[here] = np.broadcast_to(atoms, depth.shape)[shown]
+        shade[here] = np.broadcast_to(light, depth.shape)[shown]
+
+    down, along, bump, light = _ball(max(radius * pixels.scale, 1.0))
+    everyone = np.arange(len(near))
+    if len(near) < len(bump):
+        for atom in everyone:
+            put(atom, column[atom] + along, row[atom] + down, near[atom] + bump, light)
+    else:
+        for place in range(len(bump)):
+            put(everyone, column + along[place], row + down[place], near + bump[place], light[place])
     drawn = np.flatnonzero(owner >= 0)
     atom = owner[drawn]
     far = (near[-1] - near[atom]) / max(near[-1] - near[0], 1.0)
     image[drawn] = colors[order[atom]] * (shade[drawn] * (1 - DIM * far))[:, None]
+
+
+def _ball(size: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float, Float]:
+    """Return the pixels of a ball: down and along from its centre, its height there, the light on it."""
+    reach = int(size)
+    down, along = (part.ravel() for part in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    height = size**2 - down**2 - along**2
+    down, along, bump = down[height >= 0], along[height >= 0], np.sqrt(height[height >= 0])
+    normal = np.column_stack([along, -down, bump]) / size
+    return down, along, bump, _AMBIENT + (1 - _AMBIENT) * np.maximum(normal @ _LIGHT, 0.0)
 
 
 def _draw_cell(image: Float, pixels: _Pixels, points: Float) -> None:
@@ -102,8 +119,8 @@ def _draw_cell(image: Float, pixels: _Pixels, points: Float) -> None:
         length = pixels.scale * float(np.linalg.norm(points[end] - points[start]))
         part = np.linspace(0.0, 1.0, max(2, int(2 * min(length, 1e5))))[:, None]
         column, row, near = pixels.seen((1 - part) * points[start] + part * points[end])
-        for down in range(SAMPLES):
-            for along in range(SAMPLES):
+        for down in range(_THICK):
+            for along in range(_THICK):
                 shown = pixels.inside(column + along, row + down)
                 here = ((row + down) * pixels.width + column + along)[shown]
                 image[here[near[shown] >= pixels.depth[here]]] = _LINE

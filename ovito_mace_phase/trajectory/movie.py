@@ -20,7 +20,7 @@ from .summary import FrameSummary
 Frame = TypeVar("Frame")
 _SHOWN_MS = 150
 _LAST_MS = 1500
-_WIDTH = 720
+_LONGEST = 800  # pixels
 _SAMPLES = 12  # pictures that the palette is taken from
 
 
@@ -65,7 +65,7 @@ def draw_movie(
         pictures = [scratch / f"{place}.png" for place in range(len(frames))]
         for file, summary in zip(pictures, frames, strict=True):
             compose(file, [file], [caption(summary)], legend, title)
-        _join(path, pictures, comment)
+        _join(path, pictures, [color for _, color in legend], comment)
     return reason
 
 
@@ -75,19 +75,22 @@ def spread(frames: Sequence[Frame], most: int) -> list[Frame]:
     return [frames[place] for place in places]
 
 
-def _join(path: Path, pictures: Sequence[Path], comment: str) -> None:
-    """Write pictures as a GIF, one palette for all of them so that no colour flickers."""
+def _join(path: Path, pictures: Sequence[Path], colors: Sequence[Color], comment: str) -> None:
+    """Write pictures as a GIF, with one palette so that no colour flickers; black, white and `colors` are in it."""
     images = []
     for file in pictures:
         with Image.open(file) as full:
-            small = full.convert("RGB").resize((_WIDTH, round(full.height * _WIDTH / full.width)))
-        images.append(small)
-    size = (_WIDTH // 3, max(1, images[0].height // 3))
+            scale = min(1.0, _LONGEST / max(full.size))
+            images.append(full.convert("RGB").resize((round(full.width * scale), round(full.height * scale))))
+    size = tuple(max(1, length // 3) for length in images[0].size)
     some = images[:: max(1, len(images) // _SAMPLES)]
     sheet = Image.new("RGB", (size[0], size[1] * len(some)))
     for place, image in enumerate(some):
-        sheet.paste(image.resize(size), (0, place * size[1]))
-    palette = sheet.quantize(255)
+        sheet.paste(image.resize((size[0], size[1])), (0, place * size[1]))
+    exact = [0, 0, 0, 255, 255, 255, *(round(255 * part) for color in colors for part in color)]
+    found = sheet.quantize(256 - len(exact) // 3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((exact + found)[:768])
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [_SHOWN_MS] * (len(flat) - 1) + [_LAST_MS]
     flat[0].save(

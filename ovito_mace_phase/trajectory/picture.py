@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RENDER_SECONDS = 180
 _SECONDS_PER_FRAME = 20.0
+_LINE = 1.8  # width of the edges of the cell, in pixels
 FLAT = "drawn flat, not rendered"
 
 
@@ -135,7 +136,7 @@ def render(folder: Path) -> None:
     for source in sorted(folder.glob("*.npz"), key=lambda path: int(path.stem)):
         with np.load(source) as stored:
             view = View(**json.loads(str(stored["view"])))
-            pipeline = _scene(stored["positions"], stored["colors"], stored["cell"], view.radius)
+            pipeline = _scene(stored["positions"], stored["colors"], stored["cell"], view)
         pipeline.add_to_scene()
         viewport = Viewport(
             type=Viewport.Type.Ortho, camera_dir=DIRECTION, camera_pos=view.centre, fov=view.half_height
@@ -145,9 +146,7 @@ def render(folder: Path) -> None:
         pipeline.remove_from_scene()
 
 
-def _scene(
-    positions: npt.NDArray[np.floating], colors: Float, cell: npt.NDArray[np.float64], radius: float
-) -> Pipeline:
+def _scene(positions: npt.NDArray[np.floating], colors: Float, cell: npt.NDArray[np.float64], view: View) -> Pipeline:
     from ovito.data import DataCollection, SimulationCell
     from ovito.pipeline import Pipeline, StaticSource
 
@@ -155,12 +154,12 @@ def _scene(
     particles = data.create_particles(count=len(positions))
     particles.create_property("Position", data=positions)
     particles.create_property("Color", data=colors)
-    particles.vis.radius = radius
+    particles.vis.radius = view.radius
     if cell.size:
         box = SimulationCell(pbc=(False, False, False))
         box[...] = cell
         data.objects.append(box)
-        box.vis.line_width = 0.15 * radius
+        box.vis.line_width = _LINE * 2 * view.half_height / view.size[1]
     return Pipeline(source=StaticSource(data=data))
 
 

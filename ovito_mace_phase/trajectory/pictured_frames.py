@@ -33,7 +33,8 @@ def difference(first: FrameSummary, second: FrameSummary) -> float:
 def pictured(frames: Sequence[FrameSummary]) -> list[tuple[FrameSummary, str]]:
     """Return the frames to show, in the order given, and what each is: "first", "most mixed", "last" or "".
 
-    Frames without atoms are left out; there is none where no frame has any.
+    Frames without atoms are left out; there is none where no frame has any. Where no frame mixes phases, the last is
+    shown alone, or with the first.
     """
     some = [summary for summary in frames if summary.n_atoms]
     if not some:
@@ -42,7 +43,8 @@ def pictured(frames: Sequence[FrameSummary]) -> list[tuple[FrameSummary, str]]:
     best = some[place]
     before = [(some[0], "first")] if place > 0 and difference(some[0], best) > DIFFER else []
     after = [(some[-1], "last")] if place < len(some) - 1 and difference(some[-1], best) > DIFFER else []
-    return [*before, (best, "most mixed" if len(some) > 1 else ""), *after]
+    role = "most mixed" if mixing(best) else "last"
+    return [*before, (best, role if len(some) > 1 else ""), *after]
 
 
 def caption(summary: FrameSummary, role: str = "") -> str:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from .picture_colors import Color
 
 _DPI = 150
-_LEGEND, _CAPTION, _TITLE = 1.7, 0.5, 0.35  # inches
+_CAPTION, _TITLE, _MARK, _LETTER = 0.4, 0.3, 0.45, 0.085  # inches: heights, then widths in the legend
 _LEAST = 3.2  # width of a picture that its caption needs, in inches
 
 
@@ -35,7 +35,8 @@ def compose(
     height, width = (length / _DPI for length in images[0].shape[:2])
     columns, rows = (1, len(images)) if width > 1.6 * height else (len(images), 1)
     cell = max(width, _LEAST)
-    size = (columns * cell + _LEGEND, rows * (height + _CAPTION) + _TITLE)
+    side = _MARK + _LETTER * max((len(key) for key, _ in legend), default=0)
+    size = (columns * cell + side, rows * (height + _CAPTION) + _TITLE)
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     for number, (image, text) in enumerate(zip(images, captions, strict=True)):
@@ -45,7 +46,7 @@ def compose(
         axes.imshow(image, interpolation="none")
         axes.set_axis_off()
         axes.set_title(text, fontsize=7.5, pad=2)
-    figure.suptitle(title, fontsize=9, y=1 - 0.12 / size[1], va="top")
+    figure.suptitle(title, fontsize=9, x=columns * cell / 2 / size[0], y=1 - 0.08 / size[1], va="top")
     dots = [
         Line2D([], [], linestyle="", marker="o", markersize=6, color=color, markeredgecolor="0.25", label=key)
         for key, color in legend
@@ -54,7 +55,7 @@ def compose(
         handles=dots,
         fontsize=8,
         loc="center left",
-        bbox_to_anchor=(1 - _LEGEND / size[0], 0.5),
+        bbox_to_anchor=(columns * cell / size[0], 0.5),
         frameon=False,
         handletextpad=0.2,
     )
