@@ -98,9 +98,9 @@ def _draw_atoms(
         for place in range(len(bump)):
             put(everyone, column + along[place], row + down[place], near + bump[place], light[place])
     drawn = np.flatnonzero(owner >= 0)
-    atom = owner[drawn]
-    far = (near[-1] - near[atom]) / max(near[-1] - near[0], 1.0)
-    image[drawn] = colors[order[atom]] * (shade[drawn] * (1 - DIM * far))[:, None]
+    seen = owner[drawn]
+    far = (near[-1] - near[seen]) / max(near[-1] - near[0], 1.0)
+    image[drawn] = colors[order[seen]] * (shade[drawn] * (1 - DIM * far))[:, None]
 
 
 def _ball(size: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float, Float]:
