@@ -224,7 +224,8 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
 
     Prints the phases of each file and writes to OUTDIR, named after the file: NAME.xyz, the labelled trajectory;
     NAME.phases.csv, counts and fractions of every frame; NAME.phases.png, bars for one frame, lines over several; and
-    NAME.frame.png, the atoms in the colours of their phases (the most mixed frame; with the first and last if they differ).
+    NAME.frame.png, the atoms in the colours of their phases, in the most mixed frame, and the first and last if they
+    differ.
     """
     from ovito_mace_phase.runtime.files import check_input, input_stems, output_folder, parse_frames
     from ovito_mace_phase.runtime.memory import set_memory
