@@ -193,7 +193,7 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     help="Labelled trajectory: extended XYZ (phases as names) or LAMMPS dump (phases as numbers).",
 )
 @click.option("--session", is_flag=True, help="Also write an OVITO session with the labelled, coloured atoms.")
-@click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of the last frame.")
+@click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of telling frames.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -227,7 +227,8 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
 
     Prints the phases of each file and writes to OUTDIR, named after the file: NAME.xyz, the labelled trajectory;
     NAME.phases.csv, counts and fractions of every frame; NAME.phases.png, bars for one frame, lines over several; and
-    NAME.frame.png, the atoms in the colours of their phases.
+    NAME.frame.png, the atoms in the colours of their phases, in the most mixed frame, and the first and last if they
+    differ.
     """
     from ovito_mace_phase.runtime.files import check_input, input_stems, output_folder, parse_frames
     from ovito_mace_phase.runtime.memory import set_memory

@@ -182,9 +182,16 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
     present = set(np.unique(phase).tolist())
     shown = tuple(kind for kind in kinds if kind[0] in present)
     written = tuple(name.removeprefix("OP_") for name in data.particles.keys() if name.startswith("OP_"))  # noqa: SIM118
-    timestep = data.attributes.get("Timestep")
+    timestep, time = (data.attributes.get(name) for name in ("Timestep", "Time"))
     record = FrameRecord(
-        summary=summarise(phase, confidence, kinds, frame=frame, timestep=None if timestep is None else int(timestep)),
+        summary=summarise(
+            phase,
+            confidence,
+            kinds,
+            frame=frame,
+            timestep=None if timestep is None else int(timestep),
+            time=float(time) if isinstance(time, int | float) else None,
+        ),
         confidence={key: bin_confidence(confidence[phase == number]) for number, key, _ in shown},
         order_parameters={
             key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], LOGIT_WIDTH) for key in written

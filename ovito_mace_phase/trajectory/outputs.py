@@ -18,12 +18,14 @@ from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
 from .api import FileFormat, TrajectoryRun, Workers
-from .movie import draw_movie
-from .picture import draw_atoms
+from .movie import draw_movie, spread
+from .picture import draw_sheet
+from .picture_colors import shares_told_apart, substitutes_text
+from .pictured_frames import explanation, pictured
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import FrameRecord
 from .result import TrajectoryResult
-from .summary import over_frames, reasons_text, table_text
+from .summary import FrameSummary, over_frames, reasons_text, table_text
 
 _NAMES = (
     *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
@@ -123,6 +125,9 @@ class _Outputs:
         labelled = [] if result.labelled is None else [result.labelled]
         self.files = [*labelled, run.table]
         self.notes = list(result.notes)
+        self._colors = {share.key: share.color for share in shares_told_apart(result.frames)}
+        if options.picture or options.movie:
+            self.notes += filter(None, [substitutes_text(result.frames)])
 
     def write(self) -> None:
         """Write all that was asked for."""
@@ -133,10 +138,10 @@ class _Outputs:
             plot_phases(path, self._result.frames, self._stem)
         if self._options.plots:
             self._distributions()
-        last = self._result.frames[-1]
-        if self._options.picture and last.n_atoms:
-            self._picture(last.frame)
-        if self._options.movie and last.n_atoms:
+        shown = pictured(self._result.frames)
+        if self._options.picture and shown:
+            self._picture(shown)
+        if self._options.movie and shown:
             self._movie()
         if self._options.session and self._result.labelled is not None:
             self._session(self._result.labelled)
@@ -165,28 +170,26 @@ class _Outputs:
             with self._file("order_parameters.png") as path:
                 plot_order_parameters(path, self._result.frames, self._result.order_parameters, self._stem)
 
-    def _picture(self, frame: int) -> None:
-        atoms = self._run.atoms(frame)
+    def _picture(self, shown: list[tuple[FrameSummary, str]]) -> None:
         with self._file("frame.png") as path:
-            reason = draw_atoms(
-                path, atoms.positions, atoms.phase, atoms.cell, atoms.kinds, f"{self._stem}, frame {frame}"
-            )
-        self._pictures.append((f"Atoms of frame {frame}", self.files[-1]))
+            reason = draw_sheet(path, self._run.atoms, shown, self._colors, self._stem)
+        self._pictures.append((explanation(self._result.frames, shown), self.files[-1]))
         if reason:
             self.notes.append(f"frame.png is a flat drawing, not rendered by OVITO: {reason}")
 
     def _movie(self) -> None:
-        frames = [summary.frame for summary in self._result.frames]
+        frames = spread(self._result.frames, self._options.movie)
         with self._file("movie.gif") as path:
-            shown, reason = draw_movie(
+            reason = draw_movie(
                 path,
                 self._run.atoms,
                 frames,
-                self._options.movie,
+                self._colors,
                 self._run.work.path,
+                title=self._stem,
                 comment="; ".join(f"{name}: {text}" for name, text in self._result.origin.texts().items()),
             )
-        self._pictures.append((f"{shown} of {len(frames)} frames", self.files[-1]))
+        self._pictures.append((f"{len(frames)} of {len(self._result.frames)} frames", self.files[-1]))
         if reason:
             self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
 

@@ -31,12 +31,13 @@ class PhaseShare:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSummary:
-    """The phases of one frame, most frequent first."""
+    """The phases of one frame, most frequent first; step and time of the simulation where the file has them."""
 
     frame: int
     timestep: int | None
     n_atoms: int
     shares: tuple[PhaseShare, ...]
+    time: float | None = None
 
     def fraction(self, key: str) -> float:
         """Fraction of the atoms that have the phase `key`."""
@@ -50,6 +51,7 @@ def summarise(
     *,
     frame: int,
     timestep: int | None,
+    time: float | None = None,
 ) -> FrameSummary:
     """Count the phases of one frame.
 
@@ -64,6 +66,8 @@ def summarise(
         Number in the file.
     timestep : int or None
         Step of the simulation, where the file has one.
+    time : float or None
+        Of the simulation, in the unit of the file, where it has one.
     """
     shares = []
     for number, key, color in kinds:
@@ -71,7 +75,7 @@ def summarise(
         mean = float(confidence[mine].mean()) if mine.any() else float("nan")
         shares.append(PhaseShare(key=key, color=color, count=int(mine.sum()), confidence=mean))
     shares.sort(key=lambda share: (-share.count, share.key))
-    return FrameSummary(frame=frame, timestep=timestep, n_atoms=len(phase), shares=tuple(shares))
+    return FrameSummary(frame=frame, timestep=timestep, n_atoms=len(phase), shares=tuple(shares), time=time)
 
 
 def over_frames(frames: Sequence[FrameSummary]) -> list[PhaseShare]:
