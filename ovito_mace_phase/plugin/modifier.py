@@ -228,6 +228,7 @@ class MacePhaseModifier(ModifierInterface):
         yield "Reading atoms"
         from .ptm_cna_output import write_compatible
         from .read_atoms import read_atoms
+        from .remedies import notes_of
         from .session import evaluate
         from .write_geometry import write_geometry, write_reasons
         from .write_results import write_denoised, write_result, write_settings
@@ -244,8 +245,8 @@ class MacePhaseModifier(ModifierInterface):
         write_denoised(data, atoms, result, table=table, structures=structures)
         if settings.compatibility != "none":
             write_compatible(data, result, table=table, structures=structures)
-        notes = (*atoms.notes, *result.notes)
-        write_settings(data, result, self._shown_settings(), notes)
+        notes, leave_out = notes_of(data, atoms, result)
+        write_settings(data, result, self._shown_settings(), notes, leave_out)
         if result.merged:
             yield f"Types that are alike count as one species: {result.species}"
         for note in notes:

@@ -104,15 +104,23 @@ def write_denoised(
 
 
 def write_settings(
-    data: DataCollection, result: PhaseResult, shown: Mapping[str, str | float | int], warnings: Sequence[str]
+    data: DataCollection,
+    result: PhaseResult,
+    shown: Mapping[str, str | float | int],
+    warnings: Sequence[str],
+    leave_out: str = "",
 ) -> None:
-    """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings."""
+    """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings.
+
+    `leave_out` is the selection without the atoms that lie on others.
+    """
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
     data.attributes[f"{PREFIX}.device"] = result.kept.device
     data.attributes[f"{PREFIX}.species"] = result.species
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
+    data.attributes[f"{PREFIX}.leave_out"] = leave_out
 
 
 def to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:

@@ -24,6 +24,7 @@ from ovito_mace_phase.classification.settings import Settings, to_parameters
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.plugin.modifier import MacePhaseModifier
+from ovito_mace_phase.plugin.remedies import as_option
 from ovito_mace_phase.runtime.errors import InputError, OutputError
 
 from .labelled_frame import write_labelled
@@ -70,7 +71,7 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
         modifier.order_parameters = ", ".join(order_parameters) or "none"
     data = _compute(pipeline, frame, task.file)
     table = get_table(task.settings.model)
-    record, atoms = _record(data, frame, table)
+    record, atoms = _record(data, frame, table, task.select)
     if task.file_format is None:
         store_frame(task.folder, record, atoms, None)
         return record
@@ -173,7 +174,7 @@ def _kinds(data: DataCollection, phase: npt.NDArray[np.int32], table: PhaseTable
     return tuple((number, table.by_id(number).key, table.by_id(number).color) for number in numbers)
 
 
-def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameRecord, FrameAtoms]:
+def _record(data: DataCollection, frame: int, table: PhaseTable, select: str) -> tuple[FrameRecord, FrameAtoms]:
     """Gather what is kept of a frame."""
     chosen = _chosen(data)
     phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
@@ -189,7 +190,7 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
         order_parameters={
             key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], LOGIT_WIDTH) for key in written
         },
-        notes=_notes(data),
+        notes=_notes(data, select),
         model=data.attributes["MacePhase.model"],
         denoised=_denoised(data),
         other=_reasons(data),
@@ -203,11 +204,16 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
     return record, atoms
 
 
-def _notes(data: DataCollection) -> tuple[str, ...]:
-    """Return the warnings of the frame, and which types were found to be alike."""
+def _notes(data: DataCollection, select: str) -> tuple[str, ...]:
+    """Return the warnings of the frame, and which types were found to be alike; options go with what is selected."""
     species, asked = data.attributes["MacePhase.species"], data.attributes["MacePhase.settings.species"]
-    alike = (f"types that are alike count as one species: {species}",) if "," in species and asked == "auto" else ()
-    return (*filter(None, data.attributes["MacePhase.warnings"].split("; ")), *alike)
+    expression, told = data.attributes["MacePhase.leave_out"], data.attributes["MacePhase.warnings"]
+    if select and expression:
+        told = told.replace(as_option(expression), as_option(f"({select}) && {expression}"))
+    alike = ""
+    if "," in species and asked == "auto" and "the network tells" not in told:
+        alike = f"types that are alike count as one species: {species}"
+    return tuple(filter(None, (*told.split("; "), alike)))
 
 
 def _reasons(data: DataCollection) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -113,7 +114,7 @@ def gather(
     frames: list[FrameSummary] = []
     confidence: dict[str, Counter[int]] = {}
     order_parameters: dict[str, Counter[int]] = {}
-    notes: dict[str, None] = {}
+    notes: dict[str, list[tuple[int, str]]] = {}
     other: Counter[str] = Counter()
     model = denoised = ""
     for record in records:
@@ -121,7 +122,8 @@ def gather(
         add_bins(confidence, record.confidence)
         add_bins(order_parameters, record.order_parameters)
         other.update(record.other)
-        notes.update(dict.fromkeys(record.notes))
+        for note in record.notes:
+            notes.setdefault(_words(note), []).append((record.summary.frame, note))
         model, denoised = record.model, record.denoised
     return TrajectoryResult(
         file=file,
@@ -130,13 +132,25 @@ def gather(
         labelled=labelled,
         confidence=confidence,
         order_parameters=order_parameters,
-        notes=tuple(notes),
+        notes=tuple(_told_once(told) for told in notes.values()),
         fault=fault,
         model=model,
         denoised=denoised,
         other=other,
         origin=origin,
     )
+
+
+def _words(note: str) -> str:
+    """Return a note without what differs from frame to frame: numbers, and what stands in brackets and quotes."""
+    return re.sub(r"\([^)]*\)|'[^']*'|\d+", "", note)
+
+
+def _told_once(told: list[tuple[int, str]]) -> str:
+    """Return the note of the first of several frames, and say so where it is another in the others."""
+    frame, note = told[0]
+    differing = len({text for _, text in told}) > 1
+    return f"{note} (frame {frame}; alike in {_number_of(len(told) - 1, 'more frame')})" if differing else note
 
 
 def _number_of(count: int, noun: str) -> str:

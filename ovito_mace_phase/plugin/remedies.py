@@ -1,0 +1,100 @@
+"""Notes that end in a remedy which can be pasted: the selection that leaves atoms out, the groups of species.
+
+    out       atoms that lie on another, and those too close to others (`atoms.close_atoms`)
+    types     a type is left out where at least WHOLE of its atoms are out and some atom stays
+    one by one    up to FEW further atoms that lie on another: by Particle Identifier where all differ, else by index
+
+Atoms too close to others are real atoms: of a type of which most stay they are not left out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+from ovito.data import DataCollection, Particles
+
+from ovito_mace_phase.atoms.sites import Sites
+from ovito_mace_phase.classification.result import PhaseResult
+
+from .read_atoms import AtomsIn
+
+WHOLE = 0.9
+FEW = 6
+
+
+def notes_of(data: DataCollection, atoms: AtomsIn, result: PhaseResult) -> tuple[tuple[str, ...], str]:
+    """Return the notes on a frame and the selection that leaves out atoms which lie on others, "" for none.
+
+    Parameters
+    ----------
+    data : DataCollection
+    atoms : AtomsIn
+        As read from `data`.
+    result : PhaseResult
+        Of these atoms.
+    """
+    sites = result.evaluated.frame.sites
+    if sites is None:
+        return (*atoms.notes, *result.notes), ""
+    notes = list(atoms.notes)
+    expression = leave_out(data.particles, atoms.chosen, sites) if sites.close else ""
+    if expression:
+        notes.append(
+            f"{sites.close}. To leave them out: {as_option(expression)} (in a pipeline: this expression in an "
+            "Expression selection, and only_selected)"
+        )
+    elif sites.close:
+        notes.append(f"{sites.close}: molecules, collisions, or atoms doubled by mistake, which are to be deleted")
+    if sites.crammed:
+        notes.append(
+            f"{sites.crammed}. To choose yourself, start from --species {shlex.quote(groups(data.particles, sites))}"
+        )
+    return tuple(notes), expression
+
+
+def as_option(expression: str) -> str:
+    """Return an OVITO expression as option of the command line."""
+    return f"--select {shlex.quote(expression)}"
+
+
+def groups(particles: Particles, sites: Sites) -> str:
+    """Return the groups of several types as the parameter `species` takes them, "1,2 3,4"; by number where it must."""
+    spelt = {}
+    for kind in particles.particle_types.types:
+        spelt[kind.name] = kind.name if kind.name.isascii() and kind.name.replace("_", "").isalnum() else str(kind.id)
+    text = [name for name in sites.frame.species_names if name not in sites.given.species_names]
+    for name in sorted(spelt, key=len, reverse=True):
+        if name and spelt[name] != name:
+            text = [group.replace(name, spelt[name]) for group in text]
+    return " ".join(text)
+
+
+def leave_out(particles: Particles, chosen: npt.NDArray[np.int64] | None, sites: Sites) -> str:
+    """Return the OVITO expression of the atoms that stay, "" where there is none."""
+    everything = np.arange(particles.count) if chosen is None else chosen
+    out = sites.on_others | sites.lost
+    left = np.ones(len(out), dtype=bool)
+    parts = []
+    if particles.particle_types is not None:
+        types = np.asarray(particles.particle_types)[everything]
+        numbers, code = np.unique(types, return_inverse=True)
+        share = np.bincount(code, weights=out) / np.bincount(code)
+        if (share < WHOLE).any():
+            names = {kind.id: kind.name for kind in particles.particle_types.types}
+            unique = Counter(names.values())
+            for number in numbers[share >= WHOLE].tolist():
+                name = names.get(number, "")
+                plain = name.isascii() and name.replace("_", "").isalnum() and unique[name] == 1
+                parts.append(f'ParticleType != "{name}"' if plain else f"ParticleType != {number}")
+            left = (share < WHOLE)[code]
+    further = everything[left & sites.on_others]
+    if 0 < len(further) <= FEW:
+        identifiers = particles.identifiers
+        if identifiers is not None and len(np.unique(identifiers)) == particles.count:
+            parts += [f"ParticleIdentifier != {number}" for number in np.sort(np.asarray(identifiers)[further])]
+        else:
+            parts += [f"ParticleIndex != {number}" for number in further]
+    return " && ".join(parts)
