@@ -27,6 +27,7 @@ from ovito_mace_phase.classification.settings import (
 )
 from ovito_mace_phase.model.store import forget, get_card, get_table
 from ovito_mace_phase.phases import PhaseTable
+from ovito_mace_phase.runtime.hearing import tell
 
 from .card_text import card_text
 from .foreign_parameters import FOREIGN, check_parameter
@@ -225,6 +226,12 @@ class MacePhaseModifier(ModifierInterface):
         ModelFileError
             When the model file cannot be used.
         """
+        for report in self._stages(data, data_cache):
+            tell(report)
+            yield report
+
+    def _stages(self, data: DataCollection, data_cache: DataCollection | None) -> Generator[str | float, None, None]:
+        """Do what `modify` does."""
         yield "Reading atoms"
         from .ptm_cna_output import write_compatible
         from .read_atoms import read_atoms

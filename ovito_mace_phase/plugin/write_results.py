@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementType, Property  # type: ignore[attr-defined]
 
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
 from ovito_mace_phase.phases.table import N_OF_PTM
@@ -101,6 +102,9 @@ def write_denoised(
     data.attributes[f"{PREFIX}.denoising.steps"] = max(0, len(steps) - 1)
     data.attributes[f"{PREFIX}.denoising.converged"] = int(denoised.converged)
     data.attributes[f"{PREFIX}.denoising.rms_displacement"] = rms
+    factor = denoised.network_frame.factor
+    data.attributes[f"{PREFIX}.denoising.last_step"] = steps[-1].rms if steps else 0.0
+    data.attributes[f"{PREFIX}.denoising.length"] = TARGET_VOLUME ** (1.0 / 3.0) / factor
 
 
 def write_settings(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.model.store import get_table
@@ -18,12 +17,13 @@ from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
 from .api import FileFormat, TrajectoryRun, Workers
+from .display import Display
 from .movie import draw_movie
 from .picture import draw_atoms
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import FrameRecord
 from .result import TrajectoryResult
-from .summary import over_frames, reasons_text, table_text
+from .summary import over_frames
 
 _NAMES = (
     *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
@@ -95,18 +95,20 @@ def classify_file(file: Path, stem: str, options: Options) -> Written:
         force=options.force,
         reader=options.reader,
     )
-    with run:
+    with Display(stem, options.folder / f"{stem}.work") as display, run:
         earlier = len(run.work.done())
         if earlier:
             click.echo(f"{file}: {earlier} of {len(run.frames)} frames are there from a run that was cut off", err=True)
-        with tqdm(total=len(run.frames), desc=stem, unit="frame") as bar:
+        display.frames(len(run.frames))
 
-            def show(record: FrameRecord) -> None:
-                bar.update()
+        def show(_: FrameRecord) -> None:
+            display.frame_done()
+            if display.complete:
+                display.stage("joining the labelled frames")
 
-            result = run.classify(run.table, show)
+        result = run.classify(run.table, show)
         outputs = _Outputs(run, result, stem, options)
-        outputs.write()
+        outputs.write(display.stage)
         run.close()
     return Written(result=result, files=tuple(outputs.files), notes=tuple(outputs.notes))
 
@@ -124,8 +126,9 @@ class _Outputs:
         self.files = [*labelled, run.table]
         self.notes = list(result.notes)
 
-    def write(self) -> None:
-        """Write all that was asked for."""
+    def write(self, tell: Callable[[str], None]) -> None:
+        """Write all that was asked for; `tell` hears what is being done."""
+        tell("writing tables and plots")
         if self._options.parquet:
             with self._file("phases.parquet") as path:
                 self._result.write_parquet(path)
@@ -134,6 +137,7 @@ class _Outputs:
         if self._options.plots:
             self._distributions()
         last = self._result.frames[-1]
+        tell("drawing the atoms")
         if self._options.picture and last.n_atoms:
             self._picture(last.frame)
         if self._options.movie and last.n_atoms:
@@ -203,8 +207,7 @@ class _Outputs:
 def report_text(file: Path, written: Written) -> str:
     """Return the text for the terminal."""
     result = written.result
-    lines = [f"\n{file}  ({result.text})", table_text(result.frames)]
-    lines += filter(None, [reasons_text(result.other, len(result.frames))])
+    lines = [f"\n{file}  ({result.text})", result.tables]
     lines += [f"note: {note}" for note in written.notes]
     folder = written.files[0].parent
     lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))

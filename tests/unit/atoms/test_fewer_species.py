@@ -15,7 +15,7 @@ LENGTH = 40.0
 
 
 def molecules(rng, n_types, n_molecules=150, twins=False):
-    """Atoms of type k at its own distance from the middle of a molecule; `twins`: the last two types as far as alike."""
+    """Atoms of type k at its own distance from the middle of a molecule; `twins`: the last two lie side by side."""
     middle = rng.uniform(0, LENGTH, (n_molecules, 3))
     arm = rng.normal(size=(n_types, 3))
     far = np.linspace(1.0, 6.0, n_types)
