@@ -233,6 +233,7 @@ class MacePhaseModifier(ModifierInterface):
     def _stages(self, data: DataCollection, data_cache: DataCollection | None) -> Generator[str | float, None, None]:
         """Do what `modify` does."""
         yield "Reading atoms"
+        from .hints import hints_of
         from .ptm_cna_output import write_compatible
         from .read_atoms import read_atoms
         from .remedies import notes_of
@@ -253,12 +254,15 @@ class MacePhaseModifier(ModifierInterface):
         if settings.compatibility != "none":
             write_compatible(data, result, table=table, structures=structures)
         notes, leave_out = notes_of(data, atoms, result)
-        write_settings(data, result, self._shown_settings(), notes, leave_out)
+        hints = hints_of(data, result)
+        write_settings(data, result, self._shown_settings(), notes, leave_out, hints)
         if result.merged:
             yield f"Types that are alike count as one species: {result.species}"
         for note in notes:
             _tell(note)
             yield note
+        for hint in hints:
+            yield f"Hint: {hint}"
 
     def settings(self, table: PhaseTable) -> Settings:
         """Return the parameters, checked; "" is None, automatic.

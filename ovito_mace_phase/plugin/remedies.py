@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from ovito.data import DataCollection, Particles
 
+from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.sites import Sites
 from ovito_mace_phase.classification.result import PhaseResult
 
@@ -50,7 +52,7 @@ def notes_of(data: DataCollection, atoms: AtomsIn, result: PhaseResult) -> tuple
         notes.append(f"{sites.close}: molecules, collisions, or atoms doubled by mistake, which are to be deleted")
     if sites.crammed:
         notes.append(
-            f"{sites.crammed}. To choose yourself, start from --species {shlex.quote(groups(data.particles, sites))}"
+            f"{sites.crammed}. To choose yourself, start from --species {shlex.quote(spelt(data.particles, sites.given, sites.frame))}"
         )
     return tuple(notes), expression
 
@@ -60,16 +62,37 @@ def as_option(expression: str) -> str:
     return f"--select {shlex.quote(expression)}"
 
 
-def groups(particles: Particles, sites: Sites) -> str:
+def spelt(particles: Particles, given: Frame, merged: Frame) -> str:
     """Return the groups of several types as the parameter `species` takes them, "1,2 3,4"; by number where it must."""
-    spelt = {}
-    for kind in particles.particle_types.types:
-        spelt[kind.name] = kind.name if kind.name.isascii() and kind.name.replace("_", "").isalnum() else str(kind.id)
-    text = [name for name in sites.frame.species_names if name not in sites.given.species_names]
-    for name in sorted(spelt, key=len, reverse=True):
-        if name and spelt[name] != name:
-            text = [group.replace(name, spelt[name]) for group in text]
+    words = {kind.name: kind.name if _plain(kind.name) else str(kind.id) for kind in particles.particle_types.types}
+    text = [name for name in merged.species_names if name not in given.species_names]
+    for name in sorted(words, key=len, reverse=True):
+        if name and words[name] != name:
+            text = [group.replace(name, words[name]) for group in text]
     return " ".join(text)
+
+
+def type_expression(particles: Particles, names: Sequence[str], *, leave: bool) -> str:
+    """Return the OVITO expression of the atoms of types, or with `leave` of all others; "" where one is no type."""
+    numbers: dict[str, list[int]] = {}
+    for kind in particles.particle_types.types:
+        numbers.setdefault(kind.name or str(kind.id), []).append(kind.id)
+    for number in np.unique(particles.particle_types).tolist():
+        if all(number not in known for known in numbers.values()):
+            numbers.setdefault(str(number), []).append(number)
+    if not all(name in numbers for name in names):
+        return ""
+    sign, joint = ("!=", " && ") if leave else ("==", " || ")
+    return joint.join(
+        f'ParticleType {sign} "{name}"'
+        if _plain(name) and not name.isdigit() and len(numbers[name]) == 1
+        else joint.join(f"ParticleType {sign} {number}" for number in numbers[name])
+        for name in names
+    )
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.replace("_", "").isalnum()
 
 
 def leave_out(particles: Particles, chosen: npt.NDArray[np.int64] | None, sites: Sites) -> str:
@@ -87,8 +110,8 @@ def leave_out(particles: Particles, chosen: npt.NDArray[np.int64] | None, sites:
             unique = Counter(names.values())
             for number in numbers[share >= WHOLE].tolist():
                 name = names.get(number, "")
-                plain = name.isascii() and name.replace("_", "").isalnum() and unique[name] == 1
-                parts.append(f'ParticleType != "{name}"' if plain else f"ParticleType != {number}")
+                by_name = _plain(name) and unique[name] == 1
+                parts.append(f'ParticleType != "{name}"' if by_name else f"ParticleType != {number}")
             left = (share < WHOLE)[code]
     further = everything[left & sites.on_others]
     if 0 < len(further) <= FEW:

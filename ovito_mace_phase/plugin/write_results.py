@@ -113,6 +113,7 @@ def write_settings(
     shown: Mapping[str, str | float | int],
     warnings: Sequence[str],
     leave_out: str = "",
+    hints: Sequence[str] = (),
 ) -> None:
     """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings.
 
@@ -125,6 +126,7 @@ def write_settings(
         data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
     data.attributes[f"{PREFIX}.leave_out"] = leave_out
+    data.attributes[f"{PREFIX}.hints"] = "\n".join(hints)
 
 
 def to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:

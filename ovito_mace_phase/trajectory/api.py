@@ -199,6 +199,8 @@ class TrajectoryRun:
             fault = self._consume(live, progress)
         except BaseException:
             if live is not None:
+                for frame in live.lacks(self.work.done()):  # cut off between storing it and telling so
+                    live.add(self.work.record(frame).summary)
                 live.leave()
             raise
         frames, text, notes = list(self.frames), "", []

@@ -30,7 +30,7 @@ from ovito_mace_phase.runtime.hearing import tell
 from .denoised_text import denoised_text
 from .labelled_frame import write_labelled
 from .opening import opened
-from .record import LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
+from .record import HINT, LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
 from .store import store_frame
 from .summary import summarise
 from .task import FrameTask, unreadable
@@ -207,7 +207,8 @@ def _notes(data: DataCollection, select: str) -> tuple[str, ...]:
     alike = ""
     if "," in species and asked == "auto" and "the network tells" not in told:
         alike = f"types that are alike count as one species: {species}"
-    return tuple(filter(None, (*told.split("; "), alike)))
+    hints = [f"{HINT}{line}" for line in data.attributes["MacePhase.hints"].splitlines()]
+    return tuple(filter(None, (*told.split("; "), alike, *hints)))
 
 
 def _reasons(data: DataCollection) -> dict[str, int]:

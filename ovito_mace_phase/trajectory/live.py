@@ -48,6 +48,10 @@ class LiveTable:
         end = time.monotonic()
         self._next = end + max(_LEAST_SECONDS, _TIMES * (end - start))
 
+    def lacks(self, frames: set[int]) -> set[int]:
+        """Return those of some finished frames that have not been added."""
+        return frames.intersection(self._frames) - self._found.keys()
+
     def leave(self) -> None:
         """Write the table as it is when the run is cut off, if that is possible."""
         if self._found:

@@ -21,7 +21,7 @@ from .display import Display
 from .movie import draw_movie
 from .picture import draw_atoms
 from .plots import plot_confidence, plot_order_parameters, plot_phases
-from .record import FrameRecord
+from .record import HINT, FrameRecord
 from .result import TrajectoryResult
 from .summary import over_frames
 
@@ -208,7 +208,7 @@ def report_text(file: Path, written: Written) -> str:
     """Return the text for the terminal."""
     result = written.result
     lines = [f"\n{file}  ({result.text})", result.tables]
-    lines += [f"note: {note}" for note in written.notes]
+    lines += [note if note.startswith(HINT) else f"note: {note}" for note in written.notes]
     folder = written.files[0].parent
     lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))
     return "\n".join(lines)
