@@ -59,7 +59,7 @@ def hints_of(data: DataCollection, result: PhaseResult) -> tuple[str, ...]:
 
 
 def mean_strain(result: PhaseResult) -> tuple[float, float]:
-    """Return S and the median confidence in the phase of the fitted atoms, 0 for Other; 0 and 1 where few are fitted."""
+    """Return S and the median confidence in the phase of the fitted atoms, 0 for Other; 0 and 1 where few are."""
     logs, confidences = [], []
     geometry = result.geometry
     if geometry is None:

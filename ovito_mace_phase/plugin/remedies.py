@@ -51,9 +51,8 @@ def notes_of(data: DataCollection, atoms: AtomsIn, result: PhaseResult) -> tuple
     elif sites.close:
         notes.append(f"{sites.close}: molecules, collisions, or atoms doubled by mistake, which are to be deleted")
     if sites.crammed:
-        notes.append(
-            f"{sites.crammed}. To choose yourself, start from --species {shlex.quote(spelt(data.particles, sites.given, sites.frame))}"
-        )
+        start = shlex.quote(spelt(data.particles, sites.given, sites.frame))
+        notes.append(f"{sites.crammed}. To choose yourself, start from --species {start}")
     return tuple(notes), expression
 
 
