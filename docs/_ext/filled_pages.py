@@ -298,7 +298,7 @@ def modifier_parameters() -> str:
 def readme() -> str:
     """Return the README without its title; its links start at the folder of the pages."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n")[2]
-    text = text.replace("](docs/", "](").replace("](sample_dumps/", "](../sample_dumps/")
+    text = re.sub(r"\]\((?=(?:sample_dumps|examples)/)", "](../", text.replace("](docs/", "]("))
     return re.sub(r"\]\((?=[A-Z]+\.md\))", "](../", text)
 
 

@@ -86,7 +86,8 @@ def shares(data: DataCollection, name: str) -> list[tuple[str, tuple[float, floa
 
 
 def _title(number: int, name: str) -> str:
-    return phase_table().by_id(number).name if number > 8 else name  # PTM's names are short, keys are for programs
+    """Return PTM's name, which is short, for PTM's crystals; the others' keys are for programs."""
+    return name if 1 <= number <= 8 else phase_table().by_id(number).name
 
 
 def panel(axes: Axes, data: DataCollection, name: str) -> None:

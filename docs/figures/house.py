@@ -2,7 +2,8 @@
 
     python docs/figures/house.py        writes docs/figures/house.png
 
-A room's width grows with its lines. An arrow is left out where others lead to the same room; all go down, and a circle
+Rooms are the folders of the package and those in them; deeper ones belong to the room they are in. A room's width
+grows with its lines. An arrow is left out where others lead to the same room; all go down, and a circle
 ends the script with an error.
 """
 
@@ -21,30 +22,25 @@ sys.path.insert(0, str(HERE.parent / "tools"))
 from import_graph import folder_of, import_graph, modules  # noqa: E402 - the folder is put on the path above
 
 PACKAGE = HERE.parents[1] / "ovito_mace_phase"
-ROOMS = (
-    *("cli", "trajectory", "plugin", "classification", "classification.readout", "atoms", "phases", "runtime"),
-    *("model", "model.engine", "model.network", "model.reference"),
-    *("lab.add_phase", "lab.evaluation", "lab.training", "lab.calibration", "lab.features", "lab.samples"),
-    *("lab.data", "lab.phase_table", "lab.benchmark"),
-)
 WINGS = {"lab": "#f2e6d0", "model": "#d5e6f5", "classification": "#dcefdc", "plugin": "#eadcf2"}
+DEPTH = 2  # folders within folders that have a room
 _PLAIN = "#ececec"
 _UNIT = 0.0085  # width of a room per square root of a line
 
 
 def rooms() -> tuple[dict[str, int], dict[str, set[str]]]:
     """Return lines of every room, and the rooms that each imports."""
-    known = {name: name for name in ROOMS} | {"": "", "lab": "lab", "__main__": ""}
+    files = modules(PACKAGE)
+    known = {".".join(path.relative_to(PACKAGE).parent.parts[:DEPTH]) for path in files.values()} | {"", "__main__"}
+    rooms_of = dict.fromkeys(known, "")
     lines: dict[str, int] = defaultdict(int)
     arrows: dict[str, set[str]] = defaultdict(set)
-    for name, path in modules(PACKAGE).items():
-        lines[folder_of(name, known)] += len(path.read_text(encoding="utf-8").splitlines())
+    for name, path in files.items():
+        lines[folder_of(name, rooms_of)] += len(path.read_text(encoding="utf-8").splitlines())
     for name, targets in import_graph(PACKAGE).items():
-        if name:
-            arrows[folder_of(name, known)] |= {folder_of(target, known) for target in targets}
-    return {room: lines[room] for room in ROOMS if lines[room]}, {
-        room: {other for other in arrows[room] if other in ROOMS and other != room} for room in ROOMS
-    }
+        arrows[folder_of(name, rooms_of)] |= {folder_of(target, rooms_of) for target in targets}
+    shown = {room: count for room, count in lines.items() if count and room not in ("", "__main__")}
+    return shown, {room: {other for other in arrows[room] if other in shown and other != room} for room in shown}
 
 
 def floors(arrows: dict[str, set[str]]) -> dict[str, int]:
@@ -77,24 +73,26 @@ def reduced(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
 def draw(path: Path) -> None:
     """Write the picture."""
     lines, arrows = rooms()
-    arrows = {room: arrows[room] & set(lines) for room in lines}
     level, arrows = floors(arrows), reduced(arrows)
     figure = Figure(figsize=(8.0, 0.8 * max(level.values()) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     centre: dict[str, tuple[float, float]] = {}
     for floor in sorted(set(level.values())):
-        row = sorted((room for room in lines if level[room] == floor), key=_place)
-        widths = [max(0.085, _UNIT * lines[room] ** 0.5 * 0.34) for room in row]
-        gap = (1.0 - sum(widths)) / (len(row) + 1)
-        x = gap
-        for room, width in zip(row, widths, strict=True):
-            centre[room] = (x + width / 2, floor)
-            color = WINGS.get(room.partition(".")[0], _PLAIN)
-            axes.add_patch(Rectangle((x, floor - 0.26), width, 0.52, facecolor=color, edgecolor="0.35", zorder=2))
-            label = room.replace(".", "/\n", 1)
-            axes.text(x + width / 2, floor, f"{label}\n{lines[room]}", ha="center", va="center", fontsize=7, zorder=3)
-            x += width + gap
+        for part, left in ((False, 0.0), (True, 0.5)):  # run time on the left, the wing that makes models on the right
+            row = sorted(room for room in lines if level[room] == floor and room.startswith("lab") is part)
+            widths = [max(0.085, _UNIT * lines[room] ** 0.5 * 0.34) for room in row]
+            gap = (0.5 - sum(widths)) / (len(row) + 1)
+            x = left + gap
+            for room, width in zip(row, widths, strict=True):
+                centre[room] = (x + width / 2, floor)
+                color = WINGS.get(room.partition(".")[0], _PLAIN)
+                axes.add_patch(Rectangle((x, floor - 0.26), width, 0.52, facecolor=color, edgecolor="0.35", zorder=2))
+                label = room.replace(".", "/\n", 1)
+                axes.text(
+                    x + width / 2, floor, f"{label}\n{lines[room]}", ha="center", va="center", fontsize=7, zorder=3
+                )
+                x += width + gap
     for room, below in arrows.items():
         for other in below:
             (x0, y0), (x1, y1) = centre[room], centre[other]
@@ -107,11 +105,6 @@ def draw(path: Path) -> None:
     axes.set_ylim(0.5, max(level.values()) + 0.5)
     axes.set_axis_off()
     figure.savefig(path, dpi=150, metadata={"Software": None})
-
-
-def _place(room: str) -> tuple[int, str]:
-    """Run time on the left, the wing on the right."""
-    return (1 if room.startswith("lab") else 0, room)
 
 
 if __name__ == "__main__":

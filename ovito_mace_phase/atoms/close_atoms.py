@@ -65,14 +65,14 @@ def without_piles(frame: Frame) -> Kept:
 def without_close(frame: Frame) -> Kept:
     """Take out satellites, duplicates and atoms that cannot be labelled; see the head of this module."""
     limit = overlap_limit(local_spacing(frame, overlap=True))
-    one, other, distance = _pairs(frame, WIDE * limit.max())
+    one, other, distance = pairs_within(frame, WIDE * limit.max())
     reach = np.minimum(limit[one], limit[other])
     close = distance <= reach
     alike = frame.species[one] == frame.species[other]
     rank = _ranks(frame, one[close & ~alike])
     satellites = ~alike & (rank[frame.species[one]] + rank[frame.species[other]] > 0) & (distance <= WIDE * reach)
     joined = satellites | (alike & (distance <= COINCIDE * reach))
-    group = _groups(len(frame), one[joined], other[joined])
+    group = groups_of(len(frame), one[joined], other[joined])
     order = np.lexsort((*frame.positions.T[::-1], rank[frame.species], group))
     first = np.ones(len(order), dtype=bool)
     first[1:] = np.diff(group[order]) != 0
@@ -93,7 +93,7 @@ def _kept(owner: IntArray) -> Kept:
     return Kept(atoms=atoms, site=place[owner])
 
 
-def _pairs(frame: Frame, reach: float) -> tuple[IntArray, IntArray, FloatArray]:
+def pairs_within(frame: Frame, reach: float) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the atoms of all pairs up to `reach`, from both sides, and their distance."""
     least = 1e-12 * max(1e-300, float(np.abs(frame.positions).max()), float(np.abs(frame.cell).max()))
     grid = make_grid(frame.positions, frame.cell, frame.pbc, max(reach * (1.0 + 1e-9), least))
@@ -125,7 +125,7 @@ def _spread(frame: Frame, code: int) -> float:
     return round(float(np.log(spacing).std()), _DIGITS) if len(spacing) else 0.0
 
 
-def _groups(n_atoms: int, one: IntArray, other: IntArray) -> IntArray:
+def groups_of(n_atoms: int, one: IntArray, other: IntArray) -> IntArray:
     """Return a number for each atom that those joined share, (n_atoms,)."""
     group = np.arange(n_atoms)
     while True:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.runtime.errors import InputError
+from ovito_mace_phase.runtime.errors import InputError, TooManySpeciesError
 
 from .frame import Frame, IntArray
 
@@ -95,7 +95,7 @@ def assign_slots(frame: Frame, n_slots: int, cubed_spacing: npt.NDArray[np.float
 
     Raises
     ------
-    InputError
+    TooManySpeciesError
         When there are more species than slots.
     """
     return ordered_slots(frame, n_slots, mean_by_species(frame, cubed_spacing))
@@ -113,9 +113,10 @@ def ordered_slots(frame: Frame, n_slots: int, mean: npt.NDArray[np.float64]) -> 
     present = np.flatnonzero(count)
     if len(present) > n_slots:
         names = ", ".join(frame.species_names[code] for code in present[:12]) + (", ..." if len(present) > 12 else "")
-        raise InputError(
-            f"the frame has {len(present)} species ({names}) but the network tells {n_slots} apart; merge alike "
-            'types with the parameter `species` (for example "1,2 3" makes 1 and 2 alike, "ignore" all)'
+        raise TooManySpeciesError(
+            f"the frame has {len(present)} species ({names}) but the network tells {n_slots} apart; leave `species` on "
+            "auto (--species auto), which merges the most alike, or name all groups",
+            n_slots,
         )
     order = sorted(present, key=lambda code: (-count[code], round(float(mean[code]), 6), code))
     slot = np.zeros(frame.n_species, dtype=np.int64)

@@ -48,8 +48,8 @@ def add_phase_command(
 ) -> None:
     """Extend a model by the phase of STRUCTURE, one ordered crystal in any format that ase reads.
 
-    Takes minutes on a CPU and needs no network and no data. The answers for the old phases stay what they are, but for
-    atoms that the new phase wins; both are measured on fresh samples and printed. Nothing is written if the new phase
+    Takes minutes on a CPU and needs no network and no data. Labels of the old phases stay as they are, except
+    where the new phase fits better; both are measured on fresh samples and printed. Nothing is written if the new phase
     cannot be told from an old one.
     """
     from tqdm import tqdm

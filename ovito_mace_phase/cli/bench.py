@@ -54,8 +54,8 @@ _SMALL = 250  # atoms of the frame that errors are measured on
 @click.option(
     "--parts",
     is_flag=True,
-    help="Instead of the rest: what one core does for an atom in classify, part by part, with the model and with a "
-    "network of almost no size.",
+    help="Measure only what one core does for an atom in classify, part by part, with the model and with a "
+    "tiny network.",
 )
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="Threads.  [default: all cores]")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File for all numbers.")

@@ -69,12 +69,14 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     help="Types that count as one species: auto merges those at random on one set of sites or that only mark regions; "
     '"by name" merges none, "1,2 3" 1 and 2, "ignore" all.',
 )
-@click.option("--atom-style", default="", metavar="STYLE", help="Of a LAMMPS data file that does not name it, as full.")
+@click.option(
+    "--atom-style", default="", metavar="STYLE", help="Atom style of a LAMMPS data file that does not name it."
+)
 @click.option(
     "--columns",
     default="",
     metavar="NAMES",
-    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - leaves one out.',
+    help='Columns of a plain XYZ file or a dump: "Particle Type,Position.X,Position.Y,Position.Z,-"; - skips one.',
 )
 @click.option(
     "--select",
@@ -173,7 +175,8 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     "--memory",
     default=None,
     metavar="SIZE",
-    help="Memory for the features of a frame, such as 500M or 2G.  [default: a quarter of the free memory, at most 1G]",
+    help="Memory for the features of a frame, such as 500M or 2G.  "
+    "[default: a quarter of the free memory, at most 512M]",
 )
 @click.option(
     "--model",
@@ -190,7 +193,7 @@ _HANDED_ON = ("file_format", "restart", "force", "parquet", "picture", "movie", 
     help="Labelled trajectory: extended XYZ (phases as names) or LAMMPS dump (phases as numbers).",
 )
 @click.option("--session", is_flag=True, help="Also write an OVITO session with the labelled, coloured atoms.")
-@click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of the last frame.")
+@click.option("--picture/--no-picture", default=True, show_default=True, help="Draw the atoms of telling frames.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -224,7 +227,8 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
 
     Prints the phases of each file and writes to OUTDIR, named after the file: NAME.xyz, the labelled trajectory;
     NAME.phases.csv, counts and fractions of every frame; NAME.phases.png, bars for one frame, lines over several; and
-    NAME.frame.png, the atoms in the colours of their phases.
+    NAME.frame.png, the atoms in the colours of their phases, in the most mixed frame, and the first and last if they
+    differ.
     """
     from ovito_mace_phase.runtime.files import check_input, input_stems, output_folder, parse_frames
     from ovito_mace_phase.runtime.memory import set_memory

@@ -34,7 +34,7 @@ def doctor_command(device: str) -> int:
     """Check this installation and this machine: packages, model, threads, GPU, OVITO, answers, kernels.
 
     Two small frames are classified and compared with stored answers. The exit status is 1 when something is wrong;
-    the remedy is printed with it. Copy the output into a report of a fault.
+    the remedy is printed with it. Include the output in a bug report.
     """
     start = time.perf_counter()
     wrong = notes = 0

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
-from ovito_mace_phase.lab.evaluation.registry import SUITES, check_names, load
+from ovito_mace_phase.lab.evaluation.methods import method_of
+from ovito_mace_phase.lab.evaluation.registry import COMPARING, SUITES, check_names, load
 from ovito_mace_phase.lab.evaluation.report import SuiteSettings, write
 from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import output_folder
 
 from .renamed import command_with
@@ -61,6 +63,14 @@ def _list_suites(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     default=None,
     help="Labelled structures (docs/training.md): the suite `denoise` then uses the held-out chemical systems.",
 )
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|MODULE:FUNCTION",
+    help="Score another method on the same frames (suite `field`): PTM, CNA, ..., or your function, see "
+    "docs/benchmark.md; may be given several times.",
+)
 @click.option("--quick", is_flag=True, help="Fewer, smaller frames: a check that all runs, no measurement.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results."
@@ -72,6 +82,7 @@ def evaluate_command(
     seed: int,
     denoise_steps: int,
     data: Path | None,
+    methods: Sequence[str],
     quick: bool,
     output: Path,
 ) -> None:
@@ -80,9 +91,20 @@ def evaluate_command(
     `--list` names the suites; docs/evaluation.md says what each measures and which frames it needs.
     """
     check_names(suites)
+    if methods and not set(suites) <= set(COMPARING):
+        raise InputError(f"--method is for the suite {', '.join(COMPARING)} alone")
+    for method in methods:
+        method_of(method)  # a wrong name is said before anything is measured
     loaded = PhaseModel.load(model)
     output = output_folder(output)
-    settings = SuiteSettings(frames=tuple(frames), seed=seed, denoise_steps=denoise_steps, data=data, quick=quick)
+    settings = SuiteSettings(
+        frames=tuple(frames),
+        seed=seed,
+        denoise_steps=denoise_steps,
+        data=data,
+        quick=quick,
+        methods=tuple(dict.fromkeys(methods)),
+    )
     origin = {"model": loaded.name, "seed": seed, "denoise_steps": denoise_steps, "quick": quick}
     click.echo(f"model {loaded.name}, seed {seed}")
     for name in dict.fromkeys(suites):

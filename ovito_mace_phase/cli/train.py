@@ -68,23 +68,43 @@ def _former(name: str, target: str, kind: Any) -> Any:
 )
 @click.option("--phases", default="", metavar="KEY[,KEY]...", help="Learn these phases only.  [default: all]")
 @click.option("--hidden", type=click.IntRange(8), default=512, show_default=True, help="Width of a new head.")
-@click.option("--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True, help="Of a new head.")
-@click.option("--channels", type=click.IntRange(8), default=64, show_default=True, help="Of a new network.")
-@click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Of a new network.")
+@click.option(
+    "--dropout", type=click.FloatRange(0.0, 0.9), default=0.1, show_default=True, help="Dropout of a new head."
+)
+@click.option("--channels", type=click.IntRange(8), default=64, show_default=True, help="Channels of a new network.")
+@click.option("--layers", type=click.IntRange(1), default=2, show_default=True, help="Layers of a new network.")
 @click.option("--degree", type=click.IntRange(1, 3), default=2, show_default=True, help="l_max of a new network.")
-@click.option("--cutoff", type=click.FloatRange(3.0), default=6.0, show_default=True, help="A, network units.")
-@click.option("--new-steps", type=click.IntRange(1), default=20000, show_default=True, help="Of stage new.")
+@click.option(
+    "--cutoff",
+    type=click.FloatRange(3.0),
+    default=6.0,
+    show_default=True,
+    help="Cutoff of a new network, A in network units.",
+)
+@click.option("--new-steps", type=click.IntRange(1), default=20000, show_default=True, help="Steps of stage new.")
 @click.option("--head-parts", type=click.IntRange(1), default=None, help="Files of rows for stage head.  [default: 16]")
 @click.option("--head-passes", type=click.IntRange(1), default=None, help="Passes over these rows.  [default: 8]")
 @click.option("--class-parts", type=click.IntRange(0), default=None, help="Files for stage classes.  [default: 16]")
 @click.option("--part-samples", type=click.IntRange(1), default=None, help="Samples per file.  [default: 6000, 3000]")
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Of stage end-to-end.")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Steps of stage end-to-end.")
 @click.option("--atoms", type=click.IntRange(100), default=2000, show_default=True, help="Atoms per step, roughly.")
-@click.option("--network-rate", type=click.FloatRange(0.0), default=2e-4, show_default=True, help="0: network fixed.")
-@click.option("--score-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Of the score loss.")
-@click.option("--label-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Of the label loss.")
-@click.option("--minutes", type=click.FloatRange(0.0), default=math.inf, help="Stop after this time.  [default: none]")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--network-rate",
+    type=click.FloatRange(0.0),
+    default=2e-4,
+    show_default=True,
+    help="Learning rate of the network; 0 keeps it fixed.",
+)
+@click.option(
+    "--score-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Weight of the score loss."
+)
+@click.option(
+    "--label-weight", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Weight of the label loss."
+)
+@click.option(
+    "--minutes", type=click.FloatRange(0.0), default=math.inf, help="Stop after this many minutes.  [default: none]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--name", default="mace-phase", show_default=True, help="Name in the model card.")
 @_former("--backbone", "former_start", click.Path(path_type=Path))
 @_former("--model", "former_start_2", click.Path(path_type=Path))
@@ -102,7 +122,7 @@ def train_command(
     minutes: float,
     **given: Any,
 ) -> None:
-    """Train a model in stages; a run that was stopped goes on when called again."""
+    """Train a model in stages; repeat the command to resume a run that was stopped."""
     start = start or given["former_start"] or given["former_start_2"]
     if start is None:
         raise click.UsageError("Missing option '--start'.")

@@ -33,13 +33,14 @@ _NAMES = {
     **{"Hexagonal ice": "ICE_IH", "Cubic ice": "ICE_IC", "Interfacial ice": "ICE_INTERFACE"},
     **{"Hydrate": "HYDRATE", "Interfacial hydrate": "HYDRATE"},
 }
-_FINDS = {
+FINDS = {
     "PTM 0.1": {"FCC", "HCP", "BCC", "SC", "CUBIC_DIAMOND", "HEX_DIAMOND"},
     "PTM": {"FCC", "HCP", "BCC", "SC", "CUBIC_DIAMOND", "HEX_DIAMOND"},
     "CNA": {"FCC", "HCP", "BCC"},
     "Ackland-Jones": {"FCC", "HCP", "BCC"},
     "Diamond": {"CUBIC_DIAMOND", "HEX_DIAMOND"},
 }
+"""Method: the lattices that it finds."""
 
 
 def target(method: str, phase: str) -> str | None:
@@ -49,7 +50,7 @@ def target(method: str, phase: str) -> str | None:
     if method == "CHILL+":
         return phase if phase in ("ICE_IH", "ICE_IC") else "HYDRATE" if phase.startswith("CLATHRATE_") else None
     lattice = phase_table().by_key(phase).lattice
-    return lattice if lattice in _FINDS[method] else None
+    return lattice if lattice in FINDS[method] else None
 
 
 def ovito_answer(frame: Frame, method: str) -> npt.NDArray[np.str_]:

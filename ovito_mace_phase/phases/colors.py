@@ -26,7 +26,14 @@ def spread_color(id: int) -> tuple[float, float, float]:  # noqa: A002 - the nam
     turn = 0 if id >= FIRST_OWN_ID else min(n // RETURN, MOST_TURNS)
     lightness = LIGHTNESS[n % len(LIGHTNESS)] + LIGHTER * turn
     chroma = CHROMA[n % len(CHROMA)]
-    # Shrink the chroma until the colour is one that a screen can show, so that no two are clipped onto one another.
+    return oklch_color(lightness, chroma, hue)
+
+
+def oklch_color(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    """Return red, green, blue in 0 ... 1 of a colour in OKLCH (hue in radians), rounded to three digits.
+
+    The chroma is made smaller until a screen can show the colour, so that no two are clipped onto one another.
+    """
     rgb = _oklch_to_linear(lightness, chroma, hue)
     while rgb.min() < 0 or rgb.max() > 1:
         chroma *= 0.97

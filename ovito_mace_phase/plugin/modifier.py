@@ -27,6 +27,7 @@ from ovito_mace_phase.classification.settings import (
 )
 from ovito_mace_phase.model.store import forget, get_card, get_table
 from ovito_mace_phase.phases import PhaseTable
+from ovito_mace_phase.runtime.hearing import tell
 
 from .card_text import card_text
 from .foreign_parameters import FOREIGN, check_parameter
@@ -225,9 +226,17 @@ class MacePhaseModifier(ModifierInterface):
         ModelFileError
             When the model file cannot be used.
         """
+        for report in self._stages(data, data_cache):
+            tell(report)
+            yield report
+
+    def _stages(self, data: DataCollection, data_cache: DataCollection | None) -> Generator[str | float, None, None]:
+        """Do what `modify` does."""
         yield "Reading atoms"
+        from .hints import hints_of
         from .ptm_cna_output import write_compatible
         from .read_atoms import read_atoms
+        from .remedies import notes_of
         from .session import evaluate
         from .write_geometry import write_geometry, write_reasons
         from .write_results import write_denoised, write_result, write_settings
@@ -244,13 +253,16 @@ class MacePhaseModifier(ModifierInterface):
         write_denoised(data, atoms, result, table=table, structures=structures)
         if settings.compatibility != "none":
             write_compatible(data, result, table=table, structures=structures)
-        notes = (*atoms.notes, *result.notes)
-        write_settings(data, result, self._shown_settings(), notes)
+        notes, leave_out = notes_of(data, atoms, result)
+        hints = hints_of(data, result)
+        write_settings(data, result, self._shown_settings(), notes, leave_out, hints)
         if result.merged:
             yield f"Types that are alike count as one species: {result.species}"
         for note in notes:
             _tell(note)
             yield note
+        for hint in hints:
+            yield f"Hint: {hint}"
 
     def settings(self, table: PhaseTable) -> Settings:
         """Return the parameters, checked; "" is None, automatic.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ from ovito_mace_phase.runtime.worker import Cancelled, Progress, run_in_worker
 
 from .logit_cache import Entry, LogitCache, content_key
 
+T = TypeVar("T")
+
 
 def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[str | float, None, PhaseResult]:
     """Classify a frame, its types merged where the user named groups; yield status texts and fractions done.
@@ -49,27 +52,51 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
 
     def work(progress: Progress, cancelled: Cancelled) -> tuple[Entry, PhaseResult]:
         watch = Watch(progress=progress, status=progress, cancelled=cancelled)
+        progress("Preparing the network")  # reads and, once on a machine, compiles it
         model = wait_for(("model", *model_key), lambda: store.get_model(path, settings.device), cancelled)
         wait_for("kernels around the network", compile_kernels, cancelled)
         share = FORWARD_SHARE if steps else 1.0
         kept, after = stored.kept, stored.after.get(steps)
         if kept is None:
+            progress("Comparing types and distances")
             here = network_frame_of(frame, model, settings, cancelled)
             kept = logits_of(here, model, settings, watch.part(0.0, share))
         if steps and after is None:
             after = denoised(kept, model, settings, watch.part(share, 1.0))
+        progress("Holding labels against templates")
         result = result_of(kept, model, settings, after, watch)
         result.distances, result.order_parameters  # noqa: B018 - worked out here, not on OVITO's main thread
         if settings.output_orientation or settings.output_deformation_gradient:
             result.orientation  # noqa: B018 - as above
         return Entry(kept=kept, after={steps: after} if after else {}), result
 
-    message = f"Denoising {len(frame)} atoms" if steps else f"Classifying {len(frame)} atoms"
+    doing = "Denoising atoms" if steps else "Classifying atoms"
+    message = f"{doing}, {len(frame):,}"
     if stored.kept is not None and (not steps or steps in stored.after):
         message = "Reading phases from stored logits"
-    entry, result = yield from run_in_worker(work, message)
+    entry, result = yield from in_atoms(run_in_worker(work, message), doing, len(frame))
     cache.put(key, settings, entry)
     return result
+
+
+def in_atoms(reports: Generator[str | float, None, T], doing: str, n_atoms: int) -> Generator[str | float, None, T]:
+    """Say fractions done in atoms as well, whenever they have changed: "Classifying atoms, 1,000 of 5,000"."""
+    last = 0.0
+    yield next(reports)
+    yield last
+    while True:
+        try:
+            report = next(reports)
+        except StopIteration as end:
+            return end.value
+        try:
+            if not isinstance(report, str) and 0.0 < report < 1.0 and report != last:
+                last = report
+                yield f"{doing}, {int(report * n_atoms):,} of {n_atoms:,}"
+            yield report
+        except BaseException as error:  # cancelled: the worker is to end
+            reports.throw(error)
+            raise
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementType, Property  # type: ignore[attr-defined]
 
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
 from ovito_mace_phase.phases.table import N_OF_PTM
@@ -101,18 +102,31 @@ def write_denoised(
     data.attributes[f"{PREFIX}.denoising.steps"] = max(0, len(steps) - 1)
     data.attributes[f"{PREFIX}.denoising.converged"] = int(denoised.converged)
     data.attributes[f"{PREFIX}.denoising.rms_displacement"] = rms
+    factor = denoised.network_frame.factor
+    data.attributes[f"{PREFIX}.denoising.last_step"] = steps[-1].rms if steps else 0.0
+    data.attributes[f"{PREFIX}.denoising.length"] = TARGET_VOLUME ** (1.0 / 3.0) / factor
 
 
 def write_settings(
-    data: DataCollection, result: PhaseResult, shown: Mapping[str, str | float | int], warnings: Sequence[str]
+    data: DataCollection,
+    result: PhaseResult,
+    shown: Mapping[str, str | float | int],
+    warnings: Sequence[str],
+    leave_out: str = "",
+    hints: Sequence[str] = (),
 ) -> None:
-    """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings."""
+    """Write global attributes: name of the model, what it ran on, species, settings as in the panel, warnings.
+
+    `leave_out` is the selection without the atoms that lie on others.
+    """
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
     data.attributes[f"{PREFIX}.device"] = result.kept.device
     data.attributes[f"{PREFIX}.species"] = result.species
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value
     data.attributes[f"{PREFIX}.warnings"] = "; ".join(warnings)
+    data.attributes[f"{PREFIX}.leave_out"] = leave_out
+    data.attributes[f"{PREFIX}.hints"] = "\n".join(hints)
 
 
 def to_all_atoms(values: npt.NDArray, atoms: AtomsIn, rest: np.generic) -> npt.NDArray:

@@ -15,6 +15,20 @@ class OverlapError(InputError):
     """Atoms of a frame lie at the same place; `atoms.sites` deals with them."""
 
 
+class TooManySpeciesError(InputError):
+    """A frame has more species than the network tells apart; `atoms.sites` merges some where it may.
+
+    Attributes
+    ----------
+    most : int
+        How many it tells apart.
+    """
+
+    def __init__(self, message: str, most: int) -> None:
+        super().__init__(message)
+        self.most = most
+
+
 class ModelFileError(MacePhaseError, ValueError):
     """A model file is missing, corrupt, of a foreign kind or of a newer format."""
 

@@ -32,7 +32,7 @@ from .remote import FrameCall, check_thread
 from .result import TrajectoryResult, gather
 from .scheduler import run_frames
 from .store import WorkFolder
-from .task import FileFormat, FrameTask
+from .task import FileFormat, FrameTask, unreadable
 
 if TYPE_CHECKING:
     from .pools import Pool
@@ -153,13 +153,14 @@ class TrajectoryRun:
         self.work: WorkFolder
         self.frames: Sequence[int] = ()
         self.n_frames_in_file = 0
+        self._cut = ""
 
     def __enter__(self) -> TrajectoryRun:
         check_thread()
         self._check_results()
         from .frame_worker import count_frames
 
-        self.n_frames_in_file = count_frames(self._task)
+        self.n_frames_in_file, self._cut = count_frames(self._task)
         self.frames = parse_frames(self._selection, self.n_frames_in_file)
         self.work = WorkFolder(self._task.folder, self._all_settings(), restart=self._restart)
         self.work.__enter__()
@@ -200,10 +201,15 @@ class TrajectoryRun:
             if live is not None:
                 live.leave(self.work.record(frame).summary for frame in self.work.done() & set(self.frames))
             raise
-        frames, text = list(self.frames), ""
+        frames, text, notes = list(self.frames), "", []
+        if self._cut:
+            notes.append(f"the file is cut short or damaged after frame {self.n_frames_in_file - 1}: {self._cut}")
         if fault is not None:
             text = fault[1] if f"frame {fault[0]} " in fault[1] else f"frame {fault[0]}: {fault[1]}"
             frames = frames[: frames.index(fault[0])]
+            if frames and fault[0] == self.n_frames_in_file - 1 and text.startswith(unreadable(*self._last())):
+                notes.append(f"the last frame is left out, as the file is cut short or damaged: {text}")
+                text = ""
         labelled = self._write_labelled(frames)
         result = gather(
             (self.work.record(frame) for frame in frames),
@@ -211,6 +217,7 @@ class TrajectoryRun:
             n_frames_in_file=self.n_frames_in_file,
             labelled=labelled,
             fault=text,
+            notes=notes,
             origin=origin_of(self._task, self._selection),
         )
         if table is not None:
@@ -278,6 +285,9 @@ class TrajectoryRun:
                 f"{' and '.join(path.name for path in there)} would be replaced in {self._output}: choose another "
                 "output folder, or replace the results of the other run with --force (force=True)"
             )
+
+    def _last(self) -> tuple[int, Path]:
+        return self.n_frames_in_file - 1, self._task.file
 
     def _labelled(self) -> Path | None:
         """Return the path of the labelled trajectory, which is never that of the input."""
@@ -368,7 +378,8 @@ def classify_trajectory(  # noqa: PLR0913 - the public signature
     ------
     InputError
         When the file, the first frame, or the settings cannot be used. A later frame that cannot be used ends the
-        work: the frames before it are returned, with the reason in `fault`.
+        work: the frames before it are returned, with the reason in `fault`. A last frame that is incomplete is left
+        out, with a note.
     OSError, OutputError
         When results cannot be written; finished frames are kept.
     WorkerLostError

@@ -16,7 +16,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 from ovito.data import DataCollection, Property
-from ovito.io import import_file
 from ovito.modifiers import ExpressionSelectionModifier
 from ovito.pipeline import FileSource, Pipeline
 
@@ -24,13 +23,18 @@ from ovito_mace_phase.classification.settings import Settings, to_parameters
 from ovito_mace_phase.model.store import get_table
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.plugin.modifier import MacePhaseModifier
+from ovito_mace_phase.plugin.remedies import as_option
 from ovito_mace_phase.runtime.errors import InputError, OutputError
+from ovito_mace_phase.runtime.hearing import tell
 
+from .denoised_text import denoised_text
 from .labelled_frame import write_labelled
-from .record import LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
+from .opening import opened
+from .record import HINT, LOGIT_WIDTH, FrameAtoms, FrameRecord, Kind, bin_confidence, bin_values
 from .store import store_frame
 from .summary import summarise
-from .task import FrameTask
+from .task import FrameTask, unreadable
+from .under_way import shown_in
 
 OF_TEMPLATES = {
     "output_rmsd": "RMSD",
@@ -40,12 +44,13 @@ OF_TEMPLATES = {
     "output_interatomic_distance": "Interatomic Distance",
 }
 """Setting -> property."""
-_opened: list[tuple[FrameTask, Pipeline, MacePhaseModifier]] = []
+_opened: list[tuple[FrameTask, Pipeline, MacePhaseModifier, str]] = []
 
 
-def count_frames(task: FrameTask) -> int:
-    """Return the number of frames of the file; raises InputError when OVITO cannot read it."""
-    return _open(task)[0].num_frames
+def count_frames(task: FrameTask) -> tuple[int, str]:
+    """Return the number of frames of the file, and why they end early if they do; InputError if it cannot be read."""
+    pipeline, _ = _open(task)
+    return pipeline.num_frames, _opened[0][3]
 
 
 def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...] | None) -> FrameRecord:
@@ -68,18 +73,20 @@ def classify_frame(task: FrameTask, frame: int, order_parameters: tuple[str, ...
     pipeline, modifier = _open(task)
     if order_parameters is not None:
         modifier.order_parameters = ", ".join(order_parameters) or "none"
-    data = _compute(pipeline, frame, task.file)
-    table = get_table(task.settings.model)
-    record, atoms = _record(data, frame, table)
-    if task.file_format is None:
-        store_frame(task.folder, record, atoms, None)
-        return record
-    with tempfile.TemporaryDirectory(prefix=".part", dir=task.folder) as scratch:
-        part = Path(scratch) / "frame"
-        with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
-            written = _written(data, task.settings)
-            write_labelled(data, cast("FileSource", pipeline.source).compute(frame), written, part, task.file_format)
-        store_frame(task.folder, record, atoms, part)
+    with shown_in(task.folder, frame):
+        data = _compute(pipeline, frame, task.file)
+        tell("Writing the labelled atoms")
+        record, atoms = _record(data, frame, get_table(task.settings.model), task.select)
+        if task.file_format is None:
+            store_frame(task.folder, record, atoms, None)
+            return record
+        with tempfile.TemporaryDirectory(prefix=".part", dir=task.folder) as scratch:
+            part = Path(scratch) / "frame"
+            with _readable_errors(f"cannot write frame {frame} to {task.folder}, {_free(task.folder)}", OutputError):
+                written = _written(data, task.settings)
+                source = cast("FileSource", pipeline.source).compute(frame)
+                write_labelled(data, source, written, part, task.file_format)
+            store_frame(task.folder, record, atoms, part)
     return record
 
 
@@ -92,25 +99,13 @@ def _open(task: FrameTask) -> tuple[Pipeline, MacePhaseModifier]:
     if not _opened or _opened[0][0] != task:
         _opened.clear()
         with _readable_errors(f"OVITO cannot read {task.file}"):
-            pipeline = _imported(task)
+            pipeline, cut = opened(task)
         if task.select:
             pipeline.modifiers.append(ExpressionSelectionModifier(expression=task.select))
         modifier = MacePhaseModifier(**to_parameters(task.settings))
         pipeline.modifiers.append(modifier)
-        _opened.append((task, pipeline, modifier))
-    return _opened[0][1:]
-
-
-def _imported(task: FrameTask) -> Pipeline:
-    try:
-        return import_file(str(task.file), **dict(task.reader))
-    except (KeyError, TypeError, ValueError) as error:  # of OVITO, for a keyword that its reader of this format lacks
-        if not task.reader:
-            raise
-        given = ", ".join(f"{name} = {value!r}" for name, value in task.reader)
-        raise InputError(
-            f"OVITO does not read {task.file} with {given}: {error.args[0] if error.args else error}"
-        ) from error
+        _opened.append((task, pipeline, modifier, cut))
+    return _opened[0][1:3]
 
 
 def forget() -> None:
@@ -120,7 +115,7 @@ def forget() -> None:
 
 def _compute(pipeline: Pipeline, frame: int, file: Path) -> DataCollection:
     """Evaluate one frame; the modifier's notes are told once at the end instead of as warnings."""
-    with _readable_errors(f"OVITO cannot read frame {frame} of {file}"), warnings.catch_warnings():
+    with _readable_errors(unreadable(frame, file)), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
             return pipeline.compute(frame)
@@ -173,7 +168,7 @@ def _kinds(data: DataCollection, phase: npt.NDArray[np.int32], table: PhaseTable
     return tuple((number, table.by_id(number).key, table.by_id(number).color) for number in numbers)
 
 
-def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameRecord, FrameAtoms]:
+def _record(data: DataCollection, frame: int, table: PhaseTable, select: str) -> tuple[FrameRecord, FrameAtoms]:
     """Gather what is kept of a frame."""
     chosen = _chosen(data)
     phase = np.array(data.particles["Phase"], dtype=np.int32)[chosen]
@@ -182,16 +177,23 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
     present = set(np.unique(phase).tolist())
     shown = tuple(kind for kind in kinds if kind[0] in present)
     written = tuple(name.removeprefix("OP_") for name in data.particles.keys() if name.startswith("OP_"))  # noqa: SIM118
-    timestep = data.attributes.get("Timestep")
+    timestep, time = (data.attributes.get(name) for name in ("Timestep", "Time"))
     record = FrameRecord(
-        summary=summarise(phase, confidence, kinds, frame=frame, timestep=None if timestep is None else int(timestep)),
+        summary=summarise(
+            phase,
+            confidence,
+            kinds,
+            frame=frame,
+            timestep=None if timestep is None else int(timestep),
+            time=float(time) if isinstance(time, int | float) else None,
+        ),
         confidence={key: bin_confidence(confidence[phase == number]) for number, key, _ in shown},
         order_parameters={
             key: bin_values(np.asarray(data.particles[f"OP_{key}"])[chosen], LOGIT_WIDTH) for key in written
         },
-        notes=_notes(data),
+        notes=_notes(data, select),
         model=data.attributes["MacePhase.model"],
-        denoised=_denoised(data),
+        denoised=denoised_text(data.attributes),
         other=_reasons(data),
     )
     atoms = FrameAtoms(
@@ -203,11 +205,17 @@ def _record(data: DataCollection, frame: int, table: PhaseTable) -> tuple[FrameR
     return record, atoms
 
 
-def _notes(data: DataCollection) -> tuple[str, ...]:
-    """Return the warnings of the frame, and which types were found to be alike."""
+def _notes(data: DataCollection, select: str) -> tuple[str, ...]:
+    """Return the warnings of the frame, and which types were found to be alike; options go with what is selected."""
     species, asked = data.attributes["MacePhase.species"], data.attributes["MacePhase.settings.species"]
-    alike = (f"types that are alike count as one species: {species}",) if "," in species and asked == "auto" else ()
-    return (*filter(None, data.attributes["MacePhase.warnings"].split("; ")), *alike)
+    expression, told = data.attributes["MacePhase.leave_out"], data.attributes["MacePhase.warnings"]
+    if select and expression:
+        told = told.replace(as_option(expression), as_option(f"({select}) && {expression}"))
+    alike = ""
+    if "," in species and asked == "auto" and "the network tells" not in told:
+        alike = f"types that are alike count as one species: {species}"
+    hints = [f"{HINT}{line}" for line in data.attributes["MacePhase.hints"].splitlines()]
+    return tuple(filter(None, (*told.split("; "), alike, *hints)))
 
 
 def _reasons(data: DataCollection) -> dict[str, int]:
@@ -217,12 +225,3 @@ def _reasons(data: DataCollection) -> dict[str, int]:
         name.removeprefix(prefix): int(data.attributes[name]) for name in data.attributes if name.startswith(prefix)
     }
     return {name: count for name, count in found.items() if count and name != "not_selected"}
-
-
-def _denoised(data: DataCollection) -> str:
-    """Tell what denoising did to the frame."""
-    if "MacePhase.denoising.steps" not in data.attributes:
-        return ""
-    steps, rms = (data.attributes[f"MacePhase.denoising.{name}"] for name in ("steps", "rms_displacement"))
-    rest = "at rest" if data.attributes["MacePhase.denoising.converged"] else "not at rest yet"
-    return f", denoised in {steps} step{'' if steps == 1 else 's'}: moved by {rms:.3g} rms, {rest}"

@@ -1,30 +1,39 @@
-"""The animation `movie.gif`: evenly spaced frames of the trajectory, from one viewpoint, with one legend."""
+"""The animation `movie.gif`: evenly spaced frames, from one viewpoint, with number and time, and one legend."""
 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from ovito_mace_phase.trajectory import picture
+from . import picture
+from .picture_colors import Color, legend_of
+from .pictured_frames import caption
+from .record import FrameAtoms
+from .sheet import compose
+from .summary import FrameSummary
 
-from .flat_picture import plot_atoms
-from .record import FrameAtoms, Kind
-
-_SECONDS_PER_FRAME = 20.0  # allowed for rendering, beside `RENDER_SECONDS`
+Frame = TypeVar("Frame")
 _SHOWN_MS = 150
 _LAST_MS = 1500
-_WIDTH = 720
+_LONGEST = 800  # pixels
 _SAMPLES = 12  # pictures that the palette is taken from
 
 
 def draw_movie(
-    path: Path, atoms: Callable[[int], FrameAtoms], frames: Sequence[int], most: int, folder: Path, comment: str = ""
-) -> tuple[int, str]:
+    path: Path,
+    atoms: Callable[[int], FrameAtoms],
+    frames: Sequence[FrameSummary],
+    colors: Mapping[str, Color],
+    folder: Path,
+    *,
+    title: str,
+    comment: str = "",
+) -> str:
     """Make an animation, rendered if possible.
 
     Parameters
@@ -33,67 +42,55 @@ def draw_movie(
         GIF file to write.
     atoms : callable
         From the number of a frame to its atoms.
-    frames : sequence of int
-    most : int
-        Frames to show at most.
+    frames : sequence of FrameSummary
+        To show.
+    colors : mapping of str to (red, green, blue)
+        Phases by key, in the order of the legend.
     folder : Path
         For unfinished files.
+    title : str
     comment : str
         Text that the file carries.
 
     Returns
     -------
-    shown : int
-        Number of frames.
-    reason : str
+    str
         Why it could not be rendered and was drawn flat, else "".
     """
-    chosen = spread(frames, most)
-    kinds = _legend(atoms, chosen)
     with tempfile.TemporaryDirectory(prefix=".movie", dir=folder) as name:
         scratch = Path(name)
-        for place, frame in enumerate(chosen):
-            one = atoms(frame)
-            picture.store_atoms(scratch / f"{place}.npz", one.positions, one.phase, one.cell, kinds)
-        reason = picture.render_folder(scratch, picture.RENDER_SECONDS + _SECONDS_PER_FRAME * len(chosen))
-        pictures = [scratch / f"{place}.png" for place in range(len(chosen))]
-        if reason:
-            for file, frame in zip(pictures, chosen, strict=True):
-                one = atoms(frame)
-                plot_atoms(file, one.positions, one.phase, kinds, f"frame {frame} (flat projection)")
-        _join(path, pictures, comment)
-    return len(chosen), reason
+        reason = picture.draw_frames(scratch, lambda place: atoms(frames[place].frame), len(frames), colors)
+        legend = legend_of(frames, colors)
+        title = f"{title} ({picture.FLAT})" if reason else title
+        pictures = [scratch / f"{place}.png" for place in range(len(frames))]
+        for file, summary in zip(pictures, frames, strict=True):
+            compose(file, [file], [caption(summary)], legend, title)
+        _join(path, pictures, [color for _, color in legend], comment)
+    return reason
 
 
-def spread(frames: Sequence[int], most: int) -> list[int]:
+def spread(frames: Sequence[Frame], most: int) -> list[Frame]:
     """Return at most `most` of the frames, evenly spread, the first and the last among them."""
     places = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
     return [frames[place] for place in places]
 
 
-def _legend(atoms: Callable[[int], FrameAtoms], frames: Sequence[int]) -> tuple[Kind, ...]:
-    """Phases of all frames, most frequent first."""
-    counts: Counter[Kind] = Counter()
-    for frame in frames:
-        one = atoms(frame)
-        for kind in one.kinds:
-            counts[kind] += int(np.count_nonzero(one.phase == kind[0]))
-    return tuple(kind for kind, _ in counts.most_common())
-
-
-def _join(path: Path, pictures: Sequence[Path], comment: str) -> None:
-    """Write pictures as a GIF, one palette for all of them so that no colour flickers."""
+def _join(path: Path, pictures: Sequence[Path], colors: Sequence[Color], comment: str) -> None:
+    """Write pictures as a GIF, with one palette so that no colour flickers; black, white and `colors` are in it."""
     images = []
     for file in pictures:
         with Image.open(file) as full:
-            small = full.convert("RGB").resize((_WIDTH, round(full.height * _WIDTH / full.width)))
-        images.append(small)
-    size = (_WIDTH // 3, max(1, images[0].height // 3))
+            scale = min(1.0, _LONGEST / max(full.size))
+            images.append(full.convert("RGB").resize((round(full.width * scale), round(full.height * scale))))
+    size = tuple(max(1, length // 3) for length in images[0].size)
     some = images[:: max(1, len(images) // _SAMPLES)]
     sheet = Image.new("RGB", (size[0], size[1] * len(some)))
     for place, image in enumerate(some):
-        sheet.paste(image.resize(size), (0, place * size[1]))
-    palette = sheet.quantize(255)
+        sheet.paste(image.resize((size[0], size[1])), (0, place * size[1]))
+    exact = [0, 0, 0, 255, 255, 255, *(round(255 * part) for color in colors for part in color)]
+    found = sheet.quantize(256 - len(exact) // 3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((exact + found)[:768])
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [_SHOWN_MS] * (len(flat) - 1) + [_LAST_MS]
     flat[0].save(

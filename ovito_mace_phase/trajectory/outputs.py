@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.model.store import get_table
@@ -18,12 +17,15 @@ from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
 from .api import FileFormat, TrajectoryRun, Workers
-from .movie import draw_movie
-from .picture import draw_atoms
+from .display import Display
+from .movie import draw_movie, spread
+from .picture import draw_sheet
+from .picture_colors import shares_told_apart, substitutes_text
+from .pictured_frames import explanation, pictured
 from .plots import plot_confidence, plot_order_parameters, plot_phases
-from .record import FrameRecord
+from .record import HINT, FrameRecord
 from .result import TrajectoryResult
-from .summary import over_frames, reasons_text, table_text
+from .summary import FrameSummary, over_frames
 
 _NAMES = (
     *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
@@ -95,18 +97,20 @@ def classify_file(file: Path, stem: str, options: Options) -> Written:
         force=options.force,
         reader=options.reader,
     )
-    with run:
+    with Display(stem, options.folder / f"{stem}.work") as display, run:
         earlier = len(run.work.done())
         if earlier:
             click.echo(f"{file}: {earlier} of {len(run.frames)} frames are there from a run that was cut off", err=True)
-        with tqdm(total=len(run.frames), desc=stem, unit="frame") as bar:
+        display.frames(len(run.frames))
 
-            def show(record: FrameRecord) -> None:
-                bar.update()
+        def show(_: FrameRecord) -> None:
+            display.frame_done()
+            if display.complete:
+                display.stage("joining the labelled frames")
 
-            result = run.classify(run.table, show)
+        result = run.classify(run.table, show)
         outputs = _Outputs(run, result, stem, options)
-        outputs.write()
+        outputs.write(display.stage)
         run.close()
     return Written(result=result, files=tuple(outputs.files), notes=tuple(outputs.notes))
 
@@ -123,9 +127,13 @@ class _Outputs:
         labelled = [] if result.labelled is None else [result.labelled]
         self.files = [*labelled, run.table]
         self.notes = list(result.notes)
+        self._colors = {share.key: share.color for share in shares_told_apart(result.frames)}
+        if options.picture or options.movie:
+            self.notes += filter(None, [substitutes_text(result.frames)])
 
-    def write(self) -> None:
-        """Write all that was asked for."""
+    def write(self, tell: Callable[[str], None]) -> None:
+        """Write all that was asked for; `tell` hears what is being done."""
+        tell("writing tables and plots")
         if self._options.parquet:
             with self._file("phases.parquet") as path:
                 self._result.write_parquet(path)
@@ -133,10 +141,11 @@ class _Outputs:
             plot_phases(path, self._result.frames, self._stem)
         if self._options.plots:
             self._distributions()
-        last = self._result.frames[-1]
-        if self._options.picture and last.n_atoms:
-            self._picture(last.frame)
-        if self._options.movie and last.n_atoms:
+        shown = pictured(self._result.frames)
+        tell("drawing the atoms")
+        if self._options.picture and shown:
+            self._picture(shown)
+        if self._options.movie and shown:
             self._movie()
         if self._options.session and self._result.labelled is not None:
             self._session(self._result.labelled)
@@ -165,28 +174,26 @@ class _Outputs:
             with self._file("order_parameters.png") as path:
                 plot_order_parameters(path, self._result.frames, self._result.order_parameters, self._stem)
 
-    def _picture(self, frame: int) -> None:
-        atoms = self._run.atoms(frame)
+    def _picture(self, shown: list[tuple[FrameSummary, str]]) -> None:
         with self._file("frame.png") as path:
-            reason = draw_atoms(
-                path, atoms.positions, atoms.phase, atoms.cell, atoms.kinds, f"{self._stem}, frame {frame}"
-            )
-        self._pictures.append((f"Atoms of frame {frame}", self.files[-1]))
+            reason = draw_sheet(path, self._run.atoms, shown, self._colors, self._stem)
+        self._pictures.append((explanation(self._result.frames, shown), self.files[-1]))
         if reason:
             self.notes.append(f"frame.png is a flat drawing, not rendered by OVITO: {reason}")
 
     def _movie(self) -> None:
-        frames = [summary.frame for summary in self._result.frames]
+        frames = spread(self._result.frames, self._options.movie)
         with self._file("movie.gif") as path:
-            shown, reason = draw_movie(
+            reason = draw_movie(
                 path,
                 self._run.atoms,
                 frames,
-                self._options.movie,
+                self._colors,
                 self._run.work.path,
+                title=self._stem,
                 comment="; ".join(f"{name}: {text}" for name, text in self._result.origin.texts().items()),
             )
-        self._pictures.append((f"{shown} of {len(frames)} frames", self.files[-1]))
+        self._pictures.append((f"{len(frames)} of {len(self._result.frames)} frames", self.files[-1]))
         if reason:
             self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
 
@@ -203,9 +210,8 @@ class _Outputs:
 def report_text(file: Path, written: Written) -> str:
     """Return the text for the terminal."""
     result = written.result
-    lines = [f"\n{file}  ({result.text})", table_text(result.frames)]
-    lines += filter(None, [reasons_text(result.other, len(result.frames))])
-    lines += [f"note: {note}" for note in written.notes]
+    lines = [f"\n{file}  ({result.text})", result.tables]
+    lines += [note if note.startswith(HINT) else f"note: {note}" for note in written.notes]
     folder = written.files[0].parent
     lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))
     return "\n".join(lines)

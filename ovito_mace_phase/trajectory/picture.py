@@ -1,85 +1,109 @@
-"""Pictures of atoms, `frame.png`: rendered by OVITO in a separate process, or drawn flat where no renderer works.
+"""Pictures of atoms: rendered by OVITO in a separate process, or drawn flat where no renderer works.
 
 OVITO renders through Vulkan; a machine without a driver raises an error, and a bad driver can take the process down
-or let it hang. So the rendering runs apart, with a time limit, and its failure costs a note.
+or let it hang. So the rendering runs apart, with a time limit, and its failure costs a note. `view` says from where,
+`sheet` puts the pictures together.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from .flat_picture import MOST, plot_atoms
+from .flat_picture import flat_picture
+from .picture_colors import REST_COLOR, Color, legend_of
+from .pictured_frames import caption
+from .record import FrameAtoms
+from .sheet import compose
+from .summary import FrameSummary
+from .view import DIRECTION, Float, View, view_of
 
 if TYPE_CHECKING:
     from ovito.pipeline import Pipeline
-    from ovito.vis import ColorLegendOverlay
 
 RENDER_SECONDS = 180
-_SIZE = (1080, 720)
-Kinds = Sequence[tuple[int, str, tuple[float, float, float]]]
+_SECONDS_PER_FRAME = 20.0
+_LINE = 1.8  # width of the edges of the cell, in pixels
+FLAT = "drawn flat, not rendered"
 
 
-def draw_atoms(
+def draw_sheet(
     path: Path,
-    positions: npt.NDArray[np.floating],
-    phase: npt.NDArray[np.int32],
-    cell: npt.NDArray[np.float64] | None,
-    kinds: Kinds,
+    atoms: Callable[[int], FrameAtoms],
+    frames: Sequence[tuple[FrameSummary, str]],
+    colors: Mapping[str, Color],
     title: str,
 ) -> str:
-    """Make the picture of one frame, rendered if possible.
+    """Make one picture of some frames with captions and a legend, rendered if possible.
 
     Parameters
     ----------
     path : Path
         PNG file to write.
-    positions : (n_atoms, 3) float
-    phase : (n_atoms,) int32
-    cell : (3, 4) float64 or None
-        As OVITO has it: vectors and origin in columns.
-    kinds : sequence of (id, key, colour)
-        Phases that occur, in the order of the legend.
+    atoms : callable
+        From the number of a frame to its atoms.
+    frames : sequence of (FrameSummary, str)
+        To show, and what each is; see `pictured_frames.pictured`.
+    colors : mapping of str to (red, green, blue)
+        Phases by key, in the order of the legend.
     title : str
 
     Returns
     -------
     str
-        A note for the user when it could not be rendered and was drawn flat, else "".
+        Why it could not be rendered and was drawn flat, else "".
     """
-    with tempfile.TemporaryDirectory(prefix="mace_phase_") as folder:
-        store_atoms(Path(folder) / "0.npz", positions, phase, cell, kinds)
-        reason = render_folder(Path(folder), RENDER_SECONDS)
-        if not reason:
-            path.write_bytes((Path(folder) / "0.png").read_bytes())
-    if reason:
-        plot_atoms(path, positions, phase, kinds, f"{title} (flat projection, not rendered)")
+    summaries = [summary for summary, _ in frames]
+    with tempfile.TemporaryDirectory(prefix="mace_phase_") as name:
+        folder = Path(name)
+        reason = draw_frames(folder, lambda place: atoms(summaries[place].frame), len(frames), colors)
+        files = [folder / f"{place}.png" for place in range(len(frames))]
+        title = f"{title} ({FLAT})" if reason else title
+        compose(path, files, [caption(*frame) for frame in frames], legend_of(summaries, colors), title)
     return reason
 
 
-def store_atoms(
-    path: Path,
-    positions: npt.NDArray[np.floating],
-    phase: npt.NDArray[np.int32],
-    cell: npt.NDArray[np.float64] | None,
-    kinds: Kinds,
-) -> None:
-    """Write the atoms of a picture, and the phases of its legend, for `render_folder`."""
+def draw_frames(folder: Path, atoms: Callable[[int], FrameAtoms], count: int, colors: Mapping[str, Color]) -> str:
+    """Write frames 0 to `count` - 1 as `<k>.png`, all seen from one place; return why not rendered, or ""."""
+    view = view_of(atoms(place) for place in range(count))
+    for place in range(count):
+        frame = atoms(place)
+        store_atoms(folder / f"{place}.npz", frame, colors_of(frame, colors), view)
+    reason = render_folder(folder, RENDER_SECONDS + _SECONDS_PER_FRAME * count)
+    for place in range(count if reason else 0):
+        frame = atoms(place)
+        Image.fromarray(flat_picture(frame, colors_of(frame, colors), view)).save(folder / f"{place}.png")
+    return reason
+
+
+def colors_of(frame: FrameAtoms, colors: Mapping[str, Color]) -> Float:
+    """Return the colours (n_atoms, 3) of the atoms of a frame, given those of the phases."""
+    found = np.tile(np.array(REST_COLOR), (len(frame.phase), 1))
+    for number, key, _ in frame.kinds:
+        if key in colors:
+            found[frame.phase == number] = colors[key]
+    return found
+
+
+def store_atoms(path: Path, frame: FrameAtoms, colors: Float, view: View) -> None:
+    """Write atoms with their colours (n_atoms, 3), and where they are seen from, for `render_folder`."""
     np.savez(
         path,
-        positions=positions,
-        phase=phase,
-        cell=np.zeros(0) if cell is None else cell,
-        kinds=np.array(json.dumps(kinds)),
+        positions=frame.positions,
+        colors=colors,
+        cell=np.zeros(0) if frame.cell is None else frame.cell,
+        view=np.array(json.dumps(dataclasses.asdict(view))),
     )
 
 
@@ -106,90 +130,37 @@ def _reason(stderr: str, status: int) -> str:
 
 
 def render(folder: Path) -> None:
-    """Render the atoms stored in a folder to pictures, all seen from one place (runs in the subprocess)."""
+    """Render the atoms stored in a folder to pictures (runs in the subprocess)."""
     from ovito.vis import StandardRenderer, Viewport
 
-    viewport = None
-    radius = 0.0
     for source in sorted(folder.glob("*.npz"), key=lambda path: int(path.stem)):
         with np.load(source) as stored:
-            positions, phase, cell = stored["positions"], stored["phase"], stored["cell"]
-            kinds = [(int(number), str(key), tuple(color)) for number, key, color in json.loads(str(stored["kinds"]))]
-        radius = radius or _display_radius(positions)
-        pipeline = _scene(positions, phase, cell, kinds, radius)
+            view = View(**json.loads(str(stored["view"])))
+            pipeline = _scene(stored["positions"], stored["colors"], stored["cell"], view)
         pipeline.add_to_scene()
-        if viewport is None:
-            viewport = Viewport(type=Viewport.Type.Ortho, camera_dir=(2.0, 4.0, -1.6))
-            viewport.zoom_all(size=_SIZE)
-            viewport.fov *= 1.1
-        viewport.overlays.clear()
-        viewport.overlays.append(_legend(pipeline, len(kinds[:MOST])))
-        target = str(source.with_suffix(".png"))
-        viewport.render_image(filename=target, size=_SIZE, background=(1.0, 1.0, 1.0), renderer=StandardRenderer())
+        viewport = Viewport(
+            type=Viewport.Type.Ortho, camera_dir=DIRECTION, camera_pos=view.centre, fov=view.half_height
+        )
+        target, size = str(source.with_suffix(".png")), (view.size[0], view.size[1])
+        viewport.render_image(filename=target, size=size, background=(1.0, 1.0, 1.0), renderer=StandardRenderer())
         pipeline.remove_from_scene()
 
 
-def _scene(
-    positions: npt.NDArray[np.floating],
-    phase: npt.NDArray[np.int32],
-    cell: npt.NDArray[np.float64],
-    kinds: Kinds,
-    radius: float,
-) -> Pipeline:
-    from ovito.data import DataCollection, ElementType, SimulationCell
+def _scene(positions: npt.NDArray[np.floating], colors: Float, cell: npt.NDArray[np.float64], view: View) -> Pipeline:
+    from ovito.data import DataCollection, SimulationCell
     from ovito.pipeline import Pipeline, StaticSource
 
     data = DataCollection()
     particles = data.create_particles(count=len(positions))
     particles.create_property("Position", data=positions)
-    typed = particles.create_property("Phase", data=phase)
-    colors = np.full((len(phase), 3), 0.6)
-    for number, key, color in kinds:
-        colors[phase == number] = color
-        if len(typed.types) < MOST:
-            typed.types.append(ElementType(id=number, name=key, color=color))
     particles.create_property("Color", data=colors)
-    particles.vis.radius = radius
+    particles.vis.radius = view.radius
     if cell.size:
         box = SimulationCell(pbc=(False, False, False))
         box[...] = cell
         data.objects.append(box)
-        box.vis.line_width = 0.15 * radius
+        box.vis.line_width = _LINE * 2 * view.half_height / view.size[1]
     return Pipeline(source=StaticSource(data=data))
-
-
-def _legend(pipeline: Pipeline, n_phases: int) -> ColorLegendOverlay:
-    from ovito.qt_compat import QtCore
-    from ovito.vis import ColorLegendOverlay
-
-    size = 0.045 * max(n_phases, 1)
-    return ColorLegendOverlay(
-        property="particles/Phase",
-        pipeline=pipeline,
-        caption="Phase",
-        label_size=0.9,
-        orientation=QtCore.Qt.Orientation.Vertical,
-        aspect_ratio=n_phases,
-        legend_size=size,
-        font_size=0.024 / size,
-        border_enabled=True,
-        offset_x=0.01,
-        offset_y=-0.07,
-        alignment=QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignTop,
-    )
-
-
-def _display_radius(positions: npt.NDArray[np.floating]) -> float:
-    """Half of a typical nearest distance, so that neighbours nearly touch in whatever unit the file has."""
-    from ovito.data import DataCollection, NearestNeighborFinder
-
-    if len(positions) < 2:
-        return 1.0
-    data = DataCollection()
-    data.create_particles(count=len(positions)).create_property("Position", data=positions)
-    some = [int(index) for index in np.linspace(0, len(positions) - 1, min(len(positions), 500))]
-    _, vectors = NearestNeighborFinder(1, data).find_all(some)
-    return 0.5 * float(np.median(np.linalg.norm(vectors[:, 0], axis=1)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots of a trajectory in the colours of the phases: fractions, confidence, order parameters."""
+"""Plots of a trajectory in the colours of its pictures: fractions, confidence, order parameters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .picture_colors import MOST, REST, shares_told_apart
 from .record import CONFIDENCE_WIDTH, LOGIT_WIDTH, dense
-from .summary import FrameSummary, PhaseShare, over_frames
+from .summary import FrameSummary, PhaseShare
 
-MOST = 12
-"""Phases drawn; the rest are added up."""
-_REST = "further phases"
 _GREY = (0.6, 0.6, 0.6)
 _BINS = round(1.0 / CONFIDENCE_WIDTH)
 _MOST_CURVES = 8
@@ -26,7 +24,7 @@ _MOST_CURVES = 8
 def plot_phases(path: Path, frames: Sequence[FrameSummary], title: str) -> None:
     """Draw the phase fractions to a picture file: bars for one frame, lines for several."""
     figure, axes = _axes(title)
-    shares = [share for share in over_frames(frames) if share.count]
+    shares = shares_told_apart(frames)
     if len(frames) == 1:
         _bars(axes, shares, frames[0].n_atoms)
     else:
@@ -36,7 +34,7 @@ def plot_phases(path: Path, frames: Sequence[FrameSummary], title: str) -> None:
 
 def _bars(axes: Axes, shares: list[PhaseShare], n_atoms: int) -> None:
     shown, rest = shares[:MOST], sum(share.count for share in shares[MOST:])
-    names = [share.key for share in shown] + ([_REST] if rest else [])
+    names = [share.key for share in shown] + ([REST] if rest else [])
     percent = [100 * count / max(n_atoms, 1) for count in [share.count for share in shown] + ([rest] if rest else [])]
     colors = [share.color for share in shown] + ([_GREY] if rest else [])
     bars = axes.barh(names, percent, color=colors, edgecolor="0.3", linewidth=0.6)
@@ -73,7 +71,7 @@ def _lines(axes: Axes, shares: list[PhaseShare], frames: Sequence[FrameSummary])
             [100 * sum(summary.fraction(key) for key in rest) for summary in frames],
             color="0.3",
             linestyle=":",
-            label=_REST,
+            label=REST,
         )
     axes.set_xlabel("timestep" if by_step else "frame")
     axes.set_ylabel("fraction of atoms (%)")
@@ -87,12 +85,12 @@ def plot_confidence(
     """Draw the distribution of the confidence: share of the atoms of all frames, one line per phase, logarithmic."""
     figure, axes = _axes(title)
     edges = CONFIDENCE_WIDTH * np.arange(_BINS + 1)
-    shares = [share for share in over_frames(frames) if share.count]
+    shares = shares_told_apart(frames)
     total = max(sum(share.count for share in shares), 1)
     curves = [(share.key, share.color, _filled(confidence.get(share.key, {}))) for share in shares[:MOST]]
     rest = [_filled(confidence.get(share.key, {})) for share in shares[MOST:]]
     if rest:
-        curves.append((_REST, (0.2, 0.2, 0.2), np.sum(rest, axis=0)))
+        curves.append((REST, (0.2, 0.2, 0.2), np.sum(rest, axis=0)))
     for key, color, counts in curves:
         axes.stairs(np.where(counts, 100 * counts / total, np.nan), edges, linewidth=1.4, label=key, **_style(color))
     axes.set_xlim(0, 1)
@@ -109,7 +107,7 @@ def plot_order_parameters(
 ) -> None:
     """Draw the distribution of every order parameter over the atoms of all frames."""
     figure, axes = _axes(title)
-    colors = {share.key: share.color for share in over_frames(frames)}
+    colors = {share.key: share.color for share in shares_told_apart(frames)}
     shown = list(order_parameters.items())[:_MOST_CURVES]
     for key, bins in shown:
         edges, counts = dense(bins, LOGIT_WIDTH)

@@ -18,6 +18,8 @@ CONFIDENCE_WIDTH = 0.02
 """Width of a bin of confidence."""
 LOGIT_WIDTH = 0.25
 """Width of a bin of an order parameter."""
+HINT = "hint: "
+"""How notes begin that name a remedy."""
 Bins = dict[int, int]
 """Number of a bin -> atoms in it; bin k holds k width <= value < (k + 1) width."""
 Kind = tuple[int, str, tuple[float, float, float]]

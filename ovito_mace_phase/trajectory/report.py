@@ -16,10 +16,13 @@ from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.runtime.errors import InputError
 
 from .origin import Origin
+from .picture_colors import shares_told_apart
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .summary import FrameSummary, over_frames
 
-MOST_ROWS = 500  # frames listed; the attached table has all
+MOST_ROWS = 2000  # frames listed; the attached table has all
+PAGE = 50  # rows that are folded and opened together
+FOLDED = 0.1  # % of the atoms: phases that all have less, in every frame, are folded
 MOST_COLUMNS = 8  # phases listed per frame
 _TYPES = {".png": "image/png", ".gif": "image/gif"}
 
@@ -100,6 +103,7 @@ def write_report(
         program=result.origin.program,
         settings=listed,
         phases=_phases(result, get_table(listed.get("model", ""))),
+        folded=FOLDED,
         plots=_plots(result, name),
         pictures=[(caption, _embedded(picture)) for caption, picture in pictures],
         csv=_csv(result),
@@ -113,34 +117,40 @@ def _phases(result: Classified, table: PhaseTable) -> list[dict[str, Any]]:
     total = max(sum(summary.n_atoms for summary in result.frames), 1)
     known = {phase.key: phase for phase in table}
     rows = []
-    for share in over_frames(result.frames):
-        if share.count:
-            phase = known.get(share.key)
-            fractions = result.fractions(share.key)
-            rows.append(
-                {
-                    "key": share.key,
-                    "color": _hex(share.color),
-                    "name": phase.name if phase else "",
-                    "label": (phase.aflow or "") if phase else "",
-                    "percent": 100 * share.count / total,
-                    "least": 100 * min(fractions),
-                    "most": 100 * max(fractions),
-                    "confidence": share.confidence,
-                }
-            )
+    for share in shares_told_apart(result.frames):
+        phase = known.get(share.key)
+        fractions = result.fractions(share.key)
+        rows.append(
+            {
+                "key": share.key,
+                "color": _hex(share.color),
+                "name": phase.name if phase else "",
+                "label": (phase.aflow or "") if phase else "",
+                "percent": 100 * share.count / total,
+                "least": 100 * min(fractions),
+                "most": 100 * max(fractions),
+                "confidence": share.confidence,
+                "rare": 100 * max(fractions) < FOLDED,
+            }
+        )
     return rows
 
 
 def _frames(result: Classified) -> dict[str, Any]:
-    """Rows of the table of frames, evenly spread where there are many."""
+    """Rows of the table of frames in pages, evenly spread where there are very many."""
     keys = [share.key for share in over_frames(result.frames) if share.count][:MOST_COLUMNS]
     step = -(-len(result.frames) // MOST_ROWS)
     rows = [
-        (summary.frame, summary.timestep, summary.n_atoms, [100 * summary.fraction(key) for key in keys])
+        (summary.frame, summary.timestep, summary.time, summary.n_atoms, [100 * summary.fraction(key) for key in keys])
         for summary in result.frames[::step]
     ]
-    return {"keys": keys, "rows": rows, "step": step}
+    pages = [rows[first : first + PAGE] for first in range(0, len(rows), PAGE)]
+    return {
+        "keys": keys,
+        "pages": pages,
+        "step": step,
+        "timed": any(summary.time is not None for summary in result.frames),
+    }
 
 
 def _plots(result: Classified, title: str) -> list[tuple[str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,15 @@ class TrajectoryResult:
         return self.order_parameters
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, (self.text, table_text(self.frames), reasons_text(self.other, len(self.frames)))))
+        return "\n".join((self.text, self.tables))
+
+    @property
+    def tables(self) -> str:
+        """Phases, why atoms are Other, and what denoising did."""
+        several = len(self.frames) > 1
+        denoised = f"frame {self.frames[-1].frame}: {self.denoised}" if several and self.denoised else self.denoised
+        texts = (table_text(self.frames), reasons_text(self.other, len(self.frames)), denoised)
+        return "\n".join(filter(None, texts))
 
     @property
     def text(self) -> str:
@@ -74,7 +83,7 @@ class TrajectoryResult:
         total = self.n_frames_in_file
         one = len(self.frames) == 1
         which = f"frame {self.frames[0].frame} of {total}" if one else f"{len(self.frames)} of {total} frames"
-        return f"{count}, {which}, model {self.model}{self.denoised}"
+        return f"{count}, {which}, model {self.model}"
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the table of frames and phases as columns by name, for `pandas.DataFrame` or `polars.DataFrame`."""
@@ -108,12 +117,13 @@ def gather(
     labelled: Path | None,
     fault: str,
     origin: Origin,
+    notes: Sequence[str] = (),
 ) -> TrajectoryResult:
-    """Add up the records of frames, in order."""
+    """Add up the records of frames, in order; `notes` are of the file as a whole."""
     frames: list[FrameSummary] = []
     confidence: dict[str, Counter[int]] = {}
     order_parameters: dict[str, Counter[int]] = {}
-    notes: dict[str, None] = {}
+    of_frames: dict[str, list[tuple[int, str]]] = {}
     other: Counter[str] = Counter()
     model = denoised = ""
     for record in records:
@@ -121,7 +131,8 @@ def gather(
         add_bins(confidence, record.confidence)
         add_bins(order_parameters, record.order_parameters)
         other.update(record.other)
-        notes.update(dict.fromkeys(record.notes))
+        for note in record.notes:
+            of_frames.setdefault(_words(note), []).append((record.summary.frame, note))
         model, denoised = record.model, record.denoised
     return TrajectoryResult(
         file=file,
@@ -130,13 +141,25 @@ def gather(
         labelled=labelled,
         confidence=confidence,
         order_parameters=order_parameters,
-        notes=tuple(notes),
+        notes=(*notes, *(_told_once(told) for told in of_frames.values())),
         fault=fault,
         model=model,
         denoised=denoised,
         other=other,
         origin=origin,
     )
+
+
+def _words(note: str) -> str:
+    """Return a note without what differs from frame to frame: numbers, and what stands in brackets and quotes."""
+    return re.sub(r"\([^)]*\)|'[^']*'|\d+", "", note)
+
+
+def _told_once(told: list[tuple[int, str]]) -> str:
+    """Return the note of the first of several frames, and say so where it is another in the others."""
+    frame, note = told[0]
+    differing = len({text for _, text in told}) > 1
+    return f"{note} (frame {frame}; alike in {_number_of(len(told) - 1, 'more frame')})" if differing else note
 
 
 def _number_of(count: int, noun: str) -> str:

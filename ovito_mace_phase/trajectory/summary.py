@@ -16,6 +16,8 @@ import numpy.typing as npt
 from ovito_mace_phase.runtime.errors import MissingPackageError
 
 _ROWS_AT_ONCE = 100_000  # of a Parquet table held in memory
+RARE = 0.001
+"""Share of the atoms below which phases are told in one line."""
 _OVERVIEW = 3  # phases named in the line of a file
 
 
@@ -31,12 +33,13 @@ class PhaseShare:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSummary:
-    """The phases of one frame, most frequent first."""
+    """The phases of one frame, most frequent first; step and time of the simulation where the file has them."""
 
     frame: int
     timestep: int | None
     n_atoms: int
     shares: tuple[PhaseShare, ...]
+    time: float | None = None
 
     def fraction(self, key: str) -> float:
         """Fraction of the atoms that have the phase `key`."""
@@ -50,6 +53,7 @@ def summarise(
     *,
     frame: int,
     timestep: int | None,
+    time: float | None = None,
 ) -> FrameSummary:
     """Count the phases of one frame.
 
@@ -64,6 +68,8 @@ def summarise(
         Number in the file.
     timestep : int or None
         Step of the simulation, where the file has one.
+    time : float or None
+        Of the simulation, in the unit of the file, where it has one.
     """
     shares = []
     for number, key, color in kinds:
@@ -71,7 +77,7 @@ def summarise(
         mean = float(confidence[mine].mean()) if mine.any() else float("nan")
         shares.append(PhaseShare(key=key, color=color, count=int(mine.sum()), confidence=mean))
     shares.sort(key=lambda share: (-share.count, share.key))
-    return FrameSummary(frame=frame, timestep=timestep, n_atoms=len(phase), shares=tuple(shares))
+    return FrameSummary(frame=frame, timestep=timestep, n_atoms=len(phase), shares=tuple(shares), time=time)
 
 
 def over_frames(frames: Sequence[FrameSummary]) -> list[PhaseShare]:
@@ -99,16 +105,27 @@ def over_frames(frames: Sequence[FrameSummary]) -> list[PhaseShare]:
 
 
 def table_text(frames: Sequence[FrameSummary]) -> str:
-    """Return the table for the terminal: phase, atoms (mean over the frames), per cent, mean confidence."""
+    """Return the table for the terminal: phase, atoms (mean over the frames), per cent, mean confidence.
+
+    Several phases of less than RARE of the atoms are one line; Other has its own.
+    """
     shares = [share for share in over_frames(frames) if share.count or len(frames[0].shares) == 1]
     total = max(sum(summary.n_atoms for summary in frames), 1)
-    width = max([len("phase"), *(len(share.key) for share in shares)])
-    lines = [f"{'phase':<{width}}  {'atoms':>10}  {'%':>6}  {'confidence':>10}"]
-    for share in shares:
-        atoms = share.count / len(frames)
-        number = f"{atoms:.0f}" if len(frames) == 1 else f"{atoms:.1f}"
-        sure = "-" if np.isnan(share.confidence) else f"{share.confidence:.2f}"
-        lines.append(f"{share.key:<{width}}  {number:>10}  {100 * share.count / total:>6.2f}  {sure:>10}")
+    rare = [share for share in shares if share.count < RARE * total and share.key != "OTHER"]
+    if len(rare) < 2:
+        rare = []
+    rows = [(share.key, share.count, share.confidence) for share in shares if share not in rare]
+    if rare:
+        count = sum(share.count for share in rare)
+        sure = sum(share.count * share.confidence for share in rare) / max(count, 1)
+        rows.append((f"{len(rare)} more, each below {100 * RARE:g} %", count, sure))
+    one = len(frames) == 1
+    width = max([len("phase"), *(len(name) for name, _, _ in rows)])
+    lines = [f"{'phase':<{width}}  {'atoms' if one else 'mean atoms':>10}  {'%':>6}  {'confidence':>10}"]
+    for name, count, sure in rows:
+        number = f"{count}" if one else f"{count / len(frames):.1f}"
+        text = "-" if np.isnan(sure) else f"{sure:.2f}"
+        lines.append(f"{name:<{width}}  {number:>10}  {100 * count / total:>6.2f}  {text:>10}")
     return "\n".join(lines)
 
 
@@ -118,7 +135,8 @@ def reasons_text(other: Mapping[str, int], n_frames: int) -> str:
     for name, count in sorted(other.items(), key=lambda item: (-item[1], item[0])):
         number = f"{count}" if n_frames == 1 else f"{count / n_frames:.1f}"
         parts.append(f"{number} {name.replace('_', ' ')}")
-    return f"Other: {', '.join(parts)}" if parts else ""
+    what = "Other" if n_frames == 1 else "Other (mean atoms)"
+    return f"{what}: {', '.join(parts)}" if parts else ""
 
 
 def overview_text(files: Sequence[tuple[str, Sequence[FrameSummary]]]) -> str:

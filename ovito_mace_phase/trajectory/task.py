@@ -40,3 +40,8 @@ class FrameTask:
     file_format: FileFormat | None
     reader: tuple[tuple[str, Any], ...] = ()
     version: str = VERSION
+
+
+def unreadable(frame: int, file: Path) -> str:
+    """Return how the message begins where OVITO cannot read a frame."""
+    return f"OVITO cannot read frame {frame} of {file}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-ALL_PAGES = (*PAGES, *sorted((ROOT / "docs").glob("*/*.md")), ROOT / "sample_dumps" / "README.md")
+ALL_PAGES = (*PAGES, *sorted((ROOT / "docs").glob("*/*.md")), *sorted(ROOT.glob("*/README.md")))
 PROGRAM = "ovito-mace-phase"
 _MARK = re.compile(r"<!-- (not run|slow): (.+?) -->")
 _BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.M | re.S)

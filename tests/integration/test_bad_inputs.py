@@ -150,6 +150,7 @@ ATOMS = [
         name="more species than slots",
         problem=f"{N_SLOTS + 1} species",
         remedy="`species`",
+        parameters={"species": "by name"},
         data=typed(np.arange(N_ATOMS) % (N_SLOTS + 1) + 1),
     ),
     Bad(

@@ -15,6 +15,8 @@ from pipelines import fcc
 from ovito_mace_phase.runtime import files
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.trajectory import picture
+from ovito_mace_phase.trajectory.record import FrameAtoms
+from ovito_mace_phase.trajectory.summary import summarise
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +144,10 @@ def test_rendered_or_drawn_picture(tmp_path, capsys):
 
 def test_renderer_that_dies_or_hangs_costs_a_note(tmp_path, monkeypatch):
     positions, _ = fcc(2)
+    kinds = ((1, "FCC", (0.4, 1.0, 0.4)),)
     phase = np.ones(32, dtype=np.int32)
-    kinds = [(1, "FCC", (0.4, 1.0, 0.4))]
+    atoms = FrameAtoms(positions=positions.astype(np.float32), phase=phase, cell=None, kinds=kinds)
+    summary = summarise(phase, np.ones(32, np.float32), kinds, frame=0, timestep=None)
 
     def hang(*args, **keywords):
         raise subprocess.TimeoutExpired("python", 1)
@@ -154,7 +158,7 @@ def test_renderer_that_dies_or_hangs_costs_a_note(tmp_path, monkeypatch):
     for fault, text in ((hang, "longer"), (die, "status -11")):
         monkeypatch.setattr(picture.subprocess, "run", fault)
         path = tmp_path / "frame.png"
-        assert text in picture.draw_atoms(path, positions, phase, None, kinds, "title")
+        assert text in picture.draw_sheet(path, lambda frame: atoms, [(summary, "")], {"FCC": kinds[0][2]}, "title")
         assert path.read_bytes().startswith(b"\x89PNG")
         path.unlink()
 

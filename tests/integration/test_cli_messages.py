@@ -167,12 +167,19 @@ def test_select_that_is_no_expression_is_named(tmp_path, capsys, no_rendering):
     assert '"foo"' in error
 
 
-def test_last_frame_that_is_cut_short_is_left_out(tmp_path, no_rendering):
+@pytest.mark.parametrize("where", ["in the atoms", "in the head"])
+def test_last_frame_that_is_cut_short_is_left_out(tmp_path, capfd, where):
     path = dump(tmp_path / "cu.dump", 4)
-    path.write_bytes(path.read_bytes()[:-2000])
+    text = path.read_text()
+    path.write_text(text[:-2000] if where == "in the atoms" else text[: text.rindex("ITEM: TIMESTEP") + 30])
     out = tmp_path / "out"
-    assert run("classify", path, "-o", out) == 0
+    assert run("classify", path, "-o", out, "--no-picture") == 0
     assert import_file(str(out / "cu.xyz")).num_frames == 3
+    captured = capfd.readouterr()
+    assert captured.out.count("note: ") == 1
+    assert "cut short or damaged" in captured.out
+    assert "WARNING" not in captured.err
+    assert "Error" not in captured.err
 
 
 def test_output_folder_is_a_file(tmp_path, capsys):

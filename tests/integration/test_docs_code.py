@@ -32,13 +32,30 @@ for name, code in json.load(sys.stdin):
     exec(compile(code, name, "exec"), namespace)
 """
 
+PRINTED = {
+    "docs/recipes.md": {
+        r"step +0 +crystal +([\d.]+)%": (59, 63),
+        r"step +15000 +crystal +([\d.]+)%": (0, 0),
+        r"1430 K: +(\S+) m/s": (-95, -70),
+        r"melting point: (\d+) K": (1307, 1347),  # 1327 K for the potential
+        r"22\.0 ps +crystal from +(\S+) to": (-52, -46),
+        r"22\.0 ps .* to +(\S+) of": (0, 6),
+        r"(\d+) grains": (6, 6),
+        r"(\d+)% of the atoms are in boundaries": (45, 55),
+        r"step 15000: (\d+) molecules": (432, 432),
+        r"\[([\d.]+), 1\.0\]": (1, 1),
+        r"rock salt ([\d.]+)": (1, 1),
+    },
+}
+"""Page: what its code prints, as a pattern with one number, and the limits of the number."""
+
 BLOCKS = [block for page in PAGES for block in python_blocks(page)]
 NOT_RUN = [block for block in BLOCKS if block.mark == "not run"]
 
 
 def test_modules_named_in_the_text_exist():
     """A file in backticks, as `engine/sweep.py`, is one of the repository: names outlive a move otherwise."""
-    folders = ("ovito_mace_phase", "docs", "sample_dumps", "tests")
+    folders = ("ovito_mace_phase", "docs", "examples", "sample_dumps", "tests")
     files = ["/" + path.relative_to(ROOT).as_posix() for name in folders for path in (ROOT / name).rglob("*.py")]
     texts = [page for page in PAGES if page.name != "migrating.md"]
     texts += (ROOT / "ovito_mace_phase").rglob("*.py")
@@ -74,6 +91,10 @@ def test_python_of_a_page_runs(blocks, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
+    for pattern, (least, most) in PRINTED.get(name_of(blocks[0].page), {}).items():
+        found = re.search(pattern, done.stdout)
+        assert found, f"{pattern} in\n{done.stdout}"
+        assert least <= float(found[1]) <= most, found[0]
 
 
 def test_blocks_that_are_not_run_say_why(capsys):

@@ -357,7 +357,7 @@ def test_cancel_stops_the_worker(monkeypatch):
     data = copper().compute()
     steps = MacePhaseModifier().modify(data, frame=0, input_slots={}, data_cache=None, pipeline_node=None)
     seen = [next(steps) for _ in range(150)]
-    assert any(isinstance(value, str) and "256 atoms" in value for value in seen)
+    assert any(isinstance(value, str) and "Classifying atoms, 256" in value for value in seen)
     assert any(isinstance(value, float) for value in seen)
     assert threads_at_work()
     with pytest.raises(KeyboardInterrupt):

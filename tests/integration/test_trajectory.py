@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import os
 import re
@@ -372,6 +373,25 @@ def test_report_needs_nothing_else(written):
     assert "url(" not in page
     for text in ("FCC", "HCP", "run.dump", "32 atoms, 5 of 5 frames", "model fake"):
         assert text in page
+
+
+def test_report_says_which_frame_is_shown_and_why(written):
+    page = (written / "run.report.html").read_text()
+    assert "in which the phases are mixed most: the entropy of their fractions" in page
+    assert "is the largest of the 5 frames" in page
+    assert "<details" not in page  # five frames are one table
+
+
+def test_report_of_many_frames_is_in_pages(tmp_path, monkeypatch):
+    install(monkeypatch)
+    result = classify_trajectory(long_dump(tmp_path / "run.dump", 1))
+    first = result.frames[0]
+    many = tuple(dataclasses.replace(first, frame=number, time=0.5 * number) for number in range(120))
+    dataclasses.replace(result, frames=many).write_report(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert re.findall(r"<summary>frames (\d+) to (\d+):", page) == [("0", "49"), ("50", "99"), ("100", "119")]
+    assert page.count("<details open>") == 1
+    assert "<td>59.5</td>" in page
 
 
 def test_report_escapes_names(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from import_graph import NAME, foreign_imports, modules
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (NAME, "tests", "docs", "sample_dumps")
+FOLDERS = (NAME, "tests", "docs", "examples", "sample_dumps")
 BROUGHT = {"PySide6": ("ovito", "pyside6")}
 """Left to another package: OVITO works with one version of Qt only, and OVITO Pro has it built in."""
 LEFT_OUT = {"lint", "dumps", "gpu-test"}
@@ -72,7 +72,7 @@ def test_the_tests_have_all_they_import_with_the_extra_test():
         r"\[(.*)\]", next(text for text in PROJECT["optional-dependencies"]["test"] if plain(NAME) in text)
     )
     installed = CORE.union(EXTRAS["test"], *(EXTRAS[name] for name in held[1].split(",")))
-    beside = {path.stem for name in ("tests", "docs", "sample_dumps") for path in (ROOT / name).rglob("*.py")}
+    beside = {path.stem for name in FOLDERS[1:] for path in (ROOT / name).rglob("*.py")}
     imported = set().union(*foreign_imports(ROOT / "tests").values())
     assert not undeclared(imported - beside, installed)
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKFLOW = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
 TOP = {
-    *("pyproject.toml", "ovito_mace_phase", "tests", "docs", "sample_dumps", "README.md"),
+    *("pyproject.toml", "ovito_mace_phase", "tests", "docs", "examples", "sample_dumps", "README.md"),
     *("LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "conda-recipe"),
     *("Makefile", "constraints.txt", "constraints-oldest.txt", ".ci", ".github", ".gitignore"),
 }

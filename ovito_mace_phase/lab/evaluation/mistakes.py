@@ -5,6 +5,8 @@ Other            label = Other, though a phase is right
 wrong            a phase, though another or none is right
 sure and wrong   wrong with a confidence of at least SURE
 ECE              see `lab.calibration.accuracy`; over all atoms, which are correlated: an indication
+
+A method that gives no confidence (NaN) has neither of the last two.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ class Tally:
         """Return what the head of this module lists by row and kind of label."""
         return {row: {column: _numbers(found) for column, found in kinds.items()} for row, kinds in self._atoms.items()}
 
-    def table(self, title: str = "Right, Other and wrong") -> Table:
-        """Return the numbers of default labels and of the network alone, before and after denoising."""
-        shown = [prefix + name for prefix in ("", "denoised, ") for name in (DEFAULT, NETWORK)]
+    def table(self, title: str = "Right, Other and wrong", also: Sequence[str] = ()) -> Table:
+        """Return the numbers of default labels and of the network alone, before and after denoising, and of others."""
+        shown = [prefix + name for prefix in ("", "denoised, ") for name in (DEFAULT, NETWORK)] + list(also)
         rows = [
-            (row, column, here["atoms"], *(here[name] for name in _SHARES), f"{here['ece']:.3f}")
+            (row, column, here["atoms"], *(here[name] for name in _SHARES), _number(here["ece"]))
             for row, kinds in self.numbers().items()
             for column in shown
             if (here := kinds.get(column))
@@ -70,8 +72,13 @@ def _numbers(found: list[tuple[Answer, Mask]]) -> Numbers:
     right = np.concatenate([hit for _, hit in found])
     other = ~right & (keys == "OTHER")
     wrong = ~right & ~other
-    masks = (right, other, wrong, wrong & (confidence >= SURE))
-    shares = [float(mask.mean()) if len(mask) else float("nan") for mask in masks]
-    return {"atoms": len(keys), **dict(zip(_SHARES, shares, strict=True))} | {
-        "ece": expected_calibration_error(confidence, right)
+    given = not np.isnan(confidence).any()
+    shares = [float(mask.mean()) if len(mask) else float("nan") for mask in (right, other, wrong)]
+    sure = float((wrong & (confidence >= SURE)).mean()) if len(keys) and given else float("nan")
+    return {"atoms": len(keys), **dict(zip(_SHARES, (*shares, sure), strict=True))} | {
+        "ece": expected_calibration_error(confidence, right) if given else float("nan")
     }
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"

@@ -36,6 +36,8 @@ SUITES = {
     "nucleus": "A small nucleus of a second phase in a hot crystal: is it found?",
 }
 """Name of the suite, which is also its module: one line of help."""
+COMPARING = ("field",)
+"""Suites that score methods of others too."""
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -34,6 +34,8 @@ class SuiteSettings:
         Labelled structures (docs/training.md), for the suites that look at held-out chemical systems.
     quick : bool
         Fewer and smaller frames: a test that everything runs, no measurement.
+    methods : tuple of str
+        Methods of others to score on the same frames (`methods.method_of`), for the suites in `COMPARING`.
     """
 
     frames: tuple[Path, ...] = ()
@@ -41,6 +43,7 @@ class SuiteSettings:
     denoise_steps: int = 0
     data: Path | None = None
     quick: bool = False
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
