@@ -246,8 +246,9 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
     if given["parquet"]:
         parquet_writer()
     folder = output_folder(output)
-    from ovito_mace_phase.trajectory.api import Workers, reader_keywords
+    from ovito_mace_phase.trajectory.api import reader_keywords
     from ovito_mace_phase.trajectory.outputs import Options
+    from ovito_mace_phase.trajectory.workers import Workers
 
     options = Options(
         settings=settings,

@@ -16,7 +16,6 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.png_text import add_text
 
-from .api import FileFormat, TrajectoryRun, Workers
 from .display import Display
 from .movie import draw_movie, spread
 from .picture import draw_sheet
@@ -25,7 +24,10 @@ from .pictured_frames import explanation, pictured
 from .plots import plot_confidence, plot_order_parameters, plot_phases
 from .record import HINT, FrameRecord
 from .result import TrajectoryResult
+from .run import TrajectoryRun
 from .summary import FrameSummary, over_frames
+from .task import FileFormat
+from .workers import Workers
 
 _NAMES = (
     *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),

@@ -13,7 +13,7 @@ from long_runs import contents, long_dump
 
 from ovito_mace_phase import classify_trajectory
 from ovito_mace_phase.runtime.errors import InputError, MissingPackageError
-from ovito_mace_phase.trajectory.api import Workers
+from ovito_mace_phase.trajectory.workers import Workers
 
 
 def fake_plugin(folder: str):

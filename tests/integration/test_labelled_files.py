@@ -14,7 +14,7 @@ from ovito.io import import_file
 from ovito.modifiers import ColorByTypeModifier, ColorCodingModifier, SelectTypeModifier, TimeSeriesModifier
 from pipelines import fcc
 
-from ovito_mace_phase.trajectory.api import Workers
+from ovito_mace_phase.trajectory.workers import Workers
 
 N_FRAMES = 3
 
