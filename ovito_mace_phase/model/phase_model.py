@@ -26,6 +26,7 @@ from ovito_mace_phase.runtime.errors import InputError, ModelFileError
 from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.watch import Watch
 
+from . import model_card
 from .calibration import Calibration
 from .engine.device.summary import LogitRequest, LogitSummary
 from .registry import model_path
@@ -109,7 +110,7 @@ class PhaseModel:
         where = _device(device)
         tensors, card = load_model(model_path(model))
         head = PhaseHead.from_tensors(tensors, card)
-        phases = _phases(card)
+        phases = model_card.phases(card)
         if len(phases) != head.config.n_phases:
             raise ModelFileError(
                 f"the model card lists {len(phases)} phases but the head has {head.config.n_phases}: "
@@ -147,13 +148,7 @@ class PhaseModel:
         InputError
             For a model that was trained for labels alone: its logP is no density.
         """
-        scale = self.card.get("noise_scale")
-        if not isinstance(scale, int | float) or not 0.0 < scale < 10.0:
-            raise InputError(
-                f"the model {self.name!r} was trained for labels alone (its card has no noise_scale), so it cannot "
-                "denoise; use the shipped model, or train one end to end (docs/training.md)"
-            )
-        return float(scale)
+        return model_card.noise_scale(self.card)
 
     @property
     def step_errors(self) -> npt.NDArray[np.float64]:
@@ -166,15 +161,7 @@ class PhaseModel:
         ------
         ModelFileError
         """
-        entry = self.card.get("score_errors", {})
-        if not isinstance(entry, dict) or not all(_is_length(error) for error in entry.values()):
-            raise ModelFileError(
-                f"the entry 'score_errors' of the model card must hold a length from 0 to 1 for each phase, not "
-                f"{str(entry)[:200]}: the card was edited; copy both files of the model again"
-            )
-        typical = float(np.median(list(entry.values()))) if entry else 0.0
-        known = {"OTHER": 0.0} | entry
-        return np.array([known.get(phase.key, typical) for phase in self.phases], dtype=np.float64)
+        return model_card.step_errors(self.card, self.phases)
 
     def network_frame(
         self, frame: Frame, length_scale: float | None = None, cancelled: Callable[[], bool] | None = None
@@ -401,28 +388,6 @@ def _device_engine(evaluator: Evaluator, alone: Float32) -> DeviceEngine | None:
     from .engine.device.run import DeviceEngine
 
     return DeviceEngine(evaluator, alone)
-
-
-def _phases(card: dict[str, Any]) -> tuple[Phase, ...]:
-    """Return the phases that a card lists."""
-    from ovito_mace_phase.phases.own import table_with
-
-    table = table_with(card)
-    try:
-        return tuple(table.by_key(key) for key in card["phases"])
-    except (KeyError, TypeError, AttributeError):
-        raise ModelFileError(
-            "the model card has no list 'phases' of keys: the card was edited; copy both files of the model again"
-        ) from None
-    except InputError as error:
-        raise ModelFileError(
-            f"the model names phases that this version of the table does not have ({error}); "
-            "upgrade ovito-mace-phase or choose another model"
-        ) from None
-
-
-def _is_length(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < 1.0
 
 
 def _device(device: Device) -> str:
