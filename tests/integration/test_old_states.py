@@ -29,7 +29,7 @@ CLOSE = {"rel": 1e-4, "abs": 1e-4}  # rounding of float32, see the README there
 STRAY = 1e-3  # of the atoms, which may lie that near to a threshold
 VERIFIED = "verified"
 SINCE = {  # attributes that 0.1.0 did not write
-    *(f"MacePhase.{name}" for name in ("device", "species", "unverified")),
+    *(f"MacePhase.{name}" for name in ("device", "species", "unverified", "leave_out", "hints")),
     *(f"MacePhase.settings.{name}" for name in ("verify", "rmsd_cutoff", "defects")),
 }
 OTHER = "MacePhase.other."
