@@ -30,6 +30,7 @@ STRAY = 1e-3  # of the atoms, which may lie that near to a threshold
 VERIFIED = "verified"
 SINCE = {  # attributes that 0.1.0 did not write
     *(f"MacePhase.{name}" for name in ("device", "species", "unverified", "leave_out", "hints")),
+    *(f"MacePhase.denoising.{name}" for name in ("last_step", "length")),
     *(f"MacePhase.settings.{name}" for name in ("verify", "rmsd_cutoff", "defects")),
 }
 OTHER = "MacePhase.other."
