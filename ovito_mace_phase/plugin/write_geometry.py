@@ -23,6 +23,7 @@ from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import PhaseTable
 from ovito_mace_phase.phases.site_names import SITES, site_id, site_names
 
+from .put_property import put_property
 from .read_atoms import AtomsIn
 from .structure_list import Color, StructureSettings
 from .write_results import PREFIX, new_table, set_attributes, to_all_atoms
@@ -57,18 +58,18 @@ def write_geometry(
         return
     settings, particles = result.settings, data.particles_
     if settings.output_rmsd:
-        particles.create_property("RMSD", data=to_all_atoms(_zeros(result.rmsd), atoms, np.float64(0)))
+        put_property(particles, "RMSD", to_all_atoms(_zeros(result.rmsd), atoms, np.float64(0)))
         write_rmsd_table(data, RMSD_TABLE, result.rmsd)
     if settings.output_interatomic_distance:
         lengths = to_all_atoms(_zeros(result.interatomic_distance), atoms, np.float64(0))
-        particles.create_property("Interatomic Distance", data=lengths)
+        put_property(particles, "Interatomic Distance", lengths)
     if settings.output_orientation:
         turns = _zeros(result.orientation).astype(np.float32)
-        particles.create_property("Orientation", data=to_all_atoms(turns, atoms, np.float32(0)))
+        put_property(particles, "Orientation", to_all_atoms(turns, atoms, np.float32(0)))
     if settings.output_deformation_gradient:
         columns = np.swapaxes(_zeros(result.deformation_gradient), 1, 2).reshape(-1, 9)
-        particles.create_property(
-            "Elastic Deformation Gradient", data=to_all_atoms(columns, atoms, np.float64(0)), dtype=np.float64
+        put_property(
+            particles, "Elastic Deformation Gradient", to_all_atoms(columns, atoms, np.float64(0)), dtype=np.float64
         )
     if settings.output_site:
         _write_sites(data, atoms, result, table, structures)
@@ -119,7 +120,7 @@ def _write_sites(
     shown = ~np.isin(result.phase, [table.by_key(key).id for key in structures.disabled])
     has = (result.site >= 0) & (result.phase != OTHER_ID) & shown
     numbers = np.where(has, site_id(result.phase, result.site), 0).astype(np.int32)
-    typed = data.particles_.create_property("Site", data=to_all_atoms(numbers, atoms, np.int32(0)))
+    typed = put_property(data.particles_, "Site", to_all_atoms(numbers, atoms, np.int32(0)))
     typed.types.clear()
     typed.types.append(ElementType(id=0, name=NO_SITE, color=_GREY))
     for number in np.unique(numbers[has]).tolist():

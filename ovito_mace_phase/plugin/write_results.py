@@ -13,6 +13,7 @@ from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.phases import Phase, PhaseTable
 from ovito_mace_phase.phases.table import N_OF_PTM
 
+from .put_property import put_property
 from .read_atoms import AtomsIn
 from .structure_list import StructureSettings
 
@@ -51,16 +52,16 @@ def write_result(
     listed = (*(settings.phases or ()), *(settings.order_parameters or ()))
     shown = _shown_phases(phase, listed, table)
     particles = data.particles_
-    typed = particles.create_property("Phase", data=phase)
+    typed = put_property(particles, "Phase", phase)
     set_types(typed, shown, structures)
-    particles.create_property("Confidence", data=to_all_atoms(result.confidence, atoms, np.float32(0)))
-    particles.create_property("Phase Margin", data=to_all_atoms(result.margin, atoms, np.float32(0)))
+    put_property(particles, "Confidence", to_all_atoms(result.confidence, atoms, np.float32(0)))
+    put_property(particles, "Phase Margin", to_all_atoms(result.margin, atoms, np.float32(0)))
     for key, logits in result.order_parameters.items():
-        particles.create_property(f"OP_{key}", data=to_all_atoms(logits, atoms, np.float32(np.nan)))
+        put_property(particles, f"OP_{key}", to_all_atoms(logits, atoms, np.float32(np.nan)))
     for key, lengths in result.distances.items():
-        particles.create_property(f"Distance_{key}", data=to_all_atoms(lengths, atoms, np.float32(np.nan)))
+        put_property(particles, f"Distance_{key}", to_all_atoms(lengths, atoms, np.float32(np.nan)))
     if settings.color_by_type:
-        particles.create_property("Color", data=_colors(phase, shown, structures))
+        put_property(particles, "Color", _colors(phase, shown, structures))
     _write_counts(data, phase, shown, structures, table)
     data.attributes[f"{PREFIX}.classified_atoms"] = len(result.phase)
 
@@ -84,12 +85,10 @@ def write_denoised(
     displacement = np.zeros((atoms.n_atoms, 3))
     displacement[slice(None) if atoms.chosen is None else atoms.chosen] = denoised.displacement
     places = np.asarray(particles.positions, dtype=np.float64) + displacement
-    particles.create_property("Denoised Position", data=places, components=["X", "Y", "Z"])
-    particles.create_property("Denoising Displacement", data=displacement, components=["X", "Y", "Z"])
+    put_property(particles, "Denoised Position", places, components=["X", "Y", "Z"])
+    put_property(particles, "Denoising Displacement", displacement, components=["X", "Y", "Z"])
     phase = to_all_atoms(before.phase, atoms, np.int32(0))
-    set_types(
-        particles.create_property("Phase Before Denoising", data=phase), _shown_phases(phase, (), table), structures
-    )
+    set_types(put_property(particles, "Phase Before Denoising", phase), _shown_phases(phase, (), table), structures)
     if result.settings.apply_to_positions:
         particles.positions_[:] = places
     steps = denoised.steps

@@ -8,7 +8,7 @@ This module is read by every worker before OVITO is, and so imports OVITO within
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,20 @@ class TrajectoryRun:
         InputError
             When the first frame cannot be classified.
         """
+        with closing(self.steps(table)) as steps:
+            while True:
+                try:
+                    record = next(steps)
+                except StopIteration as end:
+                    return end.value
+                if progress is not None:
+                    progress(record)
+
+    def steps(self, table: Path | None = None) -> Generator[FrameRecord, None, TrajectoryResult]:
+        """Do what `classify` does, a frame at a time: yields each, and returns the result."""
         live = None if table is None else LiveTable(table, self.work.path, self.frames)
         try:
-            fault = self._consume(live, progress)
+            fault = yield from self._consume(live)
         except BaseException:
             if live is not None:
                 live.leave(self.work.record(frame).summary for frame in self.work.done() & set(self.frames))
@@ -186,9 +197,7 @@ class TrajectoryRun:
         """Remove the work folder: all results are written."""
         self.work.remove()
 
-    def _consume(
-        self, live: LiveTable | None, progress: Callable[[FrameRecord], None] | None
-    ) -> tuple[int, str] | None:
+    def _consume(self, live: LiveTable | None) -> Generator[FrameRecord, None, tuple[int, str] | None]:
         """Run to the end; return the first frame at fault and why, or None."""
         run = run_frames(FrameCall(self._task), self.frames, self.work, self._workers.pool(self._task.settings.device))
         with closing(run):
@@ -199,8 +208,7 @@ class TrajectoryRun:
                     return end.value
                 if live is not None:
                     live.add(record.summary)
-                if progress is not None:
-                    progress(record)
+                yield record
 
     def _all_settings(self) -> dict[str, Any]:
         """All that the results depend on."""

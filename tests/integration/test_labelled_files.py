@@ -38,6 +38,19 @@ def source(path, rng, names):
     return path
 
 
+@pytest.mark.parametrize("kind", ["xyz", "dump"])
+def test_a_labelled_file_is_labelled_again(tmp_path, rng, kind, no_rendering):
+    """Its labels come back as columns of other types, which OVITO alone would not write over."""
+    given = source(tmp_path / "in.xyz", rng, ("Cu", "Ni"))
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert run("classify", given, "-o", first, "--format", kind, "--frames", "0", "--no-picture") == 0
+    assert run("classify", first / f"in.{kind}", "-o", again, "--no-picture") == 0
+    once, twice = (import_file(str(path)).compute() for path in (first / f"in.{kind}", again / "in.xyz"))
+    phase, confidence = ("Phase", "Confidence") if kind == "xyz" else ("phase", "confidence")
+    np.testing.assert_array_equal(once.particles[phase][...], twice.particles["Phase"][...])
+    np.testing.assert_allclose(once.particles[confidence][...], twice.particles["Confidence"][...], rtol=1e-6)
+
+
 @pytest.mark.parametrize("names", [("Cu", "Ni"), ("1", "2"), ("wall", "film")])
 @pytest.mark.parametrize("kind", ["xyz", "dump"])
 def test_a_labelled_file_opens_as_it_was_meant(tmp_path, rng, kind, names, no_rendering):
