@@ -118,6 +118,8 @@ def test_none_of_a_frame_that_was_cancelled(rng, model):
 def test_readout_is_the_same_with_any_number_of_threads(rng, model):
     """Bit by bit, more threads than cores among them; the logits are those of one evaluation."""
     given = crystal(rng, (11, 10, 10), sigma=0.25)
+    disordered = len(given.positions) // 2  # so that there are several phases, whatever the seed
+    given.positions[:disordered] += rng.normal(0.0, 0.5, (disordered, 3))
     evaluated = network_frame(model, given.positions, given.cell, True)
     logits = model.logits(evaluated)
     found = []
