@@ -72,6 +72,12 @@ class ClassifyTrajectory(UtilityInterface):
         pipeline = ovito.scene.selected_pipeline
         file = Path(self.file) if self.file else file_of(pipeline)
         check_input(file)
+        settings = settings_of(pipeline)
+        if settings.only_selected and not self.select:
+            raise InputError(
+                "the modifier of the selected pipeline uses only selected particles, which a file does not know: write "
+                "the selection as an expression into 'Only atoms where', or switch that option off"
+            )
         stem = input_stems([file])[0]
         folder = output_folder(Path(self.folder) if self.folder else file.parent / f"{stem}_phases")
         run = TrajectoryRun(
@@ -80,7 +86,7 @@ class ClassifyTrajectory(UtilityInterface):
             stem=stem,
             frames=self.frames,
             select=self.select,
-            settings=settings_of(pipeline),
+            settings=settings,
             file_format=self.file_format,
             force=self.force,
         )

@@ -114,6 +114,14 @@ def test_without_a_pipeline_it_says_what_to_do(scene):
     assert settings_of(None).species == "auto"
 
 
+def test_a_selection_in_the_pipeline_is_not_dropped_silently(scene):
+    pipeline = import_file(str(DUMP))
+    pipeline.modifiers.append(MacePhaseModifier(only_selected=True))
+    pipeline.add_to_scene()
+    with pytest.raises(InputError, match="Only atoms where"):
+        pressed(ClassifyTrajectory())
+
+
 def test_several_files_chosen_one_by_one_are_refused():
     class Reads:
         class source:  # noqa: N801 - as OVITO names it
