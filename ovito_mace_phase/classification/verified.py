@@ -86,7 +86,14 @@ def verified(
         )
     parts = kept.found[key]
     verdict = verdict_of(
-        kept.frame, kept.phases, parts, proposed, labels.confidence, dense, rmsd_cutoff=settings.rmsd_cutoff
+        kept.frame,
+        kept.phases,
+        parts,
+        proposed,
+        labels.confidence,
+        dense,
+        rmsd_cutoff=settings.rmsd_cutoff,
+        trust=calibration.fitted,
     )
     if settings.defects == "phase":
         verdict = with_defects(verdict, proposed, labels.confidence, dense, kept.frame.bonds())

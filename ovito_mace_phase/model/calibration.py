@@ -1,9 +1,9 @@
-"""Calibration of a model, which turns logits into probabilities: temperature, density thresholds."""
+"""Calibration of a model, which turns logits into probabilities: temperature, density thresholds, trust in fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,35 @@ from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import ModelFileError
 
 Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTrust:
+    """How the confidence of the network becomes that of a phase that a template fits, see `geometry.confidence`.
+
+    Attributes
+    ----------
+    same, same_familiar : (float, float)
+        a and b of sigmoid(a + b logit p) where the template says what the network says; of lattices that PTM knows and
+        ices.
+    other, other_familiar : (float, float)
+        The same where the template says another phase.
+    """
+
+    same: tuple[float, float] = (0.35, 0.85)
+    same_familiar: tuple[float, float] = (0.0, 1.0)
+    other: tuple[float, float] = (-0.05, -0.45)
+    other_familiar: tuple[float, float] = (-0.05, -0.45)
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> FitTrust:
+        """Read the numbers of a model card; ValueError when they cannot be used."""
+        found = {str(name): tuple(map(float, pair)) for name, pair in entry.items()}
+        if not set(found) <= {one.name for one in fields(cls)} or not all(
+            len(pair) == 2 and np.isfinite(pair).all() for pair in found.values()
+        ):
+            raise ValueError(f"two finite numbers each of {[one.name for one in fields(cls)]}")
+        return cls(**found)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +56,13 @@ class Calibration:
         rule off.
     floors : mapping
         Key of a phase -> its own threshold, where it is higher.
+    fitted : FitTrust
     """
 
     temperature: float = 1.0
     log_density: float | npt.NDArray[np.float64] = -np.inf
     floors: Mapping[str, float] = field(default_factory=dict)
+    fitted: FitTrust = FitTrust()
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
@@ -43,13 +74,15 @@ class Calibration:
                 temperature=float(entry.get("temperature", 1.0)),
                 log_density=-np.inf if density is None else float(density),
                 floors={str(key): float(floor) for key, floor in floors.items()},
+                fitted=FitTrust.from_entry(entry.get("fitted", {})),
             )
         except (AttributeError, TypeError, ValueError):
             found = None
         if found is None or not 0.0 < found.temperature < np.inf:
             raise ModelFileError(
-                "the entry 'calibration' of the model card must hold a positive temperature, a log_density and floors "
-                f"by phase, not {str(entry)[:200]}: the card was edited; copy both files of the model again"
+                "the entry 'calibration' of the model card must hold a positive temperature, a log_density, floors "
+                f"by phase and pairs for fits, not {str(entry)[:200]}: the card was edited; copy both files "
+                "of the model again"
             )
         return found
 

@@ -1,17 +1,18 @@
 """Confidence of a phase that a template fits: how often such labels are right.
 
     p    confidence of the network in its label,    logit p = log(p / (1 - p))
-    the same phase     P = sigmoid(SAME + SURE logit p);    P = p for lattices that PTM knows, and ices
-    another phase      P = sigmoid(OTHER - SURE_OTHER logit p):  the surer the network is of its own label, the less
+    P  = sigmoid(a + b logit p)
 
-The network alone is too sure of crystals that are not in the table, which it takes for ordered or complex phases, and a
-template that says another phase than a network that is sure of its own is wrong more often than not.
+a and b (`FitTrust`) belong to the model: one pair where the fitted phase is that label, one where it is another, and
+of both one for the lattices that PTM knows and ices. A network is too sure of crystals that are not in the table, which
+it takes for ordered or complex phases; b < 0 where the template says another phase, since a network that is sure of its
+own label is then right more often.
 
-Logistic regression with mace-phase-6 on the validation part of the split, which is not measured: 377 phases and 76
+mace-phase-6: logistic regression on the validation part of the split, which is not measured, 377 phases and 76
 prototypes that are not in the table, one crystal of each with white noise up to 0.15 A, crystals weighing alike but
-those of no phase half, gives 0.29, 0.76 and -0.01, 0.50. The constants are steeper, since hot crystals, which are all
+those of no phase half, gave 0.29, 0.76 and -0.01, -0.50. Its numbers are steeper, since hot crystals, which are all
 right, are surer than that: ECE of held-out crystals 0.016 (0.017 with the fit), sure of a crystal outside the table
-9.5 % (8.7).
+9.5 % (8.7). Later models carry numbers of their own (`lab.calibration.fit_trust`).
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.model.calibration import FitTrust
+
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
-SAME, SURE = 0.35, 0.85
-OTHER, SURE_OTHER = -0.05, 0.45
 _NEAREST = 1e-5  # to 0 and 1, of p
 
 
-def of_fitted(confidence: Float32, same: Bool, familiar: Bool) -> Float32:
+def logit(confidence: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return log(p / (1 - p)), finite."""
+    p = np.clip(np.asarray(confidence, dtype=np.float64), _NEAREST, 1.0 - _NEAREST)
+    return np.log(p / (1.0 - p))
+
+
+def of_fitted(confidence: Float32, same: Bool, familiar: Bool, trust: FitTrust) -> Float32:
     """Return the probability that a fitted phase is right.
 
     Parameters
@@ -36,9 +43,9 @@ def of_fitted(confidence: Float32, same: Bool, familiar: Bool) -> Float32:
     same : (n_atoms,) bool
         Whether the fitted phase is that label.
     familiar : (n_atoms,) bool
-        Whether it is a lattice that PTM knows, or an ice: the network is not too sure of these.
+        Whether it is a lattice that PTM knows, or an ice.
+    trust : FitTrust
     """
-    p = np.clip(confidence.astype(np.float64), _NEAREST, 1.0 - _NEAREST)
-    logit = np.log(p / (1.0 - p))
-    found = 1.0 / (1.0 + np.exp(-np.where(same, SAME + SURE * logit, OTHER - SURE_OTHER * logit)))
-    return np.where(same & familiar, confidence, found).astype(np.float32)
+    pairs = np.array([trust.other, trust.other_familiar, trust.same, trust.same_familiar])
+    a, b = pairs[2 * same.astype(np.int64) + familiar].T
+    return (1.0 / (1.0 + np.exp(-(a + b * logit(confidence))))).astype(np.float32)

@@ -36,6 +36,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.model.calibration import FitTrust
+
 from .confidence import of_fitted
 from .fits import Fits
 
@@ -85,6 +87,7 @@ def judge(
     dense: npt.NDArray[np.bool_],
     rmsd_cutoff: float = 0.0,
     without: npt.NDArray[np.bool_] | None = None,
+    trust: FitTrust = FitTrust(),  # noqa: B008 - frozen
 ) -> Verdict:
     """Hold proposals against fits.
 
@@ -101,11 +104,13 @@ def judge(
         0 follows the thermal level.
     without : (n_atoms,) bool, optional
         Whether the label is a phase that has no template.
+    trust : FitTrust
+        Of the model.
     """
     column = fits.column
     matched = column >= 0
     typical = np.median(fits.level[matched]) if matched.any() else 0.0
-    simple = matched & fits.proposals.library.simple[fits.proposals.library.phase[fits.template]]
+    simple = _simple(fits)
     factor = np.where(simple, SIMPLE, FACTOR)
     cutoff = np.maximum(LEAST, np.minimum(factor * np.minimum(fits.level, HOTTER * typical), MOST))
     if rmsd_cutoff > 0.0:
@@ -128,11 +133,10 @@ def judge(
     free = np.zeros(len(column), dtype=bool) if without is None else without & ~good
     background = proposed < 0
     out = np.where(good, column, np.where(free & dense, proposed, -1))
-    familiar = simple | fits.proposals.templates[0].net
     joined = np.maximum(fits.support, 0.5) * doubt(confidence)
     sure = np.where(
         good,
-        chance * np.where(background, joined, of_fitted(confidence, column == proposed, familiar)),
+        chance * np.where(background, joined, of_fitted(confidence, column == proposed, familiar(fits), trust)),
         (1.0 - chance) * doubt(confidence),
     )
     sure = np.where((free & dense) | (background & ~good), confidence, sure)
@@ -140,6 +144,16 @@ def judge(
     reason = np.where(free & dense, Reason.NO_TEMPLATE, reason)
     reason = np.where(background & ~good, Reason.BACKGROUND, reason)
     return Verdict(column=out, confidence=sure.astype(np.float32), reason=reason.astype(np.int8))
+
+
+def familiar(fits: Fits) -> npt.NDArray[np.bool_]:
+    """Tell at which atoms (n_atoms,) a lattice fits that PTM knows, or an ice."""
+    return _simple(fits) | fits.proposals.templates[0].net
+
+
+def _simple(fits: Fits) -> npt.NDArray[np.bool_]:
+    library = fits.proposals.library
+    return (fits.column >= 0) & library.simple[library.phase[fits.template]]
 
 
 def doubt(confidence: Float32) -> Float32:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
+from ovito_mace_phase.model.calibration import FitTrust
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.phases.templates import kind_of
 from ovito_mace_phase.runtime.watch import Watch
@@ -113,6 +114,7 @@ def verdict_of(
     confidence: Float32,
     dense: Bool,
     rmsd_cutoff: float = 0.0,
+    trust: FitTrust = FitTrust(),  # noqa: B008 - frozen
 ) -> Verdict:
     """Return the verified labels of a frame; parameters as in `match_frame` and `judge`."""
     without = np.array([kind_of(phase) == "none" for phase in phases] + [False])[proposed]
@@ -123,7 +125,7 @@ def verdict_of(
     sure = np.where(kept | (proposed < 0), confidence, doubt(confidence)).astype(np.float32)
     for part in parts:
         atoms = part.atoms
-        found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff, without[atoms])
+        found = judge(part.fits, proposed[atoms], confidence[atoms], dense[atoms], rmsd_cutoff, without[atoms], trust)
         if len(atoms) == len(frame) and not part.fits.proposals.templates[0].net:
             column, sure, reason = found.column, found.confidence, found.reason
             continue

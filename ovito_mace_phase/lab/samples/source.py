@@ -157,9 +157,9 @@ class SampleSource:
             (mix.unlisted, bool(self.unlisted), lambda: self._other_crystal(settings, uses)),
             (mix.kinds, self.kinds is not None, lambda: partial(self._of_a_kind, settings)),
         ):
-            if there and kind < share:
+            if 0.0 <= kind < share and there:
                 return maker()
-            kind -= share
+            kind -= share  # negative from here on where there is none of the kind drawn
         if 0.0 <= kind < mix.background:
             return partial(self.draw, DRAW_BACKGROUND, settings, mix.alloy_share)
         weight = np.where(self._common, mix.common_weight, 1.0)

@@ -94,23 +94,23 @@ class TrainingData:
     seed: int
     prototypes: Path | None = None
 
-    def source(self, n_slots: int) -> SampleSource:
-        """Return where the samples of the training part come from."""
+    def source(self, n_slots: int, part: Part = "train") -> SampleSource:
+        """Return where the samples of a part come from; hot crystals belong to the training part."""
         stock = Stock(
             self.phases,
-            self.structures["train"],
-            "train",
+            self.structures[part],
+            part,
             seed=self.seed,
             most_species=n_slots,
             prototypes=self.prototypes,
         )
         return SampleSource(
             self.phases,
-            self.structures["train"],
-            self.melts["train"],
+            self.structures[part],
+            self.melts[part],
             n_slots,
-            self.dynamics,
-            self.unlisted["train"],
+            self.dynamics if part == "train" else (),
+            self.unlisted[part],
             KindSource(stock),
         )
 

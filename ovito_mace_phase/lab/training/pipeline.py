@@ -4,7 +4,7 @@
     head         a new class branch on features of the frozen network (`refit`); no density yet
     end-to-end   network and head together, with a density branch (`end_to_end`)
     classes      the class branch once more, on features of the network as it is then (`refit`)
-    calibration  temperature, density threshold and floors, distances, step errors, scores on held-out samples
+    calibration  temperature, density threshold and floors, distances, step errors, trust in templates, scores
 
 Calibration always comes last and writes the model. Each stage leaves its files in a folder of the run, and a stage that
 is done is not done again; files that were made from something else are refused.
@@ -30,6 +30,7 @@ import torch
 from ovito_mace_phase.lab.calibration.accuracy import NOISE_BINS, part_scores
 from ovito_mace_phase.lab.calibration.density_floors import density_floors
 from ovito_mace_phase.lab.calibration.distances import fit_distances
+from ovito_mace_phase.lab.calibration.fit_trust import MIX, fit_trust
 from ovito_mace_phase.lab.calibration.step_errors import score_errors
 from ovito_mace_phase.lab.calibration.temperature import calibrate
 from ovito_mace_phase.lab.data.npz import Snapshot
@@ -38,10 +39,11 @@ from ovito_mace_phase.lab.features.rows import TOGETHER, Shard, rows_of
 from ovito_mace_phase.lab.identity import digest
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings
 from ovito_mace_phase.lab.samples.snapshots import strained_snapshot
-from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleSource
+from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleMix, SampleSource
 from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
 from ovito_mace_phase.model.network.model_file import save_model
+from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -92,6 +94,8 @@ class PipelineSettings:
         Weight of the hot crystals of the training part in the fit of the temperature.
     per_phase, keep, background : int
         Samples of every phase, atoms of each and samples of background in each part that is scored.
+    trust_samples : int
+        Samples that the trust in fitted templates is learned from (`fit_trust`); 0: that of mace-phase-6.
     seed : int
         Of the split, where the start does not have one.
     name : str
@@ -113,8 +117,14 @@ class PipelineSettings:
     per_phase: int = 9
     keep: int = 24
     background: int = 300
+    trust_samples: int = 3000
     seed: int = 0
     name: str = "mace-phase"
+
+    @property
+    def mix(self) -> SampleMix:
+        """How samples are drawn: that of the stage that made the network."""
+        return self.new.mix if "new" in self.stages else self.training.mix
 
 
 class _TimeIsUpError(Exception):
@@ -237,7 +247,7 @@ class _Stages:
         new = stage == "head"
         weights = phase_weights(self.start.card, self.given.phases, settings.emphasis)
         evaluator = make_evaluator(self.network, self.config, None if new else self.head)
-        mix = self.settings.new.mix if "new" in self.settings.stages else self.settings.training.mix
+        mix = self.settings.mix
         mix = dataclasses.replace(mix, pool=dataclasses.replace(mix.pool, uses=settings.uses))
         floor = None if new else self.head.floor
         rows = FeatureRows(
@@ -312,8 +322,15 @@ def calibrate_and_save(
             for part, (logits, shard) in parts.items()
         },
     }
-    path = folder / "mace_phase"
-    save_model(path, {**trained.tensors, **head.to_tensors()}, card)
+    path, tensors = folder / "mace_phase", {**trained.tensors, **head.to_tensors()}
+    save_model(path, tensors, card)
+    if settings.trust_samples:
+        progress("trust in templates", 0.0)
+        source = given.source(evaluator.n_slots, "validation")
+        mix = dataclasses.replace(MIX, kinds=MIX.kinds if settings.mix.kinds else 0.0)
+        trust = fit_trust(PhaseModel.load(path, device="cpu"), source, settings.trust_samples, rng, mix)
+        entry["fitted"] = dataclasses.asdict(trust)
+        save_model(path, tensors, card)
     return path
 
 

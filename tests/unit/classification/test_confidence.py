@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ovito_mace_phase.classification.geometry.confidence import of_fitted
+from ovito_mace_phase.model.calibration import FitTrust
 
 P = np.linspace(0.0, 1.0, 101, dtype=np.float32)
 
 
-def asked(same: bool, simple: bool) -> np.ndarray:
-    return of_fitted(P, np.full(len(P), same), np.full(len(P), simple))
+def asked(same: bool, simple: bool, trust: FitTrust = FitTrust()) -> np.ndarray:  # noqa: B008 - frozen
+    return of_fitted(P, np.full(len(P), same), np.full(len(P), simple), trust)
 
 
 def test_lattices_of_ptm_keep_the_confidence_of_the_network():
-    np.testing.assert_array_equal(asked(True, True), P)
+    np.testing.assert_allclose(asked(True, True), P, atol=2e-5)
 
 
 def test_the_surer_the_network_the_surer_its_own_phase_and_the_less_another():
@@ -29,3 +30,9 @@ def test_it_is_a_probability_at_the_ends():
         assert ((ends >= 0.0) & (ends <= 1.0)).all()
     assert asked(True, False)[-1] > 0.99
     assert asked(False, False)[-1] < 0.01
+
+
+def test_each_case_has_its_own_pair():
+    trust = FitTrust(same=(1, 0), same_familiar=(2, 0), other=(-1, 0), other_familiar=(-2, 0))
+    for same, familiar, a in ((True, False, 1), (True, True, 2), (False, False, -1), (False, True, -2)):
+        np.testing.assert_allclose(asked(same, familiar, trust), 1 / (1 + np.exp(-a)), rtol=1e-6)

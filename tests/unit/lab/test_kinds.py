@@ -18,7 +18,7 @@ from ovito_mace_phase.lab.data.ices import ice_structures
 from ovito_mace_phase.lab.data.prototypes import ListedGeometry, load_prototypes, primitive_size
 from ovito_mace_phase.lab.data.structures import reference_structures
 from ovito_mace_phase.lab.ovito_methods import ovito_answer
-from ovito_mace_phase.lab.samples.kinds import foreign, liquids, made, molecules, surfaces, water
+from ovito_mace_phase.lab.samples.kinds import foreign, interfaces, liquids, made, molecules, surfaces, water
 from ovito_mace_phase.lab.samples.kinds.kernels_liquid import pair_forces, triplet_forces
 from ovito_mace_phase.lab.samples.kinds.registry import KINDS, KindSource
 from ovito_mace_phase.lab.samples.kinds.stock import Stock
@@ -117,6 +117,51 @@ def test_labels_at_surfaces_are_those_of_common_neighbour_analysis(key, build, r
     ours = np.where(found.label == made.OTHER, "OTHER", key)
     assert (ours == "OTHER").any()
     np.testing.assert_array_equal(ours, np.where(truth == "ICO", "OTHER", truth))
+
+
+def test_labels_beside_an_interface_are_those_of_common_neighbour_analysis(stock, rng):
+    checked, both = 0, 0
+    for _ in range(20):
+        found = interfaces.interface(stock, rng)
+        keys = np.array([PHASES[column].key if column >= 0 else "" for column in found.label])
+        if set(keys) - {"", "FCC", "HCP", "BCC"}:
+            continue
+        labelled = keys != ""
+        np.testing.assert_array_equal(ovito_answer(found.frame, "CNA")[labelled], keys[labelled], found.name)
+        checked, both = checked + 1, both + (len(set(keys[labelled])) == 2)
+        assert 0.05 < labelled.mean() < 0.95
+    assert checked
+    assert both
+
+
+@pytest.mark.parametrize(("first", "second"), list(interfaces.RELATIONS))
+def test_related_lattices_share_a_plane_and_a_direction(first, second, rng):
+    known = interfaces.RELATIONS[first, second]
+    turn, back = (interfaces.relation(*pair, rng) for pair in ((first, second), (second, first)))
+    for found, columns in ((turn, (0, 1, 2, 3)), (back, (2, 3, 0, 1))):
+        np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(found) == pytest.approx(1.0)
+
+        def parallel(a, b, found=found):
+            return np.allclose(np.cross(b @ found.T, a), 0.0, atol=1e-9)
+
+        assert any(
+            parallel(one[columns[0]], one[columns[2]]) and parallel(one[columns[1]], one[columns[3]]) for one in known
+        )
+    assert interfaces.relation(first, first, rng) is None
+
+
+@pytest.mark.parametrize("key", ["FCC", "BCC", "HCP", "DHCP", "OMEGA"])
+def test_lattices_of_interfaces_have_one_atom_a_volume_and_are_their_phase(key, rng):
+    cell, fractional = interfaces.lattice(key, rng)
+    assert abs(np.linalg.det(cell)) == pytest.approx(len(fractional))
+    reference = phase_table().by_key(key).reference
+
+    def sizes(cell, fractional):
+        positions = fractional @ cell
+        return set(interfaces.shells(positions, cell, made.nearest_distances(positions, cell))[0])
+
+    assert sizes(cell, fractional) == sizes(reference.cell, reference.fractional)
 
 
 def test_holes_of_fcc_are_octahedral_and_tetrahedral():

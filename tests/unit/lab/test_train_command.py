@@ -25,6 +25,7 @@ from ovito_mace_phase.lab.training.first_stage import Sources
 from ovito_mace_phase.lab.training.new_network import NewShape
 from ovito_mace_phase.lab.training.new_run import NewRunSettings
 from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
+from ovito_mace_phase.model.calibration import FitTrust
 from ovito_mace_phase.model.network.model_file import read_card, save_model
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
@@ -40,6 +41,7 @@ SETTINGS = PipelineSettings(
     per_phase=3,
     keep=16,
     background=5,
+    trust_samples=4,
     name="tiny",
 )
 
@@ -83,7 +85,12 @@ def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
     stages: dict[str, float] = {}
     path = train(sources, tmp_path / "run", SETTINGS, lambda stage, done: stages.update({stage.split(",")[0]: done}))
     assert path == tmp_path / "run" / "mace_phase"
-    assert list(stages) == ["new head", "classes once more", "scores"]  # four steps are too few for a report
+    assert list(stages) == [
+        "new head",
+        "classes once more",
+        "scores",
+        "trust in templates",
+    ]  # four steps are too few for a report
     model = PhaseModel.load(path)
     assert [phase.key for phase in model.phases] == ["OTHER", *KEYS]
     assert model.noise_scale == SETTINGS.training.noise_scale
@@ -92,6 +99,7 @@ def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
     assert set(card["distances"]) <= set(KEYS)
     assert set(card["calibration"]["floors"]) == set(KEYS)
     assert set(card["score_errors"]) == {*KEYS}
+    assert model.calibration.fitted == FitTrust(**{k: tuple(v) for k, v in card["calibration"]["fitted"].items()})
     assert card["scores"]["validation"]["n_phases"] == 2
     assert card["training"]["data"]["structures"]["train"] > 10
     assert len(card["citation"]) == 3
@@ -200,7 +208,9 @@ def command(*arguments: object) -> int:
 
 def test_the_commands(sources, tmp_path, rng, capsys, monkeypatch):
     """`train` with its options, then `finetune`, which warns, from the model that came out; each writes a model."""
-    default = dataclasses.replace(PipelineSettings(), per_phase=3, keep=16, background=5, head=FIT, classes=FIT)
+    default = dataclasses.replace(
+        PipelineSettings(), per_phase=3, keep=16, background=5, trust_samples=4, head=FIT, classes=FIT
+    )
     monkeypatch.setattr("ovito_mace_phase.lab.training.pipeline.PipelineSettings", lambda: default)
     options = ("--data", sources.data, "--phases", ",".join(KEYS), "--part-samples", 30, "--seed", 3)
     first = tmp_path / "first"

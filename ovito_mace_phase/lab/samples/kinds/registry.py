@@ -20,7 +20,7 @@ from ovito_mace_phase.lab.samples.noise import ThermalNoise
 from ovito_mace_phase.lab.samples.sampler import Sample, SampleSettings, to_network_units
 from ovito_mace_phase.runtime.errors import InputError
 
-from . import defects, foreign, interstitials, liquids, mixed, sheets, strained, surfaces, vacuum, water
+from . import defects, foreign, interfaces, interstitials, liquids, mixed, sheets, strained, surfaces, vacuum, water
 from .made import OTHER, Made
 from .stock import Stock
 
@@ -31,7 +31,7 @@ _STRAIN_OF_LIQUIDS = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind: how it is made, what it is in words, how many frames a pool holds (0: no pool).
+    """A kind: how it is made, what it is in words, how many frames a pool holds (0: no pool), how often it is drawn.
 
     Frames that OVITO labels are made on the main thread, since OVITO does not survive another: `KindSource.prepare`.
     """
@@ -40,6 +40,7 @@ class Kind:
     about: str
     pool: int = 0
     by_ovito: bool = False
+    weight: float = 1.0
 
 
 KINDS: dict[str, Kind] = {
@@ -61,6 +62,7 @@ KINDS: dict[str, Kind] = {
     "metal defects": Kind(
         make=defects.metal_defects, about="boundaries, dislocations; labels of CNA", pool=160, by_ovito=True
     ),
+    "interfaces": Kind(make=interfaces.interface, about="two crystals side by side", pool=2000, weight=8.0),
     "strained": Kind(make=strained.strained, about="shear and tension to 15 %"),
     "liquid mixtures": Kind(make=liquids.mixture, about="hot, undercooled, glass", pool=160),
     "tetrahedral liquids": Kind(make=liquids.tetrahedral, about="hot, undercooled, glass", pool=96),
@@ -132,9 +134,11 @@ class KindSource:
         raise InputError(f"{_TRIES} samples of the kind {name} in a row could not be made: {last}")
 
     def draw(self, settings: SampleSettings, n_slots: int, rng: np.random.Generator) -> tuple[Sample, int]:
-        """Draw a training sample of any kind, all kinds alike, and the class of its first atom."""
+        """Draw a training sample of any kind, by their weights, and the class of its first atom."""
         names = self.names
-        sample = self.sample(names[int(rng.integers(len(names)))], settings, n_slots, rng)
+        weight = np.cumsum([KINDS[name].weight for name in names])
+        chosen = int(np.searchsorted(weight, rng.uniform(0.0, weight[-1]), side="right"))
+        sample = self.sample(names[chosen], settings, n_slots, rng)
         return sample, OTHER if sample.label is None else max(int(sample.label[0]), OTHER)
 
     def _made(self, name: str, rng: np.random.Generator) -> Made:

@@ -1,0 +1,88 @@
+"""How far the confidence of a network is that of a label that a template fits: `model.calibration.FitTrust`.
+
+    min over (a, b) of  mean w (log(1 + e^z) - y z) + RIDGE |(a, b) - (a, b)_0|^2,      z = a + b logit p
+
+p the confidence of the network in its label, y whether the label after the fit is right, (a, b)_0 the numbers of
+mace-phase-6; in four groups: the template says what the network says, or another phase, of lattices that PTM knows and
+ices, or of all other phases. Frames weigh alike, those of crystals that are no class half. They are of the validation
+part: crystals with noise and strain, layers of faults, interfaces, and all other kinds that users bring.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+
+from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.classification.geometry.confidence import logit
+from ovito_mace_phase.classification.geometry.verdict import Reason, familiar
+from ovito_mace_phase.classification.settings import Settings
+from ovito_mace_phase.classification.stages import logits_of, network_frame_of, result_of
+from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
+from ovito_mace_phase.model.calibration import FitTrust
+from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.runtime.errors import InputError
+
+log = logging.getLogger(__name__)
+RIDGE = 1e-3
+MIX = SampleMix(common_weight=3.0, background=0.04, dynamics=0.0, stackings=0.08, unlisted=0.08, kinds=0.3)
+_UNLISTED = 0.5
+Float = npt.NDArray[np.float64]
+
+
+def fit_trust(
+    model: PhaseModel, source: SampleSource, n_samples: int, rng: np.random.Generator, mix: SampleMix = MIX
+) -> FitTrust:
+    """Return the numbers for a model, from samples of a part of the split that it was not trained on."""
+    source.prepare(mix)
+    rows = []
+    for _ in range(n_samples):
+        sample, column = source.draw_any(mix, rng)
+        truth = np.full(len(sample.frame), column) if sample.label is None else sample.label
+        try:
+            rows.append(_rows(model, sample.frame, truth))
+        except InputError as error:  # a vapour without neighbours has nothing to say
+            log.info("left out: %s", error)
+    group, p, right, weight = np.concatenate(rows, axis=1)
+    start = FitTrust()
+    found = {}
+    for number, name in enumerate(one.name for one in fields(FitTrust)):
+        mine = group == number
+        found[name] = _regression(logit(p[mine]), right[mine], weight[mine], getattr(start, name))
+        log.info("%s: %d atoms, %.3f right, %s", name, mine.sum(), right[mine].mean() if mine.any() else 0, found[name])
+    return FitTrust(**found)
+
+
+def _rows(model: PhaseModel, frame: Frame, truth: npt.NDArray[np.int64]) -> Float:
+    """Return group, confidence of the network, right and weight of the fitted atoms of a frame, (4, n)."""
+    kept = logits_of(network_frame_of(frame, model, Settings()), model, Settings())
+    alone, result = result_of(kept, model, Settings(verify="off")), result_of(kept, model, Settings())
+    known = np.zeros(len(frame), dtype=bool)
+    assert result.geometry is not None
+    for part in result.geometry.parts:
+        known[part.atoms] |= familiar(part.fits)
+    ids = np.array([phase.id for phase in model.phases])
+    asked = (result.reason == Reason.NONE) & (result.phase != 0) & (alone.phase != 0) & (truth >= 0)
+    same = result.phase == alone.phase
+    weight = np.full(len(frame), (_UNLISTED if (truth == 0).all() else 1.0) / len(frame))
+    rows = np.array([np.where(same, 0, 2) + known, alone.confidence, ids[truth] == result.phase, weight])
+    return np.asarray(rows[:, asked], dtype=np.float64)
+
+
+def _regression(z: Float, right: Float, weight: Float, start: tuple[float, float]) -> tuple[float, float]:
+    """Return a and b; `start` where there is nothing to learn from."""
+    from scipy.optimize import minimize
+
+    if not len(z):
+        return start
+    weight, first = weight / weight.sum(), np.array(start)
+
+    def loss(x: Float) -> float:
+        s = x[0] + x[1] * z
+        return float((weight * (np.logaddexp(0.0, s) - right * s)).sum() + RIDGE * ((x - first) ** 2).sum())
+
+    a, b = minimize(loss, first).x
+    return round(float(a), 3), round(float(b), 3)
