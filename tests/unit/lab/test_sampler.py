@@ -241,3 +241,13 @@ def test_a_failing_sample_is_replaced_and_its_crystal_stays(source, monkeypatch)
     assert len(set(labels)) == 1
     assert seen[1] is not seen[2]
     assert len(set(map(id, [seen[1], *seen[3:]]))) == 1
+
+
+def test_phases_take_the_place_of_what_cannot_be_drawn(source, rng, monkeypatch):
+    """A share without samples of its kind must not become another kind's."""
+    monkeypatch.setattr(source, "dynamics", [])
+    monkeypatch.setattr(type(source), "has_stackings", False)
+    monkeypatch.setattr(source, "kinds", object())  # whatever is asked of it fails
+    mix = SampleMix(background=0.0, dynamics=0.5, stackings=0.5, unlisted=0.0, kinds=0.0)
+    labels = [source.draw_any(mix, rng)[1] for _ in range(20)]
+    assert min(labels) > 0
