@@ -81,6 +81,7 @@ def _former(name: str, target: str, kind: Any) -> Any:
     show_default=True,
     help="Cutoff of a new network, A in network units.",
 )
+@click.option("--grow", "grown", is_flag=True, help="Begin stage new with --start, which may be of lower degree.")
 @click.option("--new-steps", type=click.IntRange(1), default=20000, show_default=True, help="Steps of stage new.")
 @click.option("--head-parts", type=click.IntRange(1), default=None, help="Files of rows for stage head.  [default: 16]")
 @click.option("--head-passes", type=click.IntRange(1), default=None, help="Passes over these rows.  [default: 8]")
@@ -174,6 +175,7 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
         default,
         stages=stages,  # type: ignore[arg-type]  # checked where they are gone through
         new=replace(default.new, shape=shape, n_steps=given["new_steps"], seed=given["seed"]),
+        grown=given["grown"],
         n_hidden=given["hidden"],
         dropout=given["dropout"],
         head=head,

@@ -24,7 +24,7 @@ from .step import Batch, Part, TrainableModel
 
 Tensors = dict[str, npt.NDArray[Any]]
 _ORDER = (1.0, 0.3, 0.1)  # rms of the weights of products of one, two and three messages
-_FLOOR = 0.1
+FLOOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +124,11 @@ def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> No
     """
     head = model.head
     if new:
-        plain = _features(model, batch)
+        plain = features_of(model, batch)
         power = torch.ones_like(head.floor).unflatten(0, (-1, (model.config.l_max + 2) * model.config.n_channels))
         power[:, : 2 * model.config.n_channels] = 0.0
-        head.floor.copy_(power.flatten() * (_FLOOR * plain.std(0)).square())
-    features = _features(model, batch, roots=True)
+        head.floor.copy_(power.flatten() * (FLOOR * plain.std(0)).square())
+    features = features_of(model, batch, roots=True)
     mean, scale = features.mean(0), features.std(0).clamp_min(1e-3)
     for name, layer in () if new else head.entry_layers().items():
         if name == "density" and not head.density_last.weight.any():
@@ -141,12 +141,12 @@ def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> No
 
 def _layer(tensors: Tensors, config: NetworkConfig, head: PhaseHead, batch: Batch, t: int) -> torch.Tensor:
     """Return node features, messages of degree 0 and powers of the others of a layer, (l_max + 2, n, C)."""
-    found = _features(TrainableModel(tensors, config, head, radial=True), batch)
+    found = features_of(TrainableModel(tensors, config, head, radial=True), batch)
     return found.unflatten(1, (-1, config.l_max + 2, config.n_channels))[:, t].transpose(0, 1)
 
 
 @torch.no_grad()
-def _features(model: TrainableModel, batch: Batch, *, roots: bool = False) -> torch.Tensor:
+def features_of(model: TrainableModel, batch: Batch, *, roots: bool = False) -> torch.Tensor:
     """Return the features of a batch, with the roots of the powers or without."""
     folded = model.fold()
     weights = with_leaves(folded, [leaf.detach() for leaf in leaves(folded)])

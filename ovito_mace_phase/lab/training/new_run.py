@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ovito_mace_phase.lab.identity import check_identity, identity_of
+from ovito_mace_phase.lab.identity import check_identity, digest, identity_of
 from ovito_mace_phase.lab.samples.pool import PoolSettings
 from ovito_mace_phase.lab.samples.sampler import MIN_ATOMS, Sample, SampleSettings
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
@@ -44,6 +44,7 @@ from ovito_mace_phase.runtime.files import finished_file
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .batches import denoise_some, label_shares, make_batch, noise_weight
+from .higher_degree import Trained, with_degree
 from .new_network import NewShape, new_model, new_network, standardise
 from .rehearsal import Rehearsal
 from .step import Batch, StepResult, TrainableModel, training_step
@@ -147,6 +148,8 @@ class NewRun:
     phase_weights : dict
         How much more often phases are drawn.
     device : str
+    begin : tensors, configuration and head, optional
+        A trained network of the same shape, but perhaps of lower degree, to go on from (`higher_degree`).
     """
 
     def __init__(
@@ -157,15 +160,19 @@ class NewRun:
         settings: NewRunSettings,
         phase_weights: dict[int, float] | None = None,
         device: str = "cpu",
+        begin: Trained | None = None,
     ) -> None:
         self.source, self.settings, self.phase_weights, self.step = source, settings, phase_weights, 0
         self.identity = identity_of(
             settings=dataclasses.replace(settings, n_steps=0, decay=0.0), data=source.digest, weights=phase_weights
-        )
+        ) | ({} if begin is None else identity_of(begin=digest([begin[0], begin[2].state_dict()])))
         torch.manual_seed(settings.seed)
         tensors, own = new_network(settings.shape, like, config, np.random.default_rng(settings.seed))
         first = make_batch(list(itertools.islice(self._stream(0), _BEGINNING)), settings.shape.r_max)
-        self.model = new_model(tensors, own, settings.shape, len(source.phases), first, device)
+        if begin is None:
+            self.model = new_model(tensors, own, settings.shape, len(source.phases), first, device)
+        else:
+            self.model = with_degree((tensors, own), *begin, first)
         self.optimizers = optimizers(self.model, settings)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = AveragedModel(self.model, avg_fn=self._averaged)

@@ -44,6 +44,7 @@ from ovito_mace_phase.model.engine.evaluator import Evaluator, make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead
 from ovito_mace_phase.model.network.model_file import save_model
 from ovito_mace_phase.model.phase_model import PhaseModel
+from ovito_mace_phase.model.registry import MODELS
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -81,6 +82,8 @@ class PipelineSettings:
         Stages to go through; empty: all that the start needs, 'head' for a converted network alone.
     new : NewRunSettings
         Of the stage 'new'.
+    grown : bool
+        Whether that begins with the weights of the start, whose degree may be lower, not with random ones.
     n_hidden, dropout : int, float
         Width of the hidden layers of a new head, and its dropout in the first fit.
     head, classes : ClassFitSettings
@@ -103,6 +106,7 @@ class PipelineSettings:
 
     stages: tuple[Stage, ...] = ()
     new: NewRunSettings = field(default_factory=NewRunSettings)
+    grown: bool = False
     n_hidden: int = 512
     dropout: float = 0.1
     head: ClassFitSettings = field(
@@ -218,7 +222,7 @@ class _Stages:
         elif stage == "classes" and self.settings.classes.n_parts:
             self.head = with_logit_offsets(self._fit(stage, self.settings.classes), self.given.phases)
         elif stage == "new":
-            new = NewRun(self.source, self.network, self.config, self.settings.new)
+            new = self._new_run()
             if not new.run(self.folder / "new.checkpoint", deadline - time.time(), self._teller("new network")):
                 raise _TimeIsUpError
             self.network, self.config, self.head = new.result()
@@ -228,6 +232,16 @@ class _Stages:
             if not run.run(checkpoint, deadline - time.time(), self._teller("end to end")):
                 raise _TimeIsUpError
             self.network, self.head = run.result()
+
+    def _new_run(self) -> NewRun:
+        """Return a run from random weights, or from those of the start; a start of low degree lacks the basis."""
+        if not self.settings.grown:
+            return NewRun(self.source, self.network, self.config, self.settings.new)
+        if self.head is None:
+            raise InputError("the start has no head to go on from; leave 'grown' out, or give a trained model")
+        basis = load_start(MODELS["mace-phase-6"])
+        begin = (self.network, self.config, self.head)
+        return NewRun(self.source, basis.tensors, basis.config, self.settings.new, begin=begin)
 
     def result(self) -> StartModel:
         """Return what came out, with the card of the start; after the stage 'new' nothing of its weights is left."""

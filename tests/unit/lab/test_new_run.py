@@ -11,7 +11,8 @@ from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 
 
 from ovito_mace_phase.lab.samples.source import SampleMix
 from ovito_mace_phase.lab.training.batches import make_batch
-from ovito_mace_phase.lab.training.new_network import NewShape, new_model, new_network, standardise
+from ovito_mace_phase.lab.training.higher_degree import with_degree
+from ovito_mace_phase.lab.training.new_network import NewShape, features_of, new_model, new_network, standardise
 from ovito_mace_phase.lab.training.new_run import NewRun, NewRunSettings
 from ovito_mace_phase.lab.training.radial import N_KNOTS, trained_tables
 from ovito_mace_phase.lab.training.rehearsal import Rehearsal
@@ -208,3 +209,41 @@ def test_the_memory_of_rows_holds_the_last(rng):
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     (gradient,) = torch.autograd.grad(expected, classes.first.weight)
     torch.testing.assert_close(classes.first.weight.grad, gradient)
+
+
+def test_a_network_that_grows_in_degree_says_what_it_said(tensors, samples, rng):  # noqa: F811
+    high = drawn_network(tensors, rng, dataclasses.replace(SHAPE, l_max=3))
+    batch = make_batch(samples, SHAPE.r_max)
+    low_tensors, low = drawn_network(tensors, rng)
+    trained = new_model(low_tensors, low, SHAPE, len(PHASES), batch)
+    known = {name: tensor.detach().numpy() for name, tensor in trained.tensors().items()}
+    grown = with_degree(high, known, low, trained.head, batch)
+    assert grown.config.l_max == 3
+    before, after = (features_of(model, batch, roots=True) for model in (trained, grown))
+    split = (-1, SHAPE.n_layers + 2, grown.config.l_max + 2, SHAPE.n_channels)
+    lower, higher = before.unflatten(0, (-1,)), after.reshape(split)
+    first = lower.reshape(-1, SHAPE.n_layers + 2, low.l_max + 2, SHAPE.n_channels)[:, 0, 1:]
+    torch.testing.assert_close(higher[:, 0, 1:4], first, rtol=1e-4, atol=1e-4)  # messages of the first layer
+    said, says = trained.head(before), grown.head(after)
+    assert (says - said).square().mean().sqrt() < 0.3 * said.std()
+    new = higher[:, :, 4]
+    assert (new.std(dim=0) > 0.0).all()
+    assert torch.isfinite(new).all()
+    with pytest.raises(InputError, match="can only grow in degree"):
+        with_degree(drawn_network(tensors, rng, dataclasses.replace(SHAPE, r_max=5.0)), known, low, trained.head, batch)
+
+
+@needs_muon
+def test_a_run_goes_on_from_a_trained_network(source, tensors, rng, tmp_path):  # noqa: F811
+    settings = NewRunSettings(shape=SHAPE, n_steps=4, n_atoms=300, warm_up=1, score_begins=1.0, mix=MIX)
+    first = NewRun(source, tensors, CONFIG, settings)
+    first.run(tmp_path / "first")
+    wider = dataclasses.replace(settings, shape=dataclasses.replace(SHAPE, l_max=3))
+    second = NewRun(source, tensors, CONFIG, wider, begin=first.result())
+    assert second.run(tmp_path / "second")
+    network, config, grown = second.result()
+    assert config.l_max == 3
+    assert grown.config.n_features == (SHAPE.n_layers + 2) * 5 * SHAPE.n_channels
+    assert all(np.isfinite(tensor).all() for tensor in network.values())
+    with pytest.raises(InputError):
+        NewRun(source, tensors, CONFIG, wider).resume(tmp_path / "second")
