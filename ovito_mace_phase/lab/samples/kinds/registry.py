@@ -62,7 +62,6 @@ KINDS: dict[str, Kind] = {
     "metal defects": Kind(
         make=defects.metal_defects, about="boundaries, dislocations; labels of CNA", pool=160, by_ovito=True
     ),
-    "interfaces": Kind(make=interfaces.interface, about="two crystals side by side", pool=2000, weight=8.0),
     "strained": Kind(make=strained.strained, about="shear and tension to 15 %"),
     "liquid mixtures": Kind(make=liquids.mixture, about="hot, undercooled, glass", pool=160),
     "tetrahedral liquids": Kind(make=liquids.tetrahedral, about="hot, undercooled, glass", pool=96),
@@ -70,6 +69,7 @@ KINDS: dict[str, Kind] = {
     "liquid water": Kind(make=water.liquid_water, about="with hydrogens, also supercooled", pool=96),
     "other prototypes": Kind(make=foreign.prototype, about="crystals outside the table, of a file"),
     "random crystals": Kind(make=foreign.random_crystal, about="of random symmetry", pool=512),
+    "interfaces": Kind(make=interfaces.interface, about="two crystals side by side", pool=2000, weight=8.0),
 }
 """Name of the kind: how it is made."""
 
