@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/ovito-mace-phase classify sample_dumps/*.dump.gz --output $(DEMO)
+	$(BIN)/ovito-mace-phase classify sample_dumps/*.dump.gz --output $(DEMO) --force
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

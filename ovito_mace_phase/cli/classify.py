@@ -281,6 +281,9 @@ def _report_all(done: dict[str, Written], options: Options) -> None:
     from ovito_mace_phase.trajectory.summary import overview_text
 
     click.echo("\n" + overview_text([(stem, one.result.frames) for stem, one in done.items()]))
+    for stem, one in done.items():
+        for note in one.result.notes:
+            click.echo(f"note: {stem}: {note}")
     suffix = next(iter(done.values())).files[0].suffix
     pictures = ", *.frame.png (the atoms)" if options.picture else ""
     reports = ", *.report.html (all of it on one page)" if options.report else ""

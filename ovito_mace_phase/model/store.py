@@ -138,6 +138,10 @@ def file_times(path: Path) -> tuple[int, ...]:
     try:
         return tuple(file.stat().st_mtime_ns for file in model_paths(path))
     except OSError as error:
+        if path.parent == Path():
+            raise ModelFileError(
+                f"there is no model {path.name!r}: the names are {', '.join(MODELS)}, and here is no such file"
+            ) from None
         raise ModelFileError(
             f"cannot read the model file {error.filename} ({error.strerror}): a model is a pair of files, "
             f"NAME.safetensors and NAME.json; leave the model empty for the shipped one ({', '.join(MODELS)})"

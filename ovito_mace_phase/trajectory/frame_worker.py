@@ -126,6 +126,12 @@ def _compute(pipeline: Pipeline, frame: int, file: Path) -> DataCollection:
             raise InputError(f"--select is no OVITO expression that fits this file: {reason.strip()}") from error
 
 
+_ATOM_STYLE = (
+    "name it with --atom-style, in Python atom_style: atomic, charge, full .. as in the LAMMPS input (or write "
+    "'Atoms # charge' in the file)"
+)
+
+
 @contextmanager
 def _readable_errors(what: str, kind: type[InputError | OutputError] = InputError) -> Iterator[None]:
     """OVITO reports unreadable files and failed writes as RuntimeError; one sentence of it is for the user."""
@@ -134,7 +140,9 @@ def _readable_errors(what: str, kind: type[InputError | OutputError] = InputErro
     except RuntimeError as error:
         if type(error) is not RuntimeError or error.__traceback__ is None or not _from_ovito(error):
             raise
-        raise kind(f"{what}: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split())
+        remedy = f"; {_ATOM_STYLE}" if "atom style" in said else ""
+        raise kind(f"{what}: {said}{remedy}") from error
 
 
 def _from_ovito(error: RuntimeError) -> bool:

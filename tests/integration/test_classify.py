@@ -152,3 +152,19 @@ def test_model_phases_are_of_the_table(model):
     assert model.phases[0].key == "OTHER"
     assert set(model.phases) <= set(phase_table())
     assert len(model.phases) >= 450
+
+
+def test_brookite_of_the_literature_is_brookite_where_it_may_be(rng):
+    """Meagher and Lager, Can. Mineral. 17, 77 (1979): a cell that neither model nor table was made from."""
+    from ase.spacegroup import crystal
+
+    basis = [(0.1289, 0.0972, 0.8628), (0.0095, 0.1491, 0.1835), (0.2314, 0.1110, 0.5366)]
+    brookite = crystal(["Ti", "O", "O"], basis, spacegroup=61, cellpar=[9.174, 5.449, 5.138, 90, 90, 90]) * (2, 3, 3)
+    positions = brookite.positions + rng.normal(0.0, 0.03, brookite.positions.shape)
+    found = classify(
+        positions, brookite.numbers, np.array(brookite.cell), True, phases=("BROOKITE", "ANATASE", "RUTILE")
+    )
+    keys = {phase.id: phase.key for phase in phase_table()}
+    assert {keys[number] for number in found.phase} == {"BROOKITE"}
+    strain = found.deformation_gradient
+    assert np.abs(np.linalg.svd(strain, compute_uv=False) - 1.0).max() < 0.1
