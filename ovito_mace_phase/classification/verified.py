@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.runtime.watch import Watch
 
+from .geometry.confidence import FitTrust
 from .geometry.defects import with_defects
 from .geometry.geometry import Geometry
 from .geometry.verdict import Reason, Verdict
@@ -93,7 +94,7 @@ def verified(
         labels.confidence,
         dense,
         rmsd_cutoff=settings.rmsd_cutoff,
-        trust=calibration.fitted,
+        trust=FitTrust(**calibration.fitted),
     )
     if settings.defects == "phase":
         verdict = with_defects(verdict, proposed, labels.confidence, dense, kept.frame.bonds())

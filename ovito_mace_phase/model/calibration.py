@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,33 +15,8 @@ from ovito_mace_phase.runtime.errors import ModelFileError
 Float32 = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitTrust:
-    """How the confidence of the network becomes that of a phase that a template fits, see `geometry.confidence`.
-
-    Attributes
-    ----------
-    same, same_familiar : (float, float)
-        a and b of sigmoid(a + b logit p) where the template says what the network says; of lattices that PTM knows and
-        ices.
-    other, other_familiar : (float, float)
-        The same where the template says another phase.
-    """
-
-    same: tuple[float, float] = (0.35, 0.85)
-    same_familiar: tuple[float, float] = (0.0, 1.0)
-    other: tuple[float, float] = (-0.05, -0.45)
-    other_familiar: tuple[float, float] = (-0.05, -0.45)
-
-    @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> FitTrust:
-        """Read the numbers of a model card; ValueError when they cannot be used."""
-        found = {str(name): tuple(map(float, pair)) for name, pair in entry.items()}
-        if not set(found) <= {one.name for one in fields(cls)} or not all(
-            len(pair) == 2 and np.isfinite(pair).all() for pair in found.values()
-        ):
-            raise ValueError(f"two finite numbers each of {[one.name for one in fields(cls)]}")
-        return cls(**found)  # type: ignore[arg-type]
+FITTED = ("same", "same_familiar", "other", "other_familiar")
+"""Cases in which confidence follows from a template, see `classification.geometry.confidence`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +31,14 @@ class Calibration:
         rule off.
     floors : mapping
         Key of a phase -> its own threshold, where it is higher.
-    fitted : FitTrust
+    fitted : mapping
+        Case of `FITTED` -> a and b of `classification.geometry.confidence`, of those that the model has numbers for.
     """
 
     temperature: float = 1.0
     log_density: float | npt.NDArray[np.float64] = -np.inf
     floors: Mapping[str, float] = field(default_factory=dict)
-    fitted: FitTrust = FitTrust()
+    fitted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
@@ -74,7 +50,7 @@ class Calibration:
                 temperature=float(entry.get("temperature", 1.0)),
                 log_density=-np.inf if density is None else float(density),
                 floors={str(key): float(floor) for key, floor in floors.items()},
-                fitted=FitTrust.from_entry(entry.get("fitted", {})),
+                fitted=_pairs(entry.get("fitted", {})),
             )
         except (AttributeError, TypeError, ValueError):
             found = None
@@ -100,3 +76,11 @@ class Calibration:
         """Tell which atoms with the label `column` lie below the density threshold, (n_atoms,)."""
         limit = np.asarray(self.log_density)
         return log_density < (limit[column] if limit.ndim else limit)
+
+
+def _pairs(entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return the numbers of the cases; ValueError where they are not pairs of finite numbers of known cases."""
+    found = {str(name): tuple(map(float, pair)) for name, pair in entry.items()}
+    if not set(found) <= set(FITTED) or not all(len(pair) == 2 and np.isfinite(pair).all() for pair in found.values()):
+        raise ValueError(f"two finite numbers each of {FITTED}")
+    return {name: (pair[0], pair[1]) for name, pair in found.items()}

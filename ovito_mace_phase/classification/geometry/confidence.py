@@ -17,14 +17,32 @@ right, are surer than that: ECE of held-out crystals 0.016 (0.017 with the fit),
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
-
-from ovito_mace_phase.model.calibration import FitTrust
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 _NEAREST = 1e-5  # to 0 and 1, of p
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTrust:
+    """a and b in the four cases; a model without numbers of its own has those of mace-phase-6.
+
+    Attributes
+    ----------
+    same, same_familiar : (float, float)
+        Where the template says what the network says; of lattices that PTM knows and ices.
+    other, other_familiar : (float, float)
+        The same where the template says another phase.
+    """
+
+    same: tuple[float, float] = (0.35, 0.85)
+    same_familiar: tuple[float, float] = (0.0, 1.0)
+    other: tuple[float, float] = (-0.05, -0.45)
+    other_familiar: tuple[float, float] = (-0.05, -0.45)
 
 
 def logit(confidence: npt.ArrayLike) -> npt.NDArray[np.float64]:

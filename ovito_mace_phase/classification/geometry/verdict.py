@@ -36,9 +36,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from ovito_mace_phase.model.calibration import FitTrust
-
-from .confidence import of_fitted
+from .confidence import FitTrust, of_fitted
 from .fits import Fits
 
 Int = npt.NDArray[np.int64]

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
-from ovito_mace_phase.model.calibration import FitTrust
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.phases.templates import kind_of
 from ovito_mace_phase.runtime.watch import Watch
 
+from .confidence import FitTrust
 from .fits import Fits, fit_frame
 from .proposals import propose
 from .verdict import Reason, Verdict, doubt, judge

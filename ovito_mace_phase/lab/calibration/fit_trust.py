@@ -1,4 +1,4 @@
-"""How far the confidence of a network is that of a label that a template fits: `model.calibration.FitTrust`.
+"""How far the confidence of a network is that of a label that a template fits: `geometry.confidence.FitTrust`.
 
     min over (a, b) of  mean w (log(1 + e^z) - y z) + RIDGE |(a, b) - (a, b)_0|^2,      z = a + b logit p
 
@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame
-from ovito_mace_phase.classification.geometry.confidence import logit
+from ovito_mace_phase.classification.geometry.confidence import FitTrust, logit
 from ovito_mace_phase.classification.geometry.verdict import Reason, familiar
 from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import logits_of, network_frame_of, result_of
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
-from ovito_mace_phase.model.calibration import FitTrust
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import InputError
 

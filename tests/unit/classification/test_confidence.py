@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ovito_mace_phase.classification.geometry.confidence import of_fitted
-from ovito_mace_phase.model.calibration import FitTrust
+from ovito_mace_phase.classification.geometry.confidence import FitTrust, of_fitted
 
 P = np.linspace(0.0, 1.0, 101, dtype=np.float32)
 

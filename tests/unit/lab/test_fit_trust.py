@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
-from ovito_mace_phase.classification.geometry.confidence import logit
+from ovito_mace_phase.classification.geometry.confidence import FitTrust, logit
 from ovito_mace_phase.lab.calibration.fit_trust import _regression, fit_trust
 from ovito_mace_phase.lab.data.structures import reference_structures
 from ovito_mace_phase.lab.samples.source import SampleMix, SampleSource
-from ovito_mace_phase.model.calibration import Calibration, FitTrust
+from ovito_mace_phase.model.calibration import FITTED, Calibration
 from ovito_mace_phase.model.phase_model import PhaseModel
 from ovito_mace_phase.runtime.errors import ModelFileError
 
@@ -32,9 +34,10 @@ def test_on_frames_a_good_model_is_trusted(rng):
 
 
 def test_a_card_has_its_numbers_or_those_of_before():
-    assert Calibration.from_card({}).fitted == FitTrust()
+    assert FitTrust(**Calibration.from_card({}).fitted) == FitTrust()
+    assert tuple(one.name for one in fields(FitTrust)) == FITTED
     card = {"calibration": {"fitted": {"same": [1, 2], "other_familiar": [-1.5, 0]}}}
-    assert Calibration.from_card(card).fitted == FitTrust(same=(1.0, 2.0), other_familiar=(-1.5, 0.0))
+    assert FitTrust(**Calibration.from_card(card).fitted) == FitTrust(same=(1.0, 2.0), other_familiar=(-1.5, 0.0))
 
 
 @pytest.mark.parametrize("entry", [{"same": [1]}, {"same": "ab"}, {"sme": [1, 2]}, {"same": [1, float("nan")]}, [1]])

@@ -25,7 +25,7 @@ from ovito_mace_phase.lab.training.first_stage import Sources
 from ovito_mace_phase.lab.training.new_network import NewShape
 from ovito_mace_phase.lab.training.new_run import NewRunSettings
 from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
-from ovito_mace_phase.model.calibration import FitTrust
+from ovito_mace_phase.model.calibration import FITTED
 from ovito_mace_phase.model.network.model_file import read_card, save_model
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
@@ -99,7 +99,7 @@ def test_from_a_converted_network_to_a_model(sources, tmp_path, rng):
     assert set(card["distances"]) <= set(KEYS)
     assert set(card["calibration"]["floors"]) == set(KEYS)
     assert set(card["score_errors"]) == {*KEYS}
-    assert model.calibration.fitted == FitTrust(**{k: tuple(v) for k, v in card["calibration"]["fitted"].items()})
+    assert set(model.calibration.fitted) == set(FITTED)
     assert card["scores"]["validation"]["n_phases"] == 2
     assert card["training"]["data"]["structures"]["train"] > 10
     assert len(card["citation"]) == 3
