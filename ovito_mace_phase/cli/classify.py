@@ -247,7 +247,7 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         parquet_writer()
     folder = output_folder(output)
     from ovito_mace_phase.trajectory.api import reader_keywords
-    from ovito_mace_phase.trajectory.outputs import Options
+    from ovito_mace_phase.trajectory.outputs import OF_THE_MACHINE, Options
     from ovito_mace_phase.trajectory.workers import Workers
 
     options = Options(
@@ -261,9 +261,11 @@ def classify_command(files: tuple[Path, ...], output: Path, frames: str, select:
         **{name: given[name] for name in _HANDED_ON},
     )
     done: dict[str, Written] = {}
+    told: set[str] = set()
     for file, stem in zip(files, input_stems(files), strict=True):
         try:
-            done[stem] = _one_file(file, stem, options)
+            done[stem] = _one_file(file, stem, options, told)
+            told.update(note for note in done[stem].notes if OF_THE_MACHINE in note)
         except MacePhaseError as error:
             if len(files) == 1:
                 raise
@@ -293,7 +295,7 @@ def _report_all(done: dict[str, Written], options: Options) -> None:
     )
 
 
-def _one_file(file: Path, stem: str, options: Options) -> Written:
+def _one_file(file: Path, stem: str, options: Options, told: set[str]) -> Written:
     """Classify one file, print its table and write its results."""
     from ovito_mace_phase.trajectory.outputs import classify_file, report_text
 
@@ -303,7 +305,7 @@ def _one_file(file: Path, stem: str, options: Options) -> Written:
         for note in getattr(error, "__notes__", ()):
             click.echo(f"note: {note}", err=True)
         raise
-    click.echo(report_text(file, written))
+    click.echo(report_text(file, written, told))
     frames, fault = written.result.frames, written.result.fault
     if fault:
         before = "the frame before it was" if len(frames) == 1 else f"the {len(frames)} frames before it were"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ from .summary import FrameSummary, over_frames
 from .task import FileFormat
 from .workers import Workers
 
+OF_THE_MACHINE = "not rendered by OVITO"
+"""In notes that are the same for every file."""
 _NAMES = (
     *("phases.parquet", "phases.png", "confidence.png", "order_parameters.png"),
     *("frame.png", "movie.gif", "report.html"),
@@ -181,7 +183,7 @@ class _Outputs:
             reason = draw_sheet(path, self._run.atoms, shown, self._colors, self._stem)
         self._pictures.append((explanation(self._result.frames, shown), self.files[-1]))
         if reason:
-            self.notes.append(f"frame.png is a flat drawing, not rendered by OVITO: {reason}")
+            self.notes.append(f"frame.png is a flat drawing, {OF_THE_MACHINE}: {reason}")
 
     def _movie(self) -> None:
         frames = spread(self._result.frames, self._options.movie)
@@ -197,7 +199,7 @@ class _Outputs:
             )
         self._pictures.append((f"{len(frames)} of {len(self._result.frames)} frames", self.files[-1]))
         if reason:
-            self.notes.append(f"movie.gif shows flat drawings, not rendered by OVITO: {reason}")
+            self.notes.append(f"movie.gif shows flat drawings, {OF_THE_MACHINE}: {reason}")
 
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:
@@ -209,11 +211,11 @@ class _Outputs:
                 add_text(path, self._result.origin.texts())
 
 
-def report_text(file: Path, written: Written) -> str:
-    """Return the text for the terminal."""
+def report_text(file: Path, written: Written, told: Container[str] = ()) -> str:
+    """Return the text for the terminal, without notes that were `told` for an earlier file."""
     result = written.result
     lines = [f"\n{file}  ({result.text})", result.tables]
-    lines += [note if note.startswith(HINT) else f"note: {note}" for note in written.notes]
+    lines += [note if note.startswith(HINT) else f"note: {note}" for note in written.notes if note not in told]
     folder = written.files[0].parent
     lines.append(f"written to {folder}: " + ", ".join(path.name for path in written.files))
     return "\n".join(lines)

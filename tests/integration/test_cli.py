@@ -43,6 +43,20 @@ def test_one_frame(tmp_path, capsys, no_rendering):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_of_several_files_what_holds_for_all_is_said_once_and_what_is_cut_at_the_end(tmp_path, capsys, no_rendering):
+    whole = [dump(tmp_path / name, 3) for name in ("a.dump", "b.dump")]
+    text = whole[0].read_text()
+    cut = tmp_path / "cut.dump"
+    cut.write_text(text[: int(0.9 * len(text))])
+    assert run("classify", *whole, cut, "-o", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("flat drawing") == 1
+    end = shown[shown.index("\nfile ") :]
+    assert "note: cut: the " in end
+    assert "cut short or damaged" in end
+    assert "note: a:" not in end
+
+
 def test_many_frames(tmp_path, capsys, no_rendering, fake):
     out = tmp_path / "out"
     assert (
