@@ -34,6 +34,7 @@ def with_degree(
     config: NetworkConfig,
     head: PhaseHead,
     batch: Batch,
+    device: str = "cpu",
 ) -> TrainableModel:
     """Return a model of the shape of a new network that says what a trained one of lower degree says.
 
@@ -45,6 +46,7 @@ def with_degree(
         The trained one.
     batch : Batch
         What messages and features are scaled on.
+    device : str
 
     Raises
     ------
@@ -85,7 +87,7 @@ def with_degree(
         state[name] = wide_value.flatten(-3)
     wider.load_state_dict(state)
     _scale_messages(out, own, wider, batch, low)
-    model = TrainableModel(out, own, wider, radial=True)
+    model = TrainableModel(out, own, wider, device, radial=True)
     _standardise(model, batch, low)
     return model
 

@@ -172,7 +172,7 @@ class NewRun:
         if begin is None:
             self.model = new_model(tensors, own, settings.shape, len(source.phases), first, device)
         else:
-            self.model = with_degree((tensors, own), *begin, first)
+            self.model = with_degree((tensors, own), *begin, first, device)
         self.optimizers = optimizers(self.model, settings)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = AveragedModel(self.model, avg_fn=self._averaged)

@@ -124,7 +124,7 @@ def interface(stock: Stock, rng: np.random.Generator) -> Made:
 
 def _side_by_side(
     name: str,
-    crystals: list[tuple[Float, Float, Int | None]],
+    crystals: list[Crystal],
     turn: Float,
     columns: list[int],
     rng: np.random.Generator,
