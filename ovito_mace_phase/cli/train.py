@@ -61,6 +61,14 @@ def _former(name: str, target: str, kind: Any) -> Any:
     "-o", "--output", type=_FOLDER, required=True, help="Folder for the files of the stages, log and model; resumes."
 )
 @click.option(
+    "--settings",
+    "settings_file",
+    type=_FILE,
+    default=None,
+    help="JSON file of settings, or a model card, whose run it repeats; in place of the options below but --phases, "
+    "--minutes, --name.",
+)
+@click.option(
     "--stages",
     default=None,
     metavar="STAGE[,STAGE]...",
@@ -114,16 +122,21 @@ def _former(name: str, target: str, kind: Any) -> Any:
 @_former("--refit-parts", "former_class_parts", click.IntRange(0))
 @_former("--per-phase", "former_per_phase", int)
 @_former("--head", "former_head", click.Choice(["mlp"]))
+@click.pass_context
 def train_command(
+    context: click.Context,
+    /,
     data: Path,
     start: Path | None,
     melts: Path | None,
     dynamics: Path | None,
     output: Path,
     minutes: float,
+    settings_file: Path | None,
     **given: Any,
 ) -> None:
     """Train a model in stages; repeat the command to resume a run that was stopped."""
+    settings = _settings(given) if settings_file is None else _settings_of(settings_file, given, context)
     start = start or given["former_start"] or given["former_start_2"]
     if start is None:
         raise click.UsageError("Missing option '--start'.")
@@ -143,7 +156,7 @@ def train_command(
             bar.n = done
             bar.refresh()
 
-        path = train(sources, output, _settings(given), show, 60.0 * minutes)
+        path = train(sources, output, settings, show, 60.0 * minutes)
     if path is None:
         click.echo(f"time is up; call the command again to go on from what is in {output}")
     else:
@@ -194,6 +207,20 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
         seed=given["seed"],
         name=given["name"],
     )
+
+
+def _settings_of(file: Path, given: dict[str, Any], context: click.Context) -> PipelineSettings:
+    """Return the settings of a file; UsageError when options on the command line say some of the same."""
+    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+    from ovito_mace_phase.lab.training.settings_file import read_settings
+
+    typed = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
+    spelt = {one.name: one.opts[0] for one in context.command.params}
+    both = sorted(spelt[name] for name in typed - {"phases", "name", "former_start", "former_start_2"})
+    if both:
+        raise click.UsageError(f"--settings says what {', '.join(both)} would; leave one of them out.")
+    found = read_settings(file, PipelineSettings())
+    return replace(found, name=given["name"]) if "name" in typed else found
 
 
 def _first(*values: int | None) -> int:

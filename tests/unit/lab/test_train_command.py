@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ovito_mace_phase.lab.training.first_stage import Sources
 from ovito_mace_phase.lab.training.new_network import NewShape
 from ovito_mace_phase.lab.training.new_run import NewRunSettings
 from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
+from ovito_mace_phase.lab.training.settings_file import read_settings
 from ovito_mace_phase.model.calibration import FITTED
 from ovito_mace_phase.model.network.model_file import read_card, save_model
 from ovito_mace_phase.phases import phase_table
@@ -237,3 +239,45 @@ def test_the_commands(sources, tmp_path, rng, capsys, monkeypatch):
     assert "Missing option '--start'" in capsys.readouterr().err
     assert command("train", *options, "--start", first / "mace_phase", "--phases", "BCC", "-o", tmp_path / "third") == 2
     assert "has a head for other phases" in capsys.readouterr().err
+
+
+def test_settings_of_a_file_and_of_a_card(tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"new": {"shape": {"radial_hidden": [16, 16]}, "rate": 1}, "grown": True}))
+    found = read_settings(file, SETTINGS)
+    assert found.new.shape.radial_hidden == (16, 16)
+    assert found.new.rate == 1.0
+    assert found.grown
+    assert dataclasses.replace(found, new=SETTINGS.new, grown=False) == SETTINGS
+    card = {"network": {}, "training": {"settings": dataclasses.asdict(SETTINGS)}}
+    file.write_text(json.dumps(card))
+    assert read_settings(file, PipelineSettings()) == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"new": {"rats": 1.0}}, "there is no setting 'rats'; perhaps rate"),
+        ({"new": {"rate": "fast"}}, "rate is 'fast', but must be like 0.003"),
+        ({"new": {"n_steps": 1.5}}, "n_steps is 1.5"),
+        ({"new": {"n_steps": True}}, "n_steps is True"),
+        ({"new": 3}, "settings are a JSON object, not 3"),
+        ({"stages": "new"}, "stages is 'new'"),
+        ([1], "settings are a JSON object"),
+    ],
+)
+def test_settings_that_are_none(tmp_path, given, said):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(given))
+    with pytest.raises(InputError, match=said):
+        read_settings(file, PipelineSettings())
+
+
+def test_settings_and_options_do_not_mix(tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text("{}")
+    arguments = ["train", "--data", "x.npz", "--start", "x", "-o", str(tmp_path), "--settings", str(file)]
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--degree", "3", "--grow"])
+    assert caught.value.code == 2
+    assert "--settings says what --degree, --grow would" in capsys.readouterr().err
