@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+    from ovito_mace_phase.lab.training.settings import PipelineSettings
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -165,7 +165,7 @@ def train_command(
 
 def _settings(given: dict[str, Any]) -> PipelineSettings:
     """Return the settings that the options make."""
-    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+    from ovito_mace_phase.lab.training.settings import PipelineSettings
 
     default = PipelineSettings()
     chosen = given["stages"] or ("head" if given["former_start"] else "")  # with the old option it trained a head alone
@@ -211,7 +211,7 @@ def _settings(given: dict[str, Any]) -> PipelineSettings:
 
 def _settings_of(file: Path, given: dict[str, Any], context: click.Context) -> PipelineSettings:
     """Return the settings of a file; UsageError when options on the command line say some of the same."""
-    from ovito_mace_phase.lab.training.pipeline import PipelineSettings
+    from ovito_mace_phase.lab.training.settings import PipelineSettings
     from ovito_mace_phase.lab.training.settings_file import read_settings
 
     typed = {name for name in given if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}

@@ -22,12 +22,12 @@ from ovito_mace_phase.lab.samples.sampler import SampleSettings
 from ovito_mace_phase.lab.samples.source import DRAW_BACKGROUND, SampleMix, SampleSource
 from ovito_mace_phase.lab.training import batches, end_to_end
 from ovito_mace_phase.lab.training.batches import label_shares, make_batch, moved, noise_weight, rms
+from ovito_mace_phase.lab.training.calibrated_model import MARGIN, lowered
 from ovito_mace_phase.lab.training.end_to_end import (
     EndToEnd,
     EndToEndSettings,
     reinitialise_zero_matrices,
 )
-from ovito_mace_phase.lab.training.pipeline import MARGIN, lowered
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead, with_density

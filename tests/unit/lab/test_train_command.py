@@ -25,7 +25,8 @@ from ovito_mace_phase.lab.training.end_to_end import EndToEndSettings
 from ovito_mace_phase.lab.training.first_stage import Sources
 from ovito_mace_phase.lab.training.new_network import NewShape
 from ovito_mace_phase.lab.training.new_run import NewRunSettings
-from ovito_mace_phase.lab.training.pipeline import PipelineSettings, train
+from ovito_mace_phase.lab.training.pipeline import train
+from ovito_mace_phase.lab.training.settings import PipelineSettings
 from ovito_mace_phase.lab.training.settings_file import read_settings
 from ovito_mace_phase.model.calibration import FITTED
 from ovito_mace_phase.model.network.model_file import read_card, save_model
