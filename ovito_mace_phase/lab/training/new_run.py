@@ -56,6 +56,8 @@ _BEGINNING = 300
 _STANDARDISED_AT = (100, 400, 1600, 6400, 25600)
 _PIECE = 200
 """Steps of a piece of the stream: what is drawn again, at most, when a run goes on."""
+_FILLED = 4
+"""The class branch waits until a quarter of the rows to rehearse is there: of few steps it would learn those by heart."""
 _RISE = 200
 """Steps over which the score comes to pull as hard as it may."""
 _SHOWN, _DENOISED, _SCORED, _LABELLED, _REHEARSED = 7919, 7927, 7933, 7937, 7949
@@ -290,7 +292,8 @@ class NewRun:
         rng = np.random.default_rng([s.seed, self.step, _REHEARSED])
         rows = torch.from_numpy(rng.permutation(len(found.label))[: s.remembered_each]).to(found.label.device)
         self.rehearsal.add(found.features[rows], found.label[rows])
-        self.rehearsal.learn(head, s.rehearsed, rng)
+        if _FILLED * len(self.rehearsal) >= s.remembered:
+            self.rehearsal.learn(head, s.rehearsed, rng)
 
     def _learn_score(self, scored: list[Drawn], pool: BlockPool, share: float) -> float:
         """Add the gradient of the score loss, some of the samples denoised a little first; returns the loss."""

@@ -141,8 +141,8 @@ def test_rows_of_the_last_steps_are_rehearsed(source, tensors):  # noqa: F811
     """The class branch has the gradient of the rows, the network that of the batch."""
     settings = NewRunSettings(shape=SHAPE, n_steps=40, n_atoms=700, mix=MIX, remembered=500, remembered_each=200)
 
-    def gradients(rehearsed):
-        run = NewRun(source, tensors, CONFIG, dataclasses.replace(settings, rehearsed=rehearsed))
+    def gradients(rehearsed, **changes):
+        run = NewRun(source, tensors, CONFIG, dataclasses.replace(settings, rehearsed=rehearsed, **changes))
         run.optimizers, run._rates = [], []
         batch, _ = next(run.batches())
         with BlockPool() as pool:
@@ -157,6 +157,8 @@ def test_rows_of_the_last_steps_are_rehearsed(source, tensors):  # noqa: F811
             torch.testing.assert_close(gradient / gradient.norm(), plain[name] / plain[name].norm())
         elif not name.startswith("head.density"):
             assert (gradient - plain[name]).abs().max() > 0, name
+    _, early = gradients(1000, remembered=1000)  # a fifth of the rows is there
+    assert not [name for name in early if name.startswith("head.") and "density" not in name]
 
 
 @needs_muon
