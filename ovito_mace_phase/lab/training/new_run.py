@@ -57,7 +57,7 @@ _STANDARDISED_AT = (100, 400, 1600, 6400, 25600)
 _PIECE = 200
 """Steps of a piece of the stream: what is drawn again, at most, when a run goes on."""
 _FILLED = 4
-"""The class branch waits until a quarter of the rows to rehearse is there: rows of few steps it would learn by heart."""
+"""The class branch waits until a quarter of the rows to rehearse is there: those of few steps it learns by heart."""
 _RISE = 200
 """Steps over which the score comes to pull as hard as it may."""
 _SHOWN, _DENOISED, _SCORED, _LABELLED, _REHEARSED = 7919, 7927, 7933, 7937, 7949
