@@ -3,6 +3,7 @@
     python tests/helpers/old_states.py SESSION ...        (file names; a model file is looked up in the current folder)
 
 Labels are verified since 0.2: what a session then gives is told by its counts, and all else without verification.
+A session that names no model gets the one that was the default then.
 
 Written with what OVITO alone offers, so that it does not change with the package.
 """
@@ -61,6 +62,8 @@ def load(path: str) -> dict[str, Any]:
     line = ovito.scene.pipelines[0]
     modifier = line.modifiers[-1].delegate
     parameters = {name: getattr(modifier, name) for name in PARAMETERS}
+    if not modifier.model:
+        modifier.model = "mace-phase-6"
     data = line.compute(0)
     verified = {
         kind.name: int(np.sum(data.particles["Phase"][...] == kind.id)) for kind in data.particles["Phase"].types
