@@ -19,7 +19,10 @@ from .gradient import log_density_gradient
 
 log = logging.getLogger(__name__)
 MESSAGE = "compiling kernels for this machine (once; some forty seconds)"
+FURTHER = "compiling further kernels"
+"""Said in place of MESSAGE by a process that has said that before."""
 _PATIENCE = 1.0  # s; loading compiled kernels takes less
+_said = threading.Event()
 
 
 def warm_up(
@@ -49,9 +52,11 @@ def announced(status: Callable[[str], None] | None) -> Iterator[None]:
     """Give `status` a message when what is done within takes longer than a second; it is logged too."""
 
     def announce() -> None:
-        log.info(MESSAGE)
+        message = FURTHER if _said.is_set() else MESSAGE
+        _said.set()
+        log.info(message)
         if status is not None:
-            status(MESSAGE)
+            status(message)
 
     timer = threading.Timer(_PATIENCE, announce)
     timer.daemon = True

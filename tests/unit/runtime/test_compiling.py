@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -50,10 +51,13 @@ def test_install_that_cannot_be_written(tmp_path, writable):
 def test_a_long_compilation_is_announced(monkeypatch):
     said = []
     monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(module, "_said", threading.Event())
     monkeypatch.setattr(module, "forward", lambda *_, **__: time.sleep(0.3))
     module.warm_up(evaluator(), 1, status=said.append)
     assert said == [module.MESSAGE]
+    module.warm_up(evaluator(), 1, status=said.append)
+    assert said == [module.MESSAGE, module.FURTHER]
     monkeypatch.setattr(module, "forward", lambda *_, **__: None)
     module.warm_up(evaluator(), 1, status=said.append)
     time.sleep(0.1)
-    assert len(said) == 1
+    assert len(said) == 2
