@@ -30,7 +30,8 @@ def templates_of(phase: Phase) -> tuple[Template, ...]:
 
 @cache
 def _further(key: str) -> tuple[Template, ...]:
-    return tuple(template_of(key, cell, record) for cell, record in _cells()[key])
+    common = phase_table().by_key(key).common
+    return tuple(template_of(key, cell, record, common=common) for cell, record in _cells()[key])
 
 
 @cache

@@ -80,6 +80,8 @@ class Template:
         A lattice that OVITO's methods know: the shell of one atom tells it.
     net : bool
         Atoms of other species than the centre's are left out: the oxygen net of an ice.
+    common : bool
+        A phase that simulations are full of.
     """
 
     key: str
@@ -97,6 +99,7 @@ class Template:
     sheet: bool
     simple: bool
     net: bool
+    common: bool
 
     @property
     def n_sites(self) -> int:
@@ -141,7 +144,9 @@ def template(phase: Phase) -> Template | None:
     return _OWN[phase.reference]
 
 
-def template_of(key: str, cell: ReferenceCell, record: dict[str, Any], *, simple: bool = False) -> Template:
+def template_of(
+    key: str, cell: ReferenceCell, record: dict[str, Any], *, simple: bool = False, common: bool = False
+) -> Template:
     """Make the template of a crystal of what `lab.phase_table.templates.site_record` says of it."""
     counted = np.flatnonzero(record["site"] >= 0)
     size = record["size"][counted].astype(np.int64)
@@ -175,6 +180,7 @@ def template_of(key: str, cell: ReferenceCell, record: dict[str, Any], *, simple
         sheet=_emptiness(cell) > _APART * np.linalg.norm(vectors[:, 0], axis=1).max(),
         simple=simple,
         net=len(counted) < cell.n_atoms,
+        common=common,
     )
 
 
@@ -267,4 +273,4 @@ def _template(key: str) -> Template:
     phase = phase_table().by_key(key)
     if phase.reference is None:
         raise InputError(f"the phase {key} has no reference cell")
-    return template_of(key, phase.reference, _stored()[key], simple=phase.id <= LAST_OF_PTM)
+    return template_of(key, phase.reference, _stored()[key], simple=phase.id <= LAST_OF_PTM, common=phase.common)

@@ -4,9 +4,9 @@
     P  = sigmoid(a + b logit p)
 
 a and b (`FitTrust`) belong to the model: one pair where the fitted phase is that label, one where it is another, and
-of both one for the lattices that PTM knows and ices. A network is too sure of crystals that are not in the table, which
-it takes for ordered or complex phases; b < 0 where the template says another phase, since a network that is sure of its
-own label is then right more often.
+of both one for the phases that simulations are full of: lattices that PTM knows, the common ones of the table, ices.
+A network is too sure of crystals that are not in the table, which it takes for ordered or complex phases; b < 0 where
+the template says another phase, since a network that is sure of its own label is then right more often.
 
 mace-phase-6: logistic regression on the validation part of the split, which is not measured, 377 phases and 76
 prototypes that are not in the table, one crystal of each with white noise up to 0.15 A, crystals weighing alike but
@@ -34,7 +34,7 @@ class FitTrust:
     Attributes
     ----------
     same, same_familiar : (float, float)
-        Where the template says what the network says; of lattices that PTM knows and ices.
+        Where the template says what the network says; of lattices that PTM knows, other common phases and ices.
     other, other_familiar : (float, float)
         The same where the template says another phase.
     """
@@ -61,7 +61,7 @@ def of_fitted(confidence: Float32, same: Bool, familiar: Bool, trust: FitTrust) 
     same : (n_atoms,) bool
         Whether the fitted phase is that label.
     familiar : (n_atoms,) bool
-        Whether it is a lattice that PTM knows, or an ice.
+        Whether it is a lattice that PTM knows, another common phase, or an ice.
     trust : FitTrust
     """
     pairs = np.array([trust.other, trust.other_familiar, trust.same, trust.same_familiar])

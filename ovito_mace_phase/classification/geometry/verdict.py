@@ -145,8 +145,9 @@ def judge(
 
 
 def familiar(fits: Fits) -> npt.NDArray[np.bool_]:
-    """Tell at which atoms (n_atoms,) a lattice fits that PTM knows, or an ice."""
-    return _simple(fits) | fits.proposals.templates[0].net
+    """Tell at which atoms (n_atoms,) a lattice fits that PTM knows, another common phase, or an ice."""
+    known = np.array([one.simple or one.common or one.net for one in fits.proposals.templates])
+    return (fits.column >= 0) & known[fits.proposals.library.phase[fits.template]]
 
 
 def _simple(fits: Fits) -> npt.NDArray[np.bool_]:

@@ -3,8 +3,8 @@
     min over (a, b) of  mean w (log(1 + e^z) - y z) + RIDGE |(a, b) - (a, b)_0|^2,      z = a + b logit p
 
 p the confidence of the network in its label, y whether the label after the fit is right, (a, b)_0 the numbers of
-mace-phase-6; in four groups: the template says what the network says, or another phase, of lattices that PTM knows and
-ices, or of all other phases. Frames weigh alike, those of crystals that are no class half. They are of the validation
+mace-phase-6; in four groups: the template says what the network says, or another phase, of the common phases and
+ices, or of all others. Frames weigh alike, those of crystals that are no class half. They are of the validation
 part: crystals with noise and strain, layers of faults, interfaces, and all other kinds that users bring.
 """
 
