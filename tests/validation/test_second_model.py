@@ -1,7 +1,7 @@
 """mace-phase-8, the smaller network that comes with the package by name: on the sample dumps, and against mace-torch.
 
 Of the answers in `sample_dumps/expected.json` the shares hold for it within half a per cent (two of the 422 atoms that
-are fcc beside the melt); the confidence there is mace-phase-6's.
+are fcc beside the melt); the confidence there is that of mace-phase-6.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def test_logits_are_those_of_mace_torch(model, rng):
         pbc=np.ones(3, dtype=bool),
     )
     reference = PhaseModel.load(NAME, device="cpu", backend="mace").logits(frame)
-    np.testing.assert_allclose(model.logits(frame), reference, atol=2e-3)
+    np.testing.assert_allclose(model.logits(frame), reference, rtol=2e-4, atol=2e-3)  # they reach 60
 
 
 @pytest.mark.parametrize("name", EXPECTED)
