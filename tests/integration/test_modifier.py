@@ -18,6 +18,7 @@ from ovito.pipeline import Pipeline
 from pipelines import collection, copper, fcc, pipeline
 
 from ovito_mace_phase import MacePhaseModifier, classify, phase_table
+from ovito_mace_phase.model.registry import DEFAULT
 
 OLD_OVITO = ovito.version < (3, 17)
 NAMES_IN_XYZ = pytest.mark.skipif(OLD_OVITO, reason="OVITO before 3.17 declares the names of phases as integers")
@@ -119,7 +120,7 @@ def test_outputs_of_the_shipped_model():
         "MacePhase.classified_atoms": 256,
         "MacePhase.counts.FCC": 256,
         "MacePhase.fractions.FCC": 1.0,
-        "MacePhase.model": "mace-phase-6",
+        "MacePhase.model": DEFAULT,
         "PolyhedralTemplateMatching.counts.FCC": 256,
     }
     table = data.tables["mace-phase"]
