@@ -210,6 +210,11 @@ class Head(Protocol):
         """Columns of a block that are not powers."""
         ...
 
+    @property
+    def folds(self) -> bool:
+        """Whether the means of a frame of one species are read once by `entry(True)`, not twice."""
+        ...
+
     def entry(self, one_species: bool) -> Entry:
         """Return mean, weight and bias of the layer that reads g(f), of all branches."""
         ...
@@ -250,7 +255,7 @@ class FoldedHead:
 
         (m - mean_1) W_1 + (m - mean_2) W_2 = (m - mean_1) (W_1 + W_2) + (mean_1 - mean_2) W_2
 
-    Both blocks of means must have the same floor.
+    That holds where both blocks have the same floor; of a head with two floors the numbers are read twice.
 
     Parameters
     ----------
@@ -272,7 +277,10 @@ class FoldedHead:
         single[alike] += weight[every]
         bias = head.entry_bias().double() + (mean[alike] - mean[every]) @ weight[every]
         one = (head.mean[:n_kept].contiguous(), _usable(single, kind), bias.to(kind))
-        self._entry = {False: several, True: one}
+        floors = head.floor.unflatten(0, (-1, width))
+        self._folds = bool(torch.equal(floors[-2], floors[-1]))
+        self._entry = {False: several, True: one if self._folds else several}
+        self._n_blocks = len(floors)
         self._density = {
             kinds: (mean, weight[:, n_classes:].contiguous(), bias[n_classes:].contiguous())
             for kinds, (mean, weight, bias) in self._entry.items()
@@ -287,6 +295,11 @@ class FoldedHead:
     def n_plain(self) -> int:
         """See `Head`."""
         return self._n_plain
+
+    @property
+    def folds(self) -> bool:
+        """See `Head`."""
+        return self._folds
 
     def entry(self, one_species: bool) -> Entry:
         """See `Head`."""
@@ -314,7 +327,11 @@ class FoldedHead:
 
     def roots(self, parts: Sequence[Tensor]) -> Tensor:
         """See `Head`; the last block may be missing."""
-        return _roots(self._floor, parts, self._n_plain)
+        return _roots(self._floor, self._complete(parts), self._n_plain)
+
+    def _complete(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Return all blocks that the entry asks for: the means twice where they were read once and do not fold."""
+        return parts if self._folds or len(parts) == self._n_blocks else (*parts, parts[-1])
 
     def logits(self, parts: Sequence[Tensor], one_species: bool, memory: Memory | None = None) -> Tensor:
         """See `Head`."""
@@ -352,7 +369,7 @@ class FoldedHead:
 
         memory = NewMemory() if memory is None else memory
         features = memory.take("features", (len(parts[0]), len(mean)), mean)
-        for place, part in enumerate(parts):
+        for place, part in enumerate(self._complete(parts)):
             standardise(
                 part.numpy(), self._n_plain, mean.numpy(), self._floor.numpy(), features.numpy(), place * part.shape[1]
             )

@@ -81,7 +81,7 @@ class DeviceSweep:
         config = self.weights.config
         self.n_layers, self.channels, self.degrees = config.n_layers, config.n_channels, config.l_max + 1
         self.one_species = len(frame.present) == 1
-        self.n_means = 1 if self.one_species else 2
+        self.n_means = 1 if self.one_species and (evaluator.head is None or evaluator.head.folds) else 2
         self.r_max = torch.full((1,), config.r_max, dtype=evaluator.dtype, device=evaluator.device)
         self._prepare_first()
         itemsize = self.r_max.element_size()
