@@ -94,7 +94,7 @@ def _parts() -> dict[str, Sequence[Place]]:
     from ovito_mace_phase.model import phase_model
     from ovito_mace_phase.model.engine import sweep
     from ovito_mace_phase.model.network import layers
-    from ovito_mace_phase.model.network.head import FoldedHead
+    from ovito_mace_phase.model.network.folded_head import FoldedHead
     from ovito_mace_phase.model.network.operations.numba_operations import NumbaOperations
 
     return {

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ovito_mace_phase.model.network.head import FoldedHead, Head, PhaseHead
+from ovito_mace_phase.model.network.folded_head import FoldedHead
+from ovito_mace_phase.model.network.head import Head, PhaseHead
 from ovito_mace_phase.model.network.layers import NetworkWeights, RadialTables, as_torch, fold
 from ovito_mace_phase.model.network.model_file import NetworkConfig
 from ovito_mace_phase.model.network.operations.choose import operations
