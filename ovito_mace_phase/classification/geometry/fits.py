@@ -13,9 +13,10 @@ from ovito_mace_phase.runtime.watch import Watch
 
 from .growth import grow
 from .kernels_agreement import find_crowded, find_farthest
+from .library import Library
 from .matching import Limits
 from .proposals import Proposals
-from .surroundings import find_surroundings
+from .surroundings import Surroundings, find_surroundings
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
@@ -42,6 +43,8 @@ class Fits:
     bent, farthest : (n_atoms,) float64
         Deviatoric strain of the mean F of the atom and the neighbours that agree; how far the neighbour lies from its
         place under it that lies farthest.
+    shells : (n_atoms,) int64
+        Matched atoms that have the atom for a neighbour: for how many it lies where a crystal asks for an atom.
     """
 
     proposals: Proposals
@@ -59,6 +62,7 @@ class Fits:
     crowded: npt.NDArray[np.bool_]
     bent: Float
     farthest: Float
+    shells: Int
 
     @property
     def nbytes(self) -> int:
@@ -124,4 +128,12 @@ def fit_frame(
         crowded=crowded[back],
         bent=held.strain[back],
         farthest=farthest[back],
+        shells=_shells(library, near, found.template, found.slots)[back],
     )
+
+
+def _shells(library: Library, near: Surroundings, template: Int, slots: npt.NDArray[np.int16]) -> Int:
+    """Return of how many matched atoms each atom is a neighbour, in sorted order."""
+    size = np.where(template >= 0, np.diff(library.offsets)[template], 0)
+    atom, k = np.nonzero((slots >= 0) & (np.arange(slots.shape[1]) < size[:, None]))
+    return np.bincount(near.neighbour[atom, slots[atom, k]], minlength=len(near))

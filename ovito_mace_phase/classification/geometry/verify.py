@@ -145,6 +145,14 @@ def verdict_of(
     return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
 
 
+def shells_of(parts: tuple[Part, ...], n_atoms: int) -> Int:
+    """Return for how many matched atoms each atom is a neighbour, (n_atoms,); see `Fits`."""
+    shells = np.zeros(n_atoms, dtype=np.int64)
+    for part in parts:
+        shells[part.atoms] = np.maximum(shells[part.atoms], part.fits.shells)
+    return shells
+
+
 def _nets(phases: tuple[Phase, ...]) -> Bool:
     """Tell which phases are nets; False for -1 behind the last one."""
     return np.array([kind_of(phase) == "net" for phase in phases] + [False])

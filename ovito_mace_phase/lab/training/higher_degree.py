@@ -114,6 +114,8 @@ def _scale_messages(out: Tensors, config: NetworkConfig, head: PhaseHead, batch:
 @torch.no_grad()
 def _standardise(model: TrainableModel, batch: Batch, low: int) -> None:
     """Set floor, mean and scale of the powers of the new degrees; what the head says does not depend on them yet."""
+    if low == model.config.l_max:
+        return
     head, shape = model.head, (-1, model.config.l_max + 2, model.config.n_channels)
 
     def part(values: Tensor) -> Tensor:

@@ -127,7 +127,9 @@ def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> No
         plain = features_of(model, batch)
         power = torch.ones_like(head.floor).unflatten(0, (-1, (model.config.l_max + 2) * model.config.n_channels))
         power[:, : 2 * model.config.n_channels] = 0.0
-        head.floor.copy_(power.flatten() * (FLOOR * plain.std(0)).square())
+        floor = (power.flatten() * (FLOOR * plain.std(0)).square()).unflatten(0, power.shape)
+        floor[-2:] = floor[-2:].mean(0)
+        head.floor.copy_(floor.flatten())
     features = features_of(model, batch, roots=True)
     mean, scale = features.mean(0), features.std(0).clamp_min(1e-3)
     for name, layer in () if new else head.entry_layers().items():
@@ -137,6 +139,24 @@ def standardise(model: TrainableModel, batch: Batch, *, new: bool = False) -> No
         layer.weight.mul_(scale / head.scale)
     head.mean.copy_(mean)
     head.scale.copy_(scale)
+
+
+@torch.no_grad()
+def equalise_floors(model: TrainableModel, batch: Batch) -> None:
+    """Give both blocks of means one floor, so that frames of one species need them once (`FoldedHead`).
+
+    Mean and scale follow: on the batch every standardised feature keeps its mean and its standard deviation.
+    """
+    head, n_values = model.head, (model.config.l_max + 2) * model.config.n_channels
+    floor = head.floor.unflatten(0, (-1, n_values))
+    if torch.equal(floor[-2], floor[-1]):
+        return
+    before = (features_of(model, batch, roots=True) - head.mean) / head.scale
+    floor[-2:] = floor[-2:].mean(0)
+    after, means = features_of(model, batch, roots=True), slice(-2 * n_values, None)
+    scale = after.std(0) / before.std(0).clamp_min(1e-6)
+    head.mean[means] = (after.mean(0) - before.mean(0) * scale)[means]
+    head.scale[means] = scale[means]
 
 
 def _layer(tensors: Tensors, config: NetworkConfig, head: PhaseHead, batch: Batch, t: int) -> torch.Tensor:

@@ -45,7 +45,7 @@ from ovito_mace_phase.runtime.threads import BlockPool
 
 from .batches import denoise_some, label_shares, make_batch, noise_weight
 from .higher_degree import Trained, with_degree
-from .new_network import NewShape, new_model, new_network, standardise
+from .new_network import NewShape, equalise_floors, new_model, new_network, standardise
 from .rehearsal import Rehearsal
 from .step import Batch, StepResult, TrainableModel, training_step
 
@@ -175,6 +175,7 @@ class NewRun:
             self.model = new_model(tensors, own, settings.shape, len(source.phases), first, device)
         else:
             self.model = with_degree((tensors, own), *begin, first, device)
+            equalise_floors(self.model, first)
         self.optimizers = optimizers(self.model, settings)
         self._rates = [[group["lr"] for group in one.param_groups] for one in self.optimizers]
         self.average = AveragedModel(self.model, avg_fn=self._averaged)

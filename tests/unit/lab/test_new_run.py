@@ -12,7 +12,14 @@ from test_end_to_end import CONFIG, PHASES, head, source, tensors  # noqa: F401 
 from ovito_mace_phase.lab.samples.source import SampleMix
 from ovito_mace_phase.lab.training.batches import make_batch
 from ovito_mace_phase.lab.training.higher_degree import with_degree
-from ovito_mace_phase.lab.training.new_network import NewShape, features_of, new_model, new_network, standardise
+from ovito_mace_phase.lab.training.new_network import (
+    NewShape,
+    equalise_floors,
+    features_of,
+    new_model,
+    new_network,
+    standardise,
+)
 from ovito_mace_phase.lab.training.new_run import NewRun, NewRunSettings
 from ovito_mace_phase.lab.training.radial import N_KNOTS, trained_tables
 from ovito_mace_phase.lab.training.rehearsal import Rehearsal
@@ -94,6 +101,27 @@ def test_a_new_network_is_scaled(tensors, samples, rng):  # noqa: F811
         before = model.head(features)
         standardise(model, make_batch(samples[:9], SHAPE.r_max))
         torch.testing.assert_close(model.head(features), before, rtol=1e-3, atol=1e-3)
+    floor = model.head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))
+    torch.testing.assert_close(floor[-2], floor[-1])
+
+
+def test_blocks_of_means_get_one_floor(tensors, samples, rng):  # noqa: F811
+    drawn, config = drawn_network(tensors, rng)
+    batch = make_batch(samples, SHAPE.r_max)
+    model = new_model(drawn, config, SHAPE, len(PHASES), batch)
+    head, factor = model.head, 1.5
+    head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[-1].mul_(factor)
+    with torch.no_grad():
+        before = (features_of(model, batch, roots=True) - head.mean) / head.scale
+        kept = head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[:-2].clone()
+        equalise_floors(model, batch)
+        after = (features_of(model, batch, roots=True) - head.mean) / head.scale
+    floor = head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))
+    torch.testing.assert_close(floor[-2], floor[-1])
+    torch.testing.assert_close(floor[:-2], kept)
+    torch.testing.assert_close(after.mean(0), before.mean(0), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(after.std(0), before.std(0), rtol=1e-3, atol=1e-3)
+    assert (after - before).abs().max() < 0.5
 
 
 @needs_muon
