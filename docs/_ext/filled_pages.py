@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-CARD = ROOT / "ovito_mace_phase" / "model" / "weights" / "mace_phase_6.json"
+CARD = ROOT / "ovito_mace_phase" / "model" / "weights" / "mace_phase_8.json"
 TABLE = ROOT / "ovito_mace_phase" / "phases" / "table.json"
 MARK = re.compile(r"^<!-- filled: ([a-z_]+) -->$", re.M)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")

@@ -2,7 +2,7 @@
 
 Frames: copper with an intrinsic stacking fault (2 of 11 layers are hcp), noise of 0.05 A; rock salt, noise of 0.12 A.
 The logits are those of mace-torch; labels and RMSD those of the engine, which must have the same labels and logits
-within a tenth of the tolerance. The labels must also stay when every atom moves by 1e-4 A at random, ten times, so that
+within half the tolerance. The labels must also stay when every atom moves by 1e-4 A at random, ten times, so that
 rounding on another machine changes none.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
         oracle = answers_of(*frame, keys, device="cpu", backend="mace")
         off = np.abs(engine["logits"] - oracle["logits"]).max()
         print(name, dict(Counter(names[int(number)] for number in engine["phase"])), f"logits within {off:.1g}")
-        if (engine["phase"] != oracle["phase"]).any() or off > 0.1 * LOGIT_TOLERANCE:
+        if (engine["phase"] != oracle["phase"]).any() or off > 0.5 * LOGIT_TOLERANCE:
             sys.exit("the engine does not agree with mace-torch")
         for _ in range(10):
             moved = frame[0] + rng.uniform(-MOVED, MOVED, positions.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "weights"
-DEFAULT = "mace-phase-6"
+DEFAULT = "mace-phase-8"
 MODELS: dict[str, Path] = {name: _FOLDER / name.replace("-", "_") for name in ("mace-phase-6", "mace-phase-8")}
 """Name -> path without suffix."""
 SHIPPED = MODELS[DEFAULT]

@@ -223,3 +223,15 @@ def test_finished_file_is_whole_or_absent(tmp_path):
     write("new", fault=False)
     assert path.read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_phases_tells_what_a_model_predicts(capsys):
+    assert run("phases", "--model", "mace-phase-6", "--grep", "MONO_HEXAGONAL") == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split()[1] == "MONO_HEXAGONAL"
+    assert out.splitlines()[1].split()[-1] == "no"
+    assert "mace-phase-6 predicts 0 of them" in out
+    assert run("phases", "--grep", "laves") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-1] == "model"
+    assert {line.split()[-1] for line in lines[1:4]} == {"yes"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111
+from ase.build import bcc100, bulk, fcc110, fcc111, hcp0001
 from ase.cell import Cell
-from ase.cluster import Icosahedron
+from ase.cluster import Icosahedron, Octahedron
 from ovito.io.ase import ase_to_ovito
 from ovito.modifiers import CommonNeighborAnalysisModifier, PolyhedralTemplateMatchingModifier
 from ovito.pipeline import Pipeline, StaticSource
@@ -137,9 +137,9 @@ def test_a_relative_named_keeps_its_name(model):
     assert "FCC" not in run(atoms, model, phases=("ALPHA_HG", "BCC")).counts()
 
 
-def test_one_layer_is_other_and_surfaces_are_by_choice(model):
+def test_one_layer_is_a_sheet_and_surfaces_are_by_choice(model):
     layer = fcc111("Cu", (8, 8, 1), vacuum=12.0, periodic=True)
-    assert run(layer, model).counts() == {"OTHER": len(layer)}
+    assert run(layer, model).counts() == {"MONO_HEXAGONAL": len(layer)}
     slab = fcc111("Cu", (5, 5, 7), vacuum=12.0, periodic=True)
     found = run(slab, model)
     assert found.counts() == {"FCC": 125, "OTHER": 50}
@@ -147,6 +147,31 @@ def test_one_layer_is_other_and_surfaces_are_by_choice(model):
     np.testing.assert_array_equal(found.phase == 0, (height < height.min() + 1) | (height > height.max() - 1))
     assert (found.confidence[found.phase == 0] > 0.5).all()
     assert run(slab, model, defects="phase").counts() == {"FCC": 175}
+
+
+SURFACES = {
+    "fcc (111)": ("FCC", fcc111("Cu", (8, 8, 7), vacuum=10.0, periodic=True)),
+    "fcc (110)": ("FCC", fcc110("Cu", (6, 6, 9), vacuum=10.0, periodic=True)),
+    "bcc (100)": ("BCC", bcc100("Fe", (8, 8, 9), vacuum=10.0, periodic=True)),
+    "hcp (0001)": ("HCP", hcp0001("Ti", (8, 8, 7), vacuum=10.0, periodic=True)),
+    "particle": ("FCC", Octahedron("Au", 10, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_surfaces_are_of_the_crystal_where_that_is_asked_for(name, model, rng):
+    phase, atoms = SURFACES[name]
+    found = run(rattled(atoms, rng, 0.08), model, defects="phase")
+    assert found.counts() == {phase: len(atoms)}
+
+
+def test_what_lies_on_a_surface_is_not_of_the_crystal(model, rng):
+    slab = SURFACES["fcc (111)"][1]
+    sites = slab.positions[slab.positions[:, 2] > slab.positions[:, 2].max() - 0.5]
+    atoms = rattled(slab + Atoms("O4", sites[rng.permutation(len(sites))[:4]] + [0.0, 0.0, 1.9]), rng, 0.03)
+    found = run(atoms, model, defects="phase")
+    assert (found.phase[-4:] == 0).all()
+    assert found.counts()["FCC"] >= len(slab) - 4 * 7
 
 
 def test_off_is_the_network_alone(model, rng):
@@ -229,4 +254,4 @@ def test_a_triangular_layer_is_no_honeycomb(model, rng):
     """Every atom has three neighbours of graphene, and an atom more in the middle of each hexagon."""
     atoms = rattled(fcc111("Au", (12, 12, 1), orthogonal=True, vacuum=12.0), rng, 0.04)
     atoms.pbc = (True, True, False)
-    assert run(atoms, model).counts() == {"OTHER": len(atoms)}
+    assert run(atoms, model).counts() == {"MONO_HEXAGONAL": len(atoms)}

@@ -152,6 +152,16 @@ def test_defects_by_the_phase_around_them():
     assert found["ti_alpha_omega.dump.gz"].count("OMEGA") >= 0.44 * 2412
 
 
+def test_a_melt_loses_no_more_than_a_layer_beside_the_crystal():
+    """72 atoms of a (100) layer at either side."""
+    count = {}
+    for defects in ("other", "phase"):
+        pipeline = import_file(FOLDER / "cu_solid_liquid.dump.gz")
+        pipeline.modifiers.append(MacePhaseModifier(defects=defects))
+        count[defects] = labelled(pipeline.compute(0)).count("FCC")
+    assert count["other"] < count["phase"] <= count["other"] + 2 * 72
+
+
 # ---------------------------------------------------------------- the table of dumps
 
 

@@ -2,8 +2,8 @@
 
     |logit - stored| <= LOGIT_TOLERANCE,   label = stored,   |RMSD - stored| <= RMSD_TOLERANCE    for every atom
 
-Stored logits are those of mace-torch, which shares neither kernels nor blocks with the engine; on the machine that made
-them they differ by 3e-4. Labels and RMSD are those of the default settings. `answers.npz` holds, for the frame NAME:
+Stored logits are those of mace-torch, which shares neither kernels nor blocks with the engine. They run to -90, and in
+float32 both are off by 0.003 to 0.005 of what they are in float64. Labels and RMSD are those of the default settings. `answers.npz` holds, for the frame NAME:
 NAME.positions (n_atoms, 3) A, NAME.types, NAME.cell (3, 3) A, NAME.logits (n_atoms, n_keys), NAME.phase, NAME.rmsd, the
 `keys` whose logits they are, and the `sha256` of the model. `docs/tools/doctor_answers.py` makes it.
 """
@@ -22,7 +22,7 @@ from ovito_mace_phase.runtime.errors import MacePhaseError
 from .finding import Finding
 
 FILE = Path(__file__).with_name("answers.npz")
-LOGIT_TOLERANCE = 0.01
+LOGIT_TOLERANCE = 0.02
 RMSD_TOLERANCE = 1e-3
 _REMEDY = (
     "delete the folders __pycache__ of the package and the folder NUMBA_CACHE_DIR, so that kernels are compiled again; "
