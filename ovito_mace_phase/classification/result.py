@@ -30,7 +30,7 @@ _AUTO_FRACTION = 0.01
 _AUTO_MOST = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PhaseResult:
     """Phases of the atoms of one frame.
 
@@ -65,17 +65,22 @@ class PhaseResult:
     phase: npt.NDArray[np.int32]
     confidence: Float32
     margin: Float32
-    reason: npt.NDArray[np.int8] = field(repr=False)
-    kept: KeptLogits = field(repr=False)
-    evaluated: KeptLogits = field(repr=False)
-    settings: Settings = field(default_factory=Settings, repr=False)
-    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    geometry: Geometry | None = field(default=None, repr=False)
+    reason: npt.NDArray[np.int8]
+    kept: KeptLogits
+    evaluated: KeptLogits
+    settings: Settings = field(default_factory=Settings)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    geometry: Geometry | None = None
     denoised: Denoised | None = None
     before: PhaseResult | None = None
 
     def __len__(self) -> int:
         return len(self.phase)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{key} {number}" for key, number in self.counts().items())
+        sure = f", mean confidence {float(self.confidence.mean()):.2f}" if len(self) else ""
+        return f"<PhaseResult of {len(self)} atoms: {counts or 'none'}{sure}>"
 
     @property
     def phases(self) -> tuple[Phase, ...]:

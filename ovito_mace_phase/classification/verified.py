@@ -24,7 +24,7 @@ from .geometry.confidence import FitTrust
 from .geometry.defects import with_defects
 from .geometry.geometry import Geometry
 from .geometry.verdict import Reason, Verdict
-from .geometry.verify import match_frame, shells_of, verdict_of
+from .geometry.verify import match_frame, places_of, verdict_of
 from .readout.kept_logits import KeptLogits
 from .readout.labels import label_atoms, other_column
 from .readout.possible import of_possible
@@ -97,7 +97,9 @@ def verified(
         trust=FitTrust(**calibration.fitted),
     )
     if settings.defects == "phase":
-        verdict = with_defects(verdict, proposed, labels.confidence, dense, shells_of(parts, len(kept)), kept.frame.bonds())
+        verdict = with_defects(
+            verdict, proposed, labels.confidence, dense, *places_of(parts, len(kept)), kept.frame.bonds()
+        )
     if first is not None:
         verdict = _still_other(verdict, first)
     verdict = _above(verdict, settings.confidence_threshold)

@@ -174,6 +174,26 @@ def test_what_lies_on_a_surface_is_not_of_the_crystal(model, rng):
     assert found.counts()["FCC"] >= len(slab) - 4 * 7
 
 
+INTERSTITIALS = {
+    "Si, tetrahedral": (bulk("Si", cubic=True) * 4, "CUBIC_DIAMOND", 5.43 * np.array([0.5, 0.5, 0.5])),
+    "Cu, octahedral": (bulk("Cu", cubic=True) * 6, "FCC", 3.61 * np.array([0.5, 0.0, 0.0])),
+    "W, tetrahedral": (bulk("W", cubic=True) * 6, "BCC", 3.16 * np.array([0.5, 0.25, 0.0])),
+    "Ti, basal": (bulk("Ti") * (8, 8, 5), "HCP", np.array([0.0, 1.70, 1.17])),
+    "NaCl": (bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 4, "ROCKSALT", 5.64 * np.array([0.25, 0.25, 0.25])),
+}
+
+
+@pytest.mark.parametrize("name", INTERSTITIALS)
+def test_an_interstitial_is_not_of_the_crystal(name, model, rng):
+    """Though its neighbours are, with `defects="phase"`."""
+    host, phase, off = INTERSTITIALS[name]
+    more = host + Atoms([host[0].symbol], [host.positions[0] + off])
+    found = run(rattled(more, rng, 0.04), model, defects="phase")
+    assert found.counts() == {phase: len(host), "OTHER": 1}
+    assert found.phase[-1] == 0
+    assert repr(found).startswith(f"<PhaseResult of {len(more)} atoms: {phase} {len(host)}, OTHER 1, mean confidence ")
+
+
 def test_off_is_the_network_alone(model, rng):
     atoms = rattled(PTM["FCC"], rng, 0.1)
     found = run(atoms, model, verify="off")

@@ -85,7 +85,7 @@ def test_every_region_and_phase_has_an_answer(name):
     for region in known["regions"]:
         answer = answers[region["phase"], *region["fractional"]]
         assert (answer["frames"], answer["share"]) == ([0, known["n_frames"] - 1], 1.0)
-    assert all(answer["share"] > 0.39 and answer["confidence"] > 0.9 for answer in known["answers"])
+    assert all(answer["share"] > 0.39 and answer["confidence"] >= 0.9 for answer in known["answers"])
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_the_crystal_melts_from_its_ends(frames):
 
 
 def test_between_alpha_and_omega_nothing_is_sure(frames):
-    """The joins are disordered: the atoms outside both slabs are Other, and what is called otherwise is doubted."""
+    """The joins are disordered: the atoms outside both slabs are Other, or what is called otherwise is doubted."""
     (frame,) = frames["ti_alpha_omega.dump.gz"]
     other = frame.keys == "OTHER"
     strange = ~np.isin(frame.keys, ["HCP", "OMEGA", "OTHER"])
     assert 0.1 < other.mean() < 0.2
     assert strange.mean() < 0.02
-    assert frame.confidence[strange].mean() < 0.8
+    assert (frame.confidence[strange] < 0.9).all()
     assert not ((strange | other) & (frame.inside(0.08, 0.41) | frame.inside(0.57, 0.92))).any()
 
 

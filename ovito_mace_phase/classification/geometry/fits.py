@@ -12,15 +12,15 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .growth import grow
-from .kernels_agreement import find_crowded, find_farthest
-from .library import Library
+from .kernels_agreement import count_shells, find_crowded, find_farthest
 from .matching import Limits
 from .proposals import Proposals
-from .surroundings import Surroundings, find_surroundings
+from .surroundings import find_surroundings
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 _ROWS = 2048
+_AT_PLACE = 0.3  # of the shortest distance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Fits:
         Deviatoric strain of the mean F of the atom and the neighbours that agree; how far the neighbour lies from its
         place under it that lies farthest.
     shells : (n_atoms,) int64
-        Matched atoms that have the atom for a neighbour: for how many it lies where a crystal asks for an atom.
+        Matched atoms for which it lies where they ask for a neighbour (`count_shells`).
     """
 
     proposals: Proposals
@@ -109,6 +109,10 @@ def fit_frame(
         n_atoms,
         _ROWS,
     )
+    shells = np.zeros(n_atoms, dtype=np.int64)
+    count_shells(
+        library, found.template, held.gradient, found.slots, near.vectors, near.neighbour, crowded, _AT_PLACE, shells
+    )
     back = np.empty(n_atoms, dtype=np.int64)
     back[order] = np.arange(n_atoms)
     rmsd, residual, strain, scale = found.values[back, :4].T
@@ -128,12 +132,5 @@ def fit_frame(
         crowded=crowded[back],
         bent=held.strain[back],
         farthest=farthest[back],
-        shells=_shells(library, near, found.template, found.slots)[back],
+        shells=shells[back],
     )
-
-
-def _shells(library: Library, near: Surroundings, template: Int, slots: npt.NDArray[np.int16]) -> Int:
-    """Return of how many matched atoms each atom is a neighbour, in sorted order."""
-    size = np.where(template >= 0, np.diff(library.offsets)[template], 0)
-    atom, k = np.nonzero((slots >= 0) & (np.arange(slots.shape[1]) < size[:, None]))
-    return np.bincount(near.neighbour[atom, slots[atom, k]], minlength=len(near))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ovito_mace_phase.runtime.compiling import COMPILED, kernel
 
-from .kernels_matrix import NO_FIT, copy_matrix, deviatoric_strain
+from .kernels_matrix import NO_FIT, copy_matrix, determinant, deviatoric_strain
 
 _RIM = 0.8  # of the distance that is free of other atoms: farther out one may be hot
 
@@ -175,6 +175,31 @@ def find_crowded(library, template, values, slots, count, vectors, neighbour, sp
 
 
 @kernel(**COMPILED)
+def _mean_off(library, t, f, slots, vectors, shift):
+    """Write the mean of u - F v over an atom and the neighbours that are there."""
+    begin, end = library.offsets[t], library.offsets[t + 1]
+    shift[:] = 0.0
+    points = 1
+    for k in range(begin, end):
+        m = slots[k - begin]
+        if m >= 0:
+            points += 1
+            for i in range(3):
+                v = library.vectors[k]
+                shift[i] += vectors[m, i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2]
+    shift /= points
+
+
+@kernel(**COMPILED)
+def _square_off(library, k, f, vector, shift):
+    """Return |u - F v_k - shift|^2."""
+    square, v = 0.0, library.vectors[k]
+    for i in range(3):
+        square += (vector[i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2] - shift[i]) ** 2
+    return square
+
+
+@kernel(**COMPILED)
 def find_farthest(library, template, gradient, slots, vectors, first, last, farthest):
     """Write how far the neighbour that lies farthest from its place is from it, in units of a.
 
@@ -186,29 +211,35 @@ def find_farthest(library, template, gradient, slots, vectors, first, last, fart
         t = template[a]
         if t < 0:
             continue
-        begin, end = library.offsets[t], library.offsets[t + 1]
-        shift[:] = 0.0  # mean of u - F v over the atom and the neighbours that are there
-        points, f = 1, gradient[a]
-        for k in range(begin, end):
+        f, begin = gradient[a], library.offsets[t]
+        _mean_off(library, t, f, slots[a], vectors[a], shift)
+        for k in range(begin, library.offsets[t + 1]):
             m = slots[a, k - begin]
             if m >= 0:
-                points += 1
-                for i in range(3):
-                    v = library.vectors[k]
-                    shift[i] += vectors[a, m, i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2]
-        shift /= points
-        for k in range(begin, end):
+                farthest[a] = max(farthest[a], _square_off(library, k, f, vectors[a, m], shift))
+        farthest[a] = np.sqrt(farthest[a]) / (abs(determinant(f)) ** (1.0 / 3.0) * library.length[t])
+
+
+@kernel(**COMPILED)
+def count_shells(library, template, gradient, slots, vectors, neighbour, crowded, near, shells):
+    """Count of how many matched atoms each atom is a neighbour that lies at its place.
+
+    |u_pi(k) - F v_k - mean_k (u_pi(k) - F v_k)| <= near d (det F)^(1/3),    d the shortest distance of the template
+
+    Atoms that have an atom too many do not count, since any of theirs may be the one.
+    """
+    shift = np.empty(3)
+    for a in range(len(template)):
+        t = template[a]
+        if t < 0 or crowded[a]:
+            continue
+        f, begin = gradient[a], library.offsets[t]
+        reach = (near * library.nearest[t]) ** 2 * abs(determinant(f)) ** (2.0 / 3.0)
+        _mean_off(library, t, f, slots[a], vectors[a], shift)
+        for k in range(begin, library.offsets[t + 1]):
             m = slots[a, k - begin]
-            if m < 0:
-                continue
-            square = 0.0
-            for i in range(3):
-                v = library.vectors[k]
-                square += (vectors[a, m, i] - f[i, 0] * v[0] - f[i, 1] * v[1] - f[i, 2] * v[2] - shift[i]) ** 2
-            farthest[a] = max(farthest[a], square)
-        det = f[0, 0] * (f[1, 1] * f[2, 2] - f[1, 2] * f[2, 1])
-        det += f[0, 1] * (f[1, 2] * f[2, 0] - f[1, 0] * f[2, 2]) + f[0, 2] * (f[1, 0] * f[2, 1] - f[1, 1] * f[2, 0])
-        farthest[a] = np.sqrt(farthest[a]) / (abs(det) ** (1.0 / 3.0) * library.length[t])
+            if m >= 0 and _square_off(library, k, f, vectors[a, m], shift) <= reach:
+                shells[neighbour[a, m]] += 1
 
 
 @kernel(**COMPILED)

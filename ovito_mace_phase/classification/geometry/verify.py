@@ -145,12 +145,13 @@ def verdict_of(
     return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
 
 
-def shells_of(parts: tuple[Part, ...], n_atoms: int) -> Int:
-    """Return for how many matched atoms each atom is a neighbour, (n_atoms,); see `Fits`."""
-    shells = np.zeros(n_atoms, dtype=np.int64)
+def places_of(parts: tuple[Part, ...], n_atoms: int) -> tuple[Int, Bool]:
+    """Return `shells` and `crowded` of all atoms of a frame, (n_atoms,) each; see `Fits`."""
+    shells, crowded = np.zeros(n_atoms, dtype=np.int64), np.zeros(n_atoms, dtype=bool)
     for part in parts:
         shells[part.atoms] = np.maximum(shells[part.atoms], part.fits.shells)
-    return shells
+        crowded[part.atoms] |= part.fits.crowded
+    return shells, crowded
 
 
 def _nets(phases: tuple[Phase, ...]) -> Bool:

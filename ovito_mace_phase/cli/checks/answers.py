@@ -3,9 +3,10 @@
     |logit - stored| <= LOGIT_TOLERANCE,   label = stored,   |RMSD - stored| <= RMSD_TOLERANCE    for every atom
 
 Stored logits are those of mace-torch, which shares neither kernels nor blocks with the engine. They run to -90, and in
-float32 both are off by 0.003 to 0.005 of what they are in float64. Labels and RMSD are those of the default settings. `answers.npz` holds, for the frame NAME:
-NAME.positions (n_atoms, 3) A, NAME.types, NAME.cell (3, 3) A, NAME.logits (n_atoms, n_keys), NAME.phase, NAME.rmsd, the
-`keys` whose logits they are, and the `sha256` of the model. `docs/tools/doctor_answers.py` makes it.
+float32 both are off by 0.003 to 0.005 of what they are in float64. Labels and RMSD are those of the default settings.
+`answers.npz` holds, for the frame NAME: NAME.positions (n_atoms, 3) A, NAME.types, NAME.cell (3, 3) A, NAME.logits
+(n_atoms, n_keys), NAME.phase, NAME.rmsd, the `keys` whose logits they are, and the `sha256` of the model.
+`docs/tools/doctor_answers.py` makes it.
 """
 
 from __future__ import annotations

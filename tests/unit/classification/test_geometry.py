@@ -190,10 +190,11 @@ def test_a_vacancy_makes_its_neighbours_defects(rng):
     assert (verdict.confidence[around] > 0.5).all()
     n_atoms = len(left)
     proposed, sure, dense = np.zeros(n_atoms, np.int64), np.full(n_atoms, 0.9, np.float32), np.ones(n_atoms, bool)
-    bonds, shells = network_frame(left, r_max=6.0, n_slots=8).bonds(), fits_of(left, ["FCC"]).shells
-    assert (with_defects(verdict, proposed, sure, dense, shells, bonds).column == 0).all()
-    assert (with_defects(verdict, proposed - 1, sure, dense, 0 * shells, bonds).column[around] == -1).all()
-    placed = with_defects(verdict, proposed - 1, sure, dense, shells, bonds)
+    bonds, fits = network_frame(left, r_max=6.0, n_slots=8).bonds(), fits_of(left, ["FCC"])
+    assert (with_defects(verdict, proposed, sure, dense, fits.shells, fits.crowded, bonds).column == 0).all()
+    nowhere = with_defects(verdict, proposed - 1, sure, dense, 0 * fits.shells, fits.crowded, bonds)
+    assert (nowhere.column[around] == -1).all()
+    placed = with_defects(verdict, proposed - 1, sure, dense, fits.shells, fits.crowded, bonds)
     assert (placed.column == 0).all()
     assert (placed.confidence[around] < sure[around]).all()
 

@@ -109,14 +109,14 @@ def test_blocks_of_means_get_one_floor(tensors, samples, rng):  # noqa: F811
     drawn, config = drawn_network(tensors, rng)
     batch = make_batch(samples, SHAPE.r_max)
     model = new_model(drawn, config, SHAPE, len(PHASES), batch)
-    head, factor = model.head, 1.5
-    head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[-1].mul_(factor)
+    own, factor = model.head, 1.5
+    own.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[-1].mul_(factor)
     with torch.no_grad():
-        before = (features_of(model, batch, roots=True) - head.mean) / head.scale
-        kept = head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[:-2].clone()
+        before = (features_of(model, batch, roots=True) - own.mean) / own.scale
+        kept = own.floor.unflatten(0, (SHAPE.n_layers + 2, -1))[:-2].clone()
         equalise_floors(model, batch)
-        after = (features_of(model, batch, roots=True) - head.mean) / head.scale
-    floor = head.floor.unflatten(0, (SHAPE.n_layers + 2, -1))
+        after = (features_of(model, batch, roots=True) - own.mean) / own.scale
+    floor = own.floor.unflatten(0, (SHAPE.n_layers + 2, -1))
     torch.testing.assert_close(floor[-2], floor[-1])
     torch.testing.assert_close(floor[:-2], kept)
     torch.testing.assert_close(after.mean(0), before.mean(0), rtol=1e-3, atol=1e-3)
