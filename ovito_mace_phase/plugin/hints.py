@@ -8,6 +8,8 @@ interstitials   a type with at most FEW of the atoms, GUESTS of which are Other 
                 MELTED are Other: those around a solute in a melt or on a surface all are
 molecules       MOSTLY of the atoms are Other, and IN_MOLECULES of all lie nearer than BOND_SHARE V^(1/3) to another, in
                 clusters that all hold exactly one atom of some type, no farther from each other than DENSE bonds
+sparse          a type that is Other (LOST), PART of the atoms, with a median volume of SPARSE times TARGET_VOLUME in
+                units of the frame or more, and quartiles within EVEN: another crystal than the frame is measured by
 doubtful        Other, or of a confidence below DOUBTED
 at random       with species="by name": types that `atoms.interchangeable` finds alike
 """
@@ -22,7 +24,7 @@ from ovito.data import DataCollection
 from ovito_mace_phase.atoms.close_atoms import groups_of, pairs_within
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.interchangeable import interchangeable
-from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
+from ovito_mace_phase.atoms.length_scale import N_NEAREST, TARGET_VOLUME, local_spacing
 from ovito_mace_phase.atoms.species import KEPT, is_automatic, merge_groups
 from ovito_mace_phase.classification.readout.labels import OTHER_ID
 from ovito_mace_phase.classification.result import PhaseResult
@@ -32,6 +34,7 @@ from .remedies import as_option, spelt, type_expression
 STRAINED, DOUBTED = 0.05, 0.5
 FEW, GUESTS, ROBBED, TIMES, MELTED = 0.25, 0.8, 0.3, 1.3, 0.7
 MOSTLY, IN_MOLECULES, BOND_SHARE, DENSE = 0.5, 0.8, 0.55, 5.0
+LOST, PART, SPARSE, EVEN = 0.8, 0.1, 1.25, 0.25
 _LEAST = 3  # atoms of anything
 _SOME = 0.05  # of the host, to compare with
 _MOST_FITS = 20_000
@@ -54,7 +57,7 @@ def hints_of(data: DataCollection, result: PhaseResult) -> tuple[str, ...]:
         return ()
     found = [_strain(result), _by_name(data, given, result)]
     if given.n_species > 1 and data.particles.particle_types is not None:
-        found += [_interstitials(data, given, result), _molecules(data, given, result)]
+        found += [_interstitials(data, given, result), _molecules(data, given, result), _sparse(data, given, result)]
     return tuple(filter(None, found))
 
 
@@ -174,3 +177,26 @@ def _one_of_each(data: DataCollection, given: Frame, code: int, number: int, bon
         f"{number} molecules with one atom of type {given.species_names[code]} each, and most atoms are Other: the "
         f"crystal that the molecules form, if they do, is that of these atoms: {as_option(expression)}"
     )
+
+
+def _sparse(data: DataCollection, given: Frame, result: PhaseResult) -> str:
+    other, scaled = result.phase == OTHER_ID, result.settings.length_scale
+    count = np.bincount(given.species, minlength=given.n_species)
+    lost = np.bincount(given.species, weights=other, minlength=given.n_species) >= LOST * count
+    lost &= count >= PART * len(given)
+    if scaled or not lost.any() or len(given) > _MOST_PAIRED:
+        return ""
+    volume = 8.0 * np.pi * local_spacing(given, overlap=True) / (3.0 * (N_NEAREST + 1))
+    usual = TARGET_VOLUME / result.evaluated.frame.factor**3
+    for code in np.flatnonzero(lost).tolist():
+        low, middle, high = np.quantile(volume[given.species == code], (0.25, 0.5, 0.75))
+        if middle < SPARSE * usual or high - low > EVEN * middle:
+            continue
+        expression = type_expression(data.particles, [given.species_names[code]], leave=False)
+        alone = f" {as_option(expression)}," if expression else ""
+        return (
+            f"atoms of type {given.species_names[code]} have {middle / usual:.1f} times the volume by which the lengths "
+            f"of this frame are measured, and are Other: a crystal of theirs is seen alone,{alone} or with "
+            f"--length-scale {middle ** (1.0 / 3.0):.3g}"
+        )
+    return ""

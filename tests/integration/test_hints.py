@@ -7,6 +7,7 @@ import shlex
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from command_line import rows, run
 from ovito.io import export_file
 from pipelines import collection, fcc, pipeline
@@ -81,3 +82,26 @@ def test_molecules_on_the_command_line(rng, tmp_path, capsys):
     assert "hint: " not in capsys.readouterr().out
     first = rows(tmp_path / "again" / "co2.phases.csv")[0]
     assert (first["phase"], first["count"]) == ("FCC", "256")
+
+
+def beside(rng):
+    """Six cells of copper with silicon upon it, which fits and has 1.7 times the volume of an atom."""
+    metal, crystal = bulk("Cu", cubic=True) * (6, 6, 6), bulk("Si", cubic=True) * (4, 4, 5)
+    crystal.positions[:, :2] *= metal.cell[0, 0] / crystal.cell[0, 0]
+    crystal.positions[:, 2] += metal.positions[:, 2].max() + 2.0
+    both = metal + crystal
+    both.set_cell([*metal.cell.lengths()[:2], both.positions[:, 2].max() + 2.0])
+    return both.positions + rng.normal(0.0, 0.04, both.positions.shape), both.numbers, both.cell[:]
+
+
+def test_another_crystal_than_lengths_are_measured_by(rng):
+    positions, numbers, cell = beside(rng)
+    types = np.where(numbers == 14, 2, 1)
+    found = hints(positions, types, cell, {1: "Cu", 2: "Si"})
+    assert "atoms of type Si have 1." in found
+    assert "--select 'ParticleType == \"Si\"'" in found
+    assert "--length-scale 2." in found
+    alone = types == 2
+    assert hints(positions[alone], types[alone], cell, {2: "Si"}) == ""
+    length = float(found.rpartition("--length-scale ")[2])
+    assert "have" not in hints(positions, types, cell, {1: "Cu", 2: "Si"}, length_scale=length)
