@@ -195,8 +195,8 @@ def _sparse(data: DataCollection, given: Frame, result: PhaseResult) -> str:
         expression = type_expression(data.particles, [given.species_names[code]], leave=False)
         alone = f" {as_option(expression)}," if expression else ""
         return (
-            f"atoms of type {given.species_names[code]} have {middle / usual:.1f} times the volume by which the lengths "
-            f"of this frame are measured, and are Other: a crystal of theirs is seen alone,{alone} or with "
+            f"atoms of type {given.species_names[code]} have {middle / usual:.1f} times the volume by which lengths of "
+            f"this frame are measured, and are Other: a crystal of theirs is seen alone,{alone} or with "
             f"--length-scale {middle ** (1.0 / 3.0):.3g}"
         )
     return ""
