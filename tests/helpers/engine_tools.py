@@ -1,4 +1,8 @@
-"""Evaluators of the shipped weights and small frames, for the tests of the engine."""
+"""Evaluators of shipped weights and small frames, for the tests of the engine.
+
+The weights are those of mace-phase-6: its logits are small enough for narrow tolerances, and its head folds (see
+`FoldedHead`). `test_default_model` holds those of the default against the same reference.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from ovito_mace_phase.model.network.head import PhaseHead
 from ovito_mace_phase.model.network.model_file import NetworkConfig, load_model
 from ovito_mace_phase.model.network.operations.torch_operations import TorchOperations
 from ovito_mace_phase.model.reference.logits import reference_scores
-from ovito_mace_phase.model.registry import SHIPPED
+from ovito_mace_phase.model.registry import MODELS
 
 LOGITS_FLOAT32 = 1e-3  # logits run from -50 to 35
 LOGITS_FLOAT64 = 1e-4  # what the splines leave
@@ -26,7 +30,7 @@ R_MAX = 6.0
 
 @lru_cache
 def shipped():
-    tensors, card = load_model(SHIPPED)
+    tensors, card = load_model(MODELS["mace-phase-6"])
     return tensors, NetworkConfig.from_card(card), PhaseHead.from_tensors(tensors, card)
 
 
@@ -73,11 +77,13 @@ def crystal(rng, repeat, n_species=1, sigma=0.1):
     return Small(positions, np.array(atoms.cell), np.ones(3, bool), slots)
 
 
-def logits_of(frame, used=None, **settings):
+def logits_of(frame, used=None, n_phases=None, **settings):
     """Logits in the order of the frame."""
     used = evaluator() if used is None else used
     grid, slots = frame.sorted()
-    out = np.full((len(frame.positions), shipped()[2].config.n_phases), np.nan, dtype=np.float32)
+    out = np.full(
+        (len(frame.positions), shipped()[2].config.n_phases if n_phases is None else n_phases), np.nan, dtype=np.float32
+    )
 
     def keep(first, last, logits, _count):
         out[grid.order[first:last]] = logits

@@ -317,8 +317,8 @@ def paths_numbers(found):
         assert (row["label"][0], row["label"][-1]) == (row["start"], row["end"])
         (crossing,) = row["crossings"]
         assert 0.2 < crossing < 0.7
-        assert row["op_start"][0] > row["op_end"][0] + 5
-        assert row["op_end"][-1] > row["op_start"][-1] + 5
+        assert row["op_start"][0] > row["op_end"][0] + 3
+        assert row["op_end"][-1] > row["op_start"][-1] + 3
     assert len(found["rows"]) == 4
 
 
@@ -416,11 +416,11 @@ def interchangeable_numbers(found):
 
 
 def nucleus_numbers(found):
-    for method, least in (("default", 0.2), ("local", 0.3)):
+    for method in ("default", "local"):
         rows = {row["nucleus"]: row for row in found["rows"] if row["method"] == method}
         sphere, lamella = rows["BCC sphere in FCC"], rows["HCP lamella of 2 layers in FCC"]
         assert sphere["core"] > 0.9
-        assert least < sphere["all"] < 0.9  # a sphere of bcc in fcc has a wide front, by default all of it Other
+        assert 0.2 < sphere["all"] < 0.9  # a sphere of bcc in fcc has a wide front, nearly all of it Other
         assert lamella["core"] > 0.9
         assert lamella["cluster"] >= 0.9 * lamella["size"]
         assert all(row["false"] == 0.0 for row in rows.values())

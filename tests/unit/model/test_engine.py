@@ -31,8 +31,10 @@ from ovito_mace_phase.model.engine.gradient import log_density_gradient
 from ovito_mace_phase.model.engine.sweep import cut
 from ovito_mace_phase.model.reference.mace.stock_mace import MaceBackend
 from ovito_mace_phase.model.reference.network import ReferenceNetwork
+from ovito_mace_phase.model.registry import MODELS
 from ovito_mace_phase.runtime.errors import CancelledError, InputError
 
+FLOAT32 = 1e-4  # of the largest logit: what rounding leaves
 PBC = [(True, True, True), (True, False, True), (False, False, False)]
 
 
@@ -306,8 +308,9 @@ def test_out_of_memory_halves_the_blocks(rng, monkeypatch):
 def test_backend_mace_gives_the_same_answer(rng):
     frame = crystal(rng, (3, 3, 3))
     given = (frame.positions, None, frame.cell, True)
-    ours, theirs = classify(*given), classify(*given, backend="mace")
-    np.testing.assert_array_equal(ours.phase, theirs.phase)
-    np.testing.assert_allclose(ours.logits, theirs.logits, atol=LOGITS_FLOAT32)
+    for name in MODELS:
+        ours, theirs = classify(*given, model=name), classify(*given, model=name, backend="mace")
+        np.testing.assert_array_equal(ours.phase, theirs.phase)
+        np.testing.assert_allclose(ours.logits, theirs.logits, atol=FLOAT32 * np.abs(theirs.logits).max())
     with pytest.raises(InputError, match="backend must be"):
         classify(*given, backend="tensorflow")

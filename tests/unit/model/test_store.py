@@ -85,7 +85,7 @@ def test_names_and_paths_lead_to_the_same_model():
     assert all(path.with_suffix(".json").is_file() for path in MODELS.values())
     assert store.get_model(DEFAULT, "cpu") is store.get_model(None, "cpu") is store.get_model(SHIPPED, "cpu")
     assert store.get_card(DEFAULT)["name"] == DEFAULT
-    with pytest.raises(ModelFileError, match=f"no model .no_such_model.: the names are {DEFAULT}"):
+    with pytest.raises(ModelFileError, match=f"no model .no_such_model.: the names are {', '.join(MODELS)}"):
         store.get_model("no_such_model", "cpu")
 
 

@@ -13,7 +13,7 @@ from ovito_mace_phase.lab.benchmark.measure import thermal_frame
 from ovito_mace_phase.model.network.layers import leaves
 from ovito_mace_phase.model.network.model_file import load_model, model_paths, save_model, without_subnormals
 from ovito_mace_phase.model.phase_model import PhaseModel
-from ovito_mace_phase.model.registry import model_path
+from ovito_mace_phase.model.registry import MODELS, model_path
 from ovito_mace_phase.runtime.threads import BlockPool
 
 NORMAL = np.finfo(np.float32).tiny
@@ -36,7 +36,7 @@ def test_weights_close_to_zero_are_zeros(rng):
 
 
 def test_model_files(tmp_path):
-    """What is saved has none. (Older files have some, that of the shipped model too; see below.)"""
+    """What is saved has none. (Older files have some, that of mace-phase-6 too; see below.)"""
     weights = {"one": np.full(3, 1e-41, dtype=np.float32), "two": np.ones(2, dtype=np.float32)}
     save_model(tmp_path / "clean", weights, {"name": "clean"})
     assert not load_file(tmp_path / "clean.safetensors")["one"].any()
@@ -45,12 +45,16 @@ def test_model_files(tmp_path):
     assert found["two"].all()
 
 
-def test_nothing_the_shipped_model_multiplies_with_is_subnormal():
-    path = model_path(None)
-    assert any(subnormal(tensor) for tensor in load_file(model_paths(path)[0]).values() if tensor.dtype.kind == "f")
-    tensors, _ = load_model(path)
+def test_an_older_file_has_some():
+    found = load_file(model_paths(model_path("mace-phase-6"))[0])
+    assert any(subnormal(tensor) for tensor in found.values() if tensor.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_a_shipped_model_multiplies_with_is_subnormal(name):
+    tensors, _ = load_model(model_path(name))
     assert not any(subnormal(tensor) for tensor in tensors.values() if tensor.dtype.kind == "f")
-    evaluator = PhaseModel.load(device="cpu").evaluator
+    evaluator = PhaseModel.load(name, device="cpu").evaluator
     head = evaluator.head
     used = [*leaves(evaluator.weights), *head.entry(True), *head.entry(False), *head.density_entry(True)]
     used += [table.values for table in (*evaluator.weights.tables.layers, evaluator.weights.tables.first)]
