@@ -40,7 +40,7 @@ def test_cheap_changes_answer_at_once():
     best = {name: min(dict(results)[name] for results, _ in runs) for name, _ in runs[0][0]}
     evaluation = min(best.pop(name) for name in list(best) if "first evaluation" in name)
     others = {name: best.pop(name) for name in ("phases, three", "phases, all but a few")}  # templates are tried anew
-    assert max(others.values()) < max(1.0, evaluation / 3), others
+    assert max(others.values()) < max(1.0, evaluation / 2), others  # 10 us an atom; the network takes 30
     assert max(best.values()) < max(0.2, evaluation / 15), best
 
 

@@ -38,7 +38,7 @@ def test_all_backends(tmp_path, capsys):
         assert row["n_atoms"] >= (250 if row["backend"] == "training" else 260)  # whole samples of 252
         assert row["atoms_per_second"] == pytest.approx(row["n_atoms"] / min(row["seconds"]), rel=1e-3)
         if row["backend"] == "engine":
-            assert row["error_logits"] < 1e-3
+            assert row["error_logits"] < 1e-2  # float32, logits to -90
             assert row["ratios"]["mace"] > 1
         if row["backend"] == "score":
             assert row["error_score"] < 1e-3

@@ -32,7 +32,7 @@ from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.engine.evaluator import make_evaluator
 from ovito_mace_phase.model.network.head import HeadConfig, PhaseHead, with_density
 from ovito_mace_phase.model.network.model_file import read_card
-from ovito_mace_phase.model.registry import SHIPPED
+from ovito_mace_phase.model.registry import MODELS
 from ovito_mace_phase.phases import phase_table
 from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.threads import BlockPool
@@ -324,12 +324,12 @@ def test_temperature_of_logits_that_are_too_sure(rng):
     assert found.temperature == pytest.approx(3.0, rel=0.1)
 
 
-def test_distances_and_floors_of_the_shipped_model_are_found_again(rng):
+def test_distances_and_floors_of_a_shipped_model_are_found_again(rng):
     """With two crystals of fcc: near what its card says, which was fitted to many decorations."""
-    phases = tuple(phase_table().by_key(key) for key in read_card(SHIPPED)["phases"])
+    phases = tuple(phase_table().by_key(key) for key in read_card(MODELS["mace-phase-6"])["phases"])
     fcc = [one for one in reference_structures(phases, []) if phases[one.phase].key == "FCC"]
     _, _, head = shipped()
-    card = read_card(SHIPPED)
+    card = read_card(MODELS["mace-phase-6"])
     (best, scale, r_squared) = fit_distances(evaluator(), head, phases, fcc, rng, n_crystals=2)["FCC"]
     assert [best, scale] == pytest.approx(card["distances"]["FCC"][:2], rel=0.08)
     assert r_squared > 0.95

@@ -19,6 +19,7 @@ from ovito_mace_phase.lab.phase_table.ices import bonds, oxygen_net
 from ovito_mace_phase.lab.phase_table.names import STRUKTURBERICHT, clean_name
 from ovito_mace_phase.lab.phase_table.sheets import SHEETS
 from ovito_mace_phase.lab.phase_table.simple import PTM
+from ovito_mace_phase.model.registry import DEFAULT
 from ovito_mace_phase.phases import Phase, PhaseTable, phase_table
 from ovito_mace_phase.phases.colors import spread_color
 from ovito_mace_phase.phases.record import FIRST_OWN_ID
@@ -270,7 +271,7 @@ def test_command_prints_an_aligned_table():
     lines = result.output.splitlines()
     assert lines[0].split()[:3] == ["id", "key", "name"]
     assert [line.split()[1] for line in lines[1:-1]] == ["LAVES_C15", "LAVES_C14", "LAVES_C36"]
-    assert lines[-1] == f"3 of {len(TABLE)} phases"
+    assert lines[-1] == f"3 of {len(TABLE)} phases; {DEFAULT} predicts 3 of them"
     assert len({line.index("AB2_") for line in lines if "AB2_" in line}) == 1
     assert "no phase matches" in CliRunner().invoke(phases_command, ["--grep", "no such phase"]).output
 
