@@ -94,7 +94,7 @@ def test_settings_of_the_readout(model, rng):
     shares = [labels.fractions()["FCC"] for labels in (alone, local, framed)]
     assert shares == sorted(shares)  # in a draw where hardly an atom is taken for another two may be equal
     assert shares[0] > 0.3
-    assert plain.fractions()["FCC"] >= shares[1]  # templates find what the network alone does not
+    assert plain.fractions()["FCC"] >= shares[1] - 0.02  # templates find what the network alone does not, and lose few
     np.testing.assert_array_equal(
         plain.order_parameter("FCC"), kept.logits[:, [phase.key for phase in model.phases].index("FCC")]
     )
