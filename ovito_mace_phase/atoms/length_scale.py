@@ -127,13 +127,18 @@ def length_factor(spacing: FloatArray) -> float:
     float
         Multiply positions and cell by it; 1.0 when no atom has a neighbour.
     """
-    volume = 8.0 * np.pi * spacing[np.isfinite(spacing)] / (3.0 * (N_NEAREST + 1))
+    volume = local_volume(spacing[np.isfinite(spacing)])
     if len(volume) == 0:
         return 1.0
     ordered = np.sort(np.log(volume))
     quarter = len(ordered) // 4
     middle = ordered[quarter : len(ordered) - quarter]
     return float((TARGET_VOLUME / np.exp(middle.mean())) ** (1.0 / 3.0))
+
+
+def local_volume(spacing: FloatArray) -> FloatArray:
+    """Return 1 / rho_a, the volume of each atom (n_atoms,), from `local_spacing`."""
+    return 8.0 * np.pi * spacing / (3.0 * (N_NEAREST + 1))
 
 
 def overlap_limit(spacing: FloatArray) -> FloatArray:

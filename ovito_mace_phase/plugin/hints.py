@@ -24,7 +24,7 @@ from ovito.data import DataCollection
 from ovito_mace_phase.atoms.close_atoms import groups_of, pairs_within
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.interchangeable import interchangeable
-from ovito_mace_phase.atoms.length_scale import N_NEAREST, TARGET_VOLUME, local_spacing
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME, local_spacing, local_volume
 from ovito_mace_phase.atoms.species import KEPT, is_automatic, merge_groups
 from ovito_mace_phase.classification.readout.labels import OTHER_ID
 from ovito_mace_phase.classification.result import PhaseResult
@@ -186,7 +186,7 @@ def _sparse(data: DataCollection, given: Frame, result: PhaseResult) -> str:
     lost &= count >= PART * len(given)
     if scaled or not lost.any() or len(given) > _MOST_PAIRED:
         return ""
-    volume = 8.0 * np.pi * local_spacing(given, overlap=True) / (3.0 * (N_NEAREST + 1))
+    volume = local_volume(local_spacing(given, overlap=True))
     usual = TARGET_VOLUME / result.evaluated.frame.factor**3
     for code in np.flatnonzero(lost).tolist():
         low, middle, high = np.quantile(volume[given.species == code], (0.25, 0.5, 0.75))

@@ -165,6 +165,14 @@ def test_surfaces_are_of_the_crystal_where_that_is_asked_for(name, model, rng):
     assert found.counts() == {phase: len(atoms)}
 
 
+@pytest.mark.parametrize("n_atoms", [0, 1])
+def test_hardly_an_atom(n_atoms, model):
+    given = (np.zeros((n_atoms, 3)), np.zeros(n_atoms, int), 10.0 * np.eye(3), False)
+    found = classify(*given, model=model, defects="phase")
+    assert len(found) == n_atoms
+    assert (found.phase == 0).all()
+
+
 def test_what_lies_on_a_surface_is_not_of_the_crystal(model, rng):
     slab = SURFACES["fcc (111)"][1]
     sites = slab.positions[slab.positions[:, 2] > slab.positions[:, 2].max() - 0.5]

@@ -47,7 +47,7 @@ def with_defects(
     centre = order[np.repeat(np.arange(len(bonds)), np.diff(bonds.offsets))]
     neighbour = order[bonds.neighbour]
     count = np.bincount(centre, minlength=len(column))
-    usual = _mean_of(count, column, int(max(column.max(), proposed.max())) + 1)
+    usual = _mean_of(count, column, int(max(column.max(initial=-1), proposed.max(initial=-1))) + 1)
     known = (column >= 0) | crowded
     placed = (shells > 0) | (np.bincount(centre[known[neighbour]], minlength=len(column)) == 0)
     for _ in range(SWEEPS):
@@ -57,7 +57,7 @@ def with_defects(
         left, some, most = column < 0, [n > 0 for n in agree], [(n > 0) & (n >= SHARE * count) for n in agree]
         of_label = left & most[0] & (proposed >= 0) & dense & placed
         sparse = (shells > 0) & (count <= OPEN * usual[around])
-        of_place = left & ~of_label & (some[1] & (shells > 0) & (shells >= SHARE * count) | most[1] & sparse)
+        of_place = left & ~of_label & (some[1] & (shells >= SHARE * count) | most[1] & sparse)
         share = (agree[1] / np.maximum(count, 1)).astype(np.float32)
         sure[of_label], sure[of_place] = confidence[of_label], (share * doubt(confidence))[of_place]
         column[of_label], column[of_place] = proposed[of_label], around[of_place]
