@@ -37,7 +37,7 @@ MOSTLY, IN_MOLECULES, BOND_SHARE, DENSE = 0.5, 0.8, 0.55, 5.0
 LOST, PART, SPARSE, EVEN = 0.8, 0.1, 1.25, 0.25
 _LEAST = 3  # atoms of anything
 _SOME = 0.05  # of the host, to compare with
-_MOST_FITS = 20_000
+_MOST_FITS = 5_000
 _MOST_PAIRED = 200_000  # atoms among which molecules are looked for
 
 
