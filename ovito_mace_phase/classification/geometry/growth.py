@@ -3,6 +3,7 @@
     seed    the atom with the best claim within so many steps of it: all phases it may be, all rotations are tried
     round   matched atoms hand on phase, atom of the cell, F, species  to their neighbours, which fit that alone
     again   with seeds among the atoms that nobody reached, at shorter distances; cold ones before hot ones
+    settle  grains that grew from a wrong site give way, see `settling`
     doubt   atoms that fit worse than the crystal around them, or whose neighbours do not agree, are searched once more;
             of two phases that fit alike there the simpler one is taken (a layer of dhcp is a layer of fcc or hcp)
     sides   where the neighbours agree little in a phase of several sites, each phase that occurs there is tried alone,
@@ -28,15 +29,17 @@ from ovito_mace_phase.runtime.watch import Watch
 from .joining import join
 from .library import Library
 from .matching import Growth, Limits, Matches
+from .settling import AGREED, low_grains, settle
 from .surroundings import Surroundings
 from .vacant import fill
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-_AGREED, _MORE = 0.8, 0.1  # mean support below which sides are taken, and how much more the other one must have
+_AGREED = 0.8  # mean support below which sides are taken
+_MORE, _WHOLE = 0.1, 0.97  # how much more the other one must have, or as much as this and half of what is missing
 _TIE = 0.02  # how much less is enough for the label of the network
-_LOST = 0.6  # mean support below which phases that occur nowhere around are tried as well
+_STEPS = (5, 2)  # between seeds of a phase that is tried alone: a few atoms are no side
 _SIDES, _ENOUGH, _OCCURS = 4, 0.2, 0.005  # phases tried; shares of atoms in doubt that may be, of the frame that are
 
 
@@ -68,6 +71,7 @@ def grow(
     state = Growth(library, near, allowed, limits)
     watch = watch or Watch()
     state.run(claim, watch)
+    settle(state, watch)
     state.look_again()
     _take_sides(state, claim, watch)
     _call_by_parents(state, claim, parent, parent_strain, watch)
@@ -82,15 +86,19 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32], watch: Watch) -> 
     best = state.held().region
     phase = np.where(state.template >= 0, library.phase[state.template], -1)
     doubt = (phase >= 0) & ~library.simple[phase] & (best < _AGREED)
-    for rival, asked in _sides(phase, allowed, doubt, doubt & (best < _LOST), len(library.n_codes)):
+    lost = low_grains(state) & (best < AGREED)
+    for rival, asked in _sides(phase, allowed, doubt | lost, lost, len(library.n_codes)):
         atoms = (allowed == rival).any(axis=1) & (asked | (phase == rival))
         if not atoms.any():
             continue
         alone = np.where(atoms, np.int16(rival), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
-        other.run(np.where(atoms, claim, np.float32(0.0)), watch)
+        other.run(np.where(atoms, claim, np.float32(0.0)), watch, _STEPS)
+        settle(other, watch)
         region = other.held().region
-        needed = best + np.where(allowed[:, 0] == rival, -_TIE, _MORE)
+        needed = best + np.where(
+            allowed[:, 0] == rival, -_TIE, np.minimum(_MORE, np.maximum(_WHOLE, 0.5 * (1.0 + best)) - best)
+        )
         better = asked & (other.template >= 0) & (region > needed)
         state.replace(better, other)
         best[better] = region[better]

@@ -72,14 +72,15 @@ def comes_before(one, other):
 
 @kernel(**COMPILED)
 def start(
-    library, limits, clearly, enough, atoms, allowed, count, vectors, neighbour, species,
+    library, limits, clearly, enough, loosest, atoms, allowed, count, vectors, neighbour, species,
     n_species, first, last, template, gradient, values, slots, codes
 ):  # fmt: skip
     """Search for the phase of some atoms among those allowed; write the best match of each, or template -1.
 
     `allowed` (len(atoms), n_allowed) are places in the library in the order of preference, -1 behind the last one; a
-    later one must be better by the factor `clearly`, and none is tried after one with a score below `enough`, a number
-    for each atom. Sheets are tried last, where no solid fits: each layer of graphite is one.
+    later one must be better by the factor `clearly`, none is tried after one with a score below `enough`, and none
+    counts with an rmsd above `loosest`, numbers for each atom. Sheets are tried last, where no solid fits: each layer
+    of graphite is one.
 
     Sites that an exchange of the species turns into each other (rock salt, CsCl, zincblende, h-BN) fit alike; all seeds
     take the one of the first species, so that crystals which meet agree which is which.
@@ -106,13 +107,13 @@ def start(
             phase = allowed[row, choice]
             if phase < 0 or library.sheet[library.seeds[library.seed_offsets[phase]]] != (turn >= n_allowed):
                 continue
-            most = limits.loosest if winner < 0 else min(limits.loosest, better_than(score[winner], clearly))
+            most = loosest[row] if winner < 0 else min(loosest[row], better_than(score[winner], clearly))
             for s in range(library.seed_offsets[phase], library.seed_offsets[phase + 1]):
                 t = library.seeds[s]
                 found = search(library, t, n, vectors[atom], around, own, n_species, kinds, trial, slot, most, out)
                 size = library.offsets[t + 1] - library.offsets[t]
                 tied = held[choice] >= 0 and abs(found - score[choice]) <= _TIED
-                if out[4] > 0 or out[0] > limits.loosest or out[2] > limits.most_strain:
+                if out[4] > 0 or out[0] > loosest[row] or out[2] > limits.most_strain:
                     continue
                 if not comes_before(kinds, held_codes[choice]) if tied else found >= score[choice]:
                     continue

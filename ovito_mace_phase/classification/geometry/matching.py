@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,7 +123,9 @@ def _peaks(claim: npt.NDArray[np.float32], near: Surroundings, hops: int) -> Int
     return np.flatnonzero((claim > 0.0) & (rank >= top))
 
 
-class _Seeds(NamedTuple):
+class Seeds(NamedTuple):
+    """Matches of some atoms from which crystals grow: `atoms`, their species codes, the others as in `Matches`."""
+
     atoms: Int
     template: Int
     gradient: Float
@@ -130,8 +133,9 @@ class _Seeds(NamedTuple):
     slots: npt.NDArray[np.int16]
     codes: Int
 
-    def taken(self, which: npt.NDArray[np.bool_]) -> _Seeds:
-        return _Seeds(
+    def taken(self, which: npt.NDArray[np.bool_]) -> Seeds:
+        """Return some of them."""
+        return Seeds(
             self.atoms[which],
             self.template[which],
             self.gradient[which],
@@ -154,7 +158,7 @@ class Growth:
         self.grain = np.full(n_atoms, -1, dtype=np.int64)
         self.tries = np.zeros(n_atoms, dtype=np.int64)
         self.codes: list[Int] = []
-        self.pending: list[_Seeds] = []
+        self.pending: list[Seeds] = []
         self.n_grains = 0
         self.strict = True
         self._giver = np.full(n_atoms, -1, dtype=np.int64)
@@ -164,12 +168,13 @@ class Growth:
 
     def start(self, seeds: Int, allowed: npt.NDArray[np.int16]) -> None:
         """Search at the seeds and let what is found grow; hot matches wait."""
-        found = self._searched(seeds, allowed, np.full(len(seeds), self.limits.enough))
+        found = self._searched(seeds, allowed, np.full(len(seeds), self.limits.enough), self.limits.loosest)
         hit, hot = found.template >= 0, found.values[:, 0] > WARMER[0]
         self.pending.append(found.taken(hit & hot))
-        self._plant(found.taken(hit & ~hot))
+        self.plant(found.taken(hit & ~hot))
 
-    def _searched(self, seeds: Int, allowed: npt.NDArray[np.int16], enough: Float) -> _Seeds:
+    def _searched(self, seeds: Int, allowed: npt.NDArray[np.int16], enough: Float, loosest: float | Float) -> Seeds:
+        """Search at some atoms; `enough` as in `start`, matches with an rmsd above `loosest` are not wanted."""
         library, near = self.library, self.near
         n_seeds, n_codes = len(seeds), int(library.n_codes.max())
         template = np.full(n_seeds, -1, dtype=np.int64)
@@ -177,27 +182,28 @@ class Growth:
         slots = np.zeros((n_seeds, self.slots.shape[1]), dtype=np.int16)
         codes = np.full((n_seeds, n_codes), -1, dtype=np.int64)
         n_species = int(near.species.max(initial=0)) + 1
+        most = np.minimum(np.broadcast_to(loosest, n_seeds), self.limits.loosest)
 
         def work(first: int, last: int) -> None:
             start(
-                library, self.limits, self.limits.clearly, enough, seeds, allowed,
+                library, self.limits, self.limits.clearly, enough, most, seeds, allowed,
                 near.count, near.vectors, near.neighbour, near.species, n_species, first, last, template, gradient,
                 values, slots, codes,
             )  # fmt: skip
 
         over_rows(work, n_seeds, _SEED_ROWS)
-        return _Seeds(seeds, template, gradient, values, slots, codes)
+        return Seeds(seeds, template, gradient, values, slots, codes)
 
     def plant_pending(self, low: float, high: float) -> None:
         """Let the seeds of these rmsd grow that nobody reached."""
         for found in self.pending:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
-            self._plant(found.taken(free))
+            self.plant(found.taken(free))
 
-    def run(self, claim: npt.NDArray[np.float32], watch: Watch) -> None:
+    def run(self, claim: npt.NDArray[np.float32], watch: Watch, steps: tuple[int, ...] = HOPS) -> None:
         """Let crystals grow from seeds, cold ones first: at first over atoms of their label, then over others."""
         tried = np.zeros(len(self.near), dtype=bool)
-        for hops in HOPS:
+        for hops in steps:
             watch.check()
             seeds = _peaks(np.where((self.template < 0) & ~tried, claim, np.float32(0.0)), self.near, hops)
             tried[seeds] = True
@@ -227,9 +233,31 @@ class Growth:
         self.n_grains += other.n_grains
         self.codes.extend(other.codes)
 
-    def forget(self, atoms: npt.NDArray[np.bool_]) -> None:
+    def copy(self) -> Growth:
+        """Return a state of its own with the same matches."""
+        other = Growth(self.library, self.near, self.allowed, self.limits)
+        for name in ("template", "gradient", "values", "slots", "grain", "tries"):
+            getattr(other, name)[...] = getattr(self, name)
+        other.codes, other.n_grains, other.strict = list(self.codes), self.n_grains, self.strict
+        return other
+
+    def as_seed(self, atom: int) -> Seeds:
+        """Return the match of an atom as a seed for another state."""
+        one = np.array([atom])
+        codes = np.concatenate(self.codes)[self.grain[one]]
+        return Seeds(one, self.template[one], self.gradient[one], self.values[one], self.slots[one], codes)
+
+    def searched(self, atom: int) -> Iterator[Seeds]:
+        """Yield the best match of an atom, where there is one."""
+        found = self._searched(
+            np.array([atom]), self.allowed[[atom]], np.array([self.limits.enough]), self.limits.loosest
+        )
+        if found.template[0] >= 0:
+            yield found
+
+    def forget(self, atoms: Int | npt.NDArray[np.bool_]) -> None:
         """Let some atoms be matched no more."""
-        if atoms.any():
+        if len(atoms):
             self.template[atoms], self._held = -1, None
 
     def look_again(self) -> None:
@@ -248,7 +276,7 @@ class Growth:
         mixed = self.library.n_codes[phase] > 1
         allowed = np.column_stack([self.allowed[atoms], np.where(mixed, host, -1).astype(np.int16)])
         simple = self._simplest_first(allowed, phase, self._among_own(atoms))[:, :_FEW]
-        found = self._searched(atoms, simple, enough)
+        found = self._searched(atoms, simple, enough, np.maximum(bar, enough))
         hit = found.template >= 0
         atoms, old, found = atoms[hit], phase[hit], found.taken(hit)
         new = self.library.phase[found.template]
@@ -258,7 +286,7 @@ class Growth:
         sheet = self.library.sheet[found.template] & ~self.library.sheet[self.template[atoms]]
         taken = (new != old) & (better | simpler) & ~sheet
         self.tries[:] = 0
-        self._plant(found.taken(taken))
+        self.plant(found.taken(taken))
 
     def _among_own(self, atoms: Int) -> npt.NDArray[np.bool_]:
         """Return which of some matched atoms have a shell of their own species alone."""
@@ -285,7 +313,8 @@ class Growth:
         order = np.argsort(np.where(like, rank[allowed], np.iinfo(np.int64).max), axis=1, kind="stable")
         return np.take_along_axis(np.where(like, allowed, np.int16(-1)), order, axis=1)
 
-    def _plant(self, found: _Seeds) -> None:
+    def plant(self, found: Seeds) -> None:
+        """Let seeds grow."""
         atoms = found.atoms
         self.template[atoms], self.gradient[atoms], self.values[atoms] = found.template, found.gradient, found.values
         self.slots[atoms] = found.slots
