@@ -15,7 +15,7 @@ from ovito_mace_phase.runtime.errors import ModelFileError
 Float32 = npt.NDArray[np.float32]
 
 
-FITTED = ("same", "same_familiar", "other", "other_familiar")
+FITTED = ("same", "same_familiar", "other", "other_familiar", "same_divided", "other_divided")
 """Cases in which confidence follows from a template, see `classification.geometry.confidence`."""
 
 

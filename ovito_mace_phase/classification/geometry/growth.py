@@ -38,6 +38,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 _AGREED = 0.8  # mean support below which sides are taken
 _MORE, _WHOLE = 0.1, 0.97  # how much more the other one must have, or as much as this and half of what is missing
+_LOST = 0.6  # mean support below which a phase that tells fewer species apart is tried: it asks for less
 _TIE = 0.02  # how much less is enough for the label of the network
 _STEPS = (5, 2)  # between seeds of a phase that is tried alone: a few atoms are no side
 _SIDES, _ENOUGH, _OCCURS = 4, 0.2, 0.005  # phases tried; shares of atoms in doubt that may be, of the frame that are
@@ -88,6 +89,7 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32], watch: Watch) -> 
     doubt = (phase >= 0) & ~library.simple[phase] & (best < _AGREED)
     lost = low_grains(state) & (best < AGREED)
     for rival, asked in _sides(phase, allowed, doubt | lost, lost, len(library.n_codes)):
+        asked = asked & ((library.n_codes[rival] >= library.n_codes[phase]) | (best < _LOST))
         atoms = (allowed == rival).any(axis=1) & (asked | (phase == rival))
         if not atoms.any():
             continue
@@ -96,10 +98,8 @@ def _take_sides(state: Growth, claim: npt.NDArray[np.float32], watch: Watch) -> 
         other.run(np.where(atoms, claim, np.float32(0.0)), watch, _STEPS)
         settle(other, watch)
         region = other.held().region
-        needed = best + np.where(
-            allowed[:, 0] == rival, -_TIE, np.minimum(_MORE, np.maximum(_WHOLE, 0.5 * (1.0 + best)) - best)
-        )
-        better = asked & (other.template >= 0) & (region > needed)
+        more = np.minimum(_MORE, np.maximum(_WHOLE, 0.5 * (1.0 + best)) - best)
+        better = asked & (other.template >= 0) & (region > best + np.where(allowed[:, 0] == rival, -_TIE, more))
         state.replace(better, other)
         best[better] = region[better]
 

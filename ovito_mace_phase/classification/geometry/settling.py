@@ -72,7 +72,9 @@ def settle(state: Growth, watch: Watch) -> None:
         free = low & (other.template < 0)
         if free.sum() < least or not _grow_best(state, other, free, least):
             break
+    kinds = state.library.n_codes[state.library.phase]
     rises = low & (other.template >= 0)
+    rises[rises] = kinds[other.template[rises]] >= kinds[state.template[rises]]  # the fewer, the less it asks for
     after = other.held()
     rises[rises] = after.region[rises] > before.region[rises]
     rises[rises] = after.misfit[rises] <= np.maximum(before.misfit[rises] + ALIKE, COLD)

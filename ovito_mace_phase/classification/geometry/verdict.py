@@ -134,7 +134,8 @@ def judge(
     joined = np.maximum(fits.support, 0.5) * doubt(confidence)
     sure = np.where(
         good,
-        chance * np.where(background, joined, of_fitted(confidence, column == proposed, familiar(fits), trust)),
+        chance
+        * np.where(background, joined, of_fitted(confidence, column == proposed, familiar(fits), fits.accord, trust)),
         (1.0 - chance) * doubt(confidence),
     )
     sure = np.where((free & dense) | (background & ~good), confidence, sure)
