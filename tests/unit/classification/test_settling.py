@@ -68,3 +68,18 @@ def test_grains_that_are_turned_stay(rng):
     for half in np.split(fits.support, 2):
         assert (half > 0.9).mean() > 0.1
     assert (fits.column[fits.support > 0.9] == 0).all()
+
+
+def test_a_phase_of_fewer_species_takes_nothing_over(rng):
+    """A ball of Ca7Ge, whose atoms lie on the sites of fcc, that the network takes for fcc at a quarter of them."""
+    whole = shaken("A7B_CF32_225_AD_B", rng, width=36.0)
+    ball = whole.positions - whole.positions.mean(axis=0)
+    inside = np.linalg.norm(ball, axis=1) < 11.0
+    frame = make_frame(ball[inside], whole.species[inside], np.diag([60.0] * 3), (False, False, False))
+    phases = tuple(TABLE.by_key(key) for key in ("A7B_CF32_225_AD_B", "FCC"))
+    label = (frame.positions[:, 0] > 6.0).astype(np.int64)
+    best = np.tile(np.arange(2, dtype=np.int16), (len(frame), 1))
+    claim = rng.uniform(0.9, 1.0, len(frame)).astype(np.float32)
+    fits = fit_frame(network_frame(frame, r_max=6.0, n_slots=8), propose(phases, label, best), claim)
+    inner = (np.linalg.norm(frame.positions, axis=1) < 6.0) & (label == 0)
+    assert (fits.column[inner] == 0).mean() > 0.9
