@@ -6,7 +6,8 @@
 a and b (`FitTrust`) belong to the model: one pair where the fitted phase is that label, one where it is another, and
 of both one for the phases that simulations are full of: lattices that PTM knows, the common ones of the table, ices;
 and of all other phases one where the matched atoms around are not of one mind, accord < DIVIDED (see `agreement`): a
-crystal that is what its template says agrees to 0.99 or more up to noise of 0.15 A, one of another stacking does not.
+crystal that is what its template says agrees (mean support 1.00 in 95 % of 479 held-out crystals that were right, noise
+up to 0.15 A, above 0.96 in 99 %), one of another stacking does not.
 A network is too sure of crystals that are not in the table, which it takes for ordered or complex phases; b < 0 where
 the template says another phase, since a network that is sure of its own label is then right more often.
 

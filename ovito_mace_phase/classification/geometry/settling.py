@@ -9,7 +9,8 @@ agree. So the grains that are low are taken away, those beside them may grow the
 one core at a time: the best supported atom of a grain, largest grain first, then new seeds. A core at its right site
 takes the crystal, so of TRIES the one counts that reaches most atoms that fit and agree. Atoms change where the mean
 support around them rises and they fit as well, or as in a crystal at rest. Grains of a polycrystal have a core that
-agrees, and between them atoms that nothing fits.
+agrees, and between them atoms that nothing fits. At most TURNS crystals of a frame are grown anew, and none where low
+grains hold less than _LEAST of its atoms.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from ovito_mace_phase.runtime.watch import Watch
 
+from .joining import COLD
 from .kernels_growth import ALIKE
 from .matching import MOST_TRIES, Growth, Seeds
 
@@ -31,7 +33,6 @@ Bool = npt.NDArray[np.bool_]
 AGREED, CORE, OPEN = 0.95, 0.1, 0.02
 TRIES, FRESH, TURNS = 8, 8, 3
 _ENOUGH = 0.95  # of the atoms left, each as far as it fits and agrees, with which a core need not be compared to others
-COLD = 0.10  # misfit of a crystal at rest, PTM's cutoff
 _LEAST = 0.01  # share of the atoms that is worth a search
 
 

@@ -6,8 +6,8 @@ p the confidence of the network in its label, y whether the label after the fit 
 mace-phase-6; in six groups: the template says what the network says, or another phase, of the common phases and
 ices, or of all others, and of these where the atoms around agree or not. Frames weigh alike, those of crystals that are
 no class _UNLISTED times: more makes held-out crystals doubted (ECE 0.013 with 0.75, 0.016 with 1), less makes crystals
-that are not in the table sure. They are of the validation
-part: crystals with noise and strain, layers of faults, interfaces, and all other kinds that users bring.
+that are not in the table sure. They are of the validation part: crystals with noise and strain, layers of faults,
+interfaces, and all other kinds that users bring.
 """
 
 from __future__ import annotations
