@@ -20,8 +20,8 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .result import PhaseResult
-from .settings import Backend, Defects, Device, Prior, Settings, Verify
-from .stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of
+from .settings import Backend, Defects, Device, Prior, Sampling, Settings, Verify
+from .stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of, result_of_sample, sample_of
 
 
 def classify(  # noqa: PLR0913 - the public signature
@@ -38,6 +38,7 @@ def classify(  # noqa: PLR0913 - the public signature
     verify: Verify = "auto",
     rmsd_cutoff: float = 0.0,
     defects: Defects = "other",
+    sampling: Sampling = "auto",
     denoise_steps: int = 0,
     order_parameters: Sequence[str] | None = None,
     distances: bool = False,
@@ -62,7 +63,7 @@ def classify(  # noqa: PLR0913 - the public signature
         Rows are lattice vectors; None means open boundaries.
     pbc : (3,) bool or bool or None
         Periodic directions; None: all, where there is a cell.
-    species, length_scale, phases, prior, confidence_threshold, verify, rmsd_cutoff, defects, denoise_steps, \
+    species, length_scale, phases, prior, confidence_threshold, verify, rmsd_cutoff, defects, sampling, denoise_steps, \
     order_parameters, distances, device, backend, memory, keep_logits
         See `Settings`.
     model : PhaseModel, str, Path or None
@@ -109,6 +110,7 @@ def classify(  # noqa: PLR0913 - the public signature
         verify=verify,
         rmsd_cutoff=rmsd_cutoff,
         defects=defects,
+        sampling=sampling,
         denoise_steps=denoise_steps,
         order_parameters=_keys("order_parameters", order_parameters),
         distances=distances,
@@ -131,6 +133,8 @@ def classify_frame(frame: Frame, model: PhaseModel, settings: Settings, watch: W
     watch = watch or Watch()
     share = FORWARD_SHARE if settings.denoise_steps else 1.0
     here = network_frame_of(frame, model, settings, watch.cancelled)
+    if not settings.order_parameters and (known := sample_of(here, model, settings, watch)) is not None:
+        return result_of_sample(known, model, settings, watch)
     kept = logits_of(here, model, settings, watch.part(0.0, share))
     after = denoised(kept, model, settings, watch.part(share, 1.0)) if settings.denoise_steps else None
     return result_of(kept, model, settings, after, watch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError
 
@@ -30,6 +31,22 @@ _AUTO_FRACTION = 0.01
 _AUTO_MOST = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What the network says of all atoms of a frame.
+
+    Attributes
+    ----------
+    kept, evaluated : KeptLogits
+        Of the phases that were considered, and before the choice.
+    margin : (n_atoms,) float32
+    """
+
+    kept: KeptLogits
+    evaluated: KeptLogits
+    margin: Float32
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PhaseResult:
     """Phases of the atoms of one frame.
@@ -40,16 +57,17 @@ class PhaseResult:
         Phase ids of the table, 0 is Other.
     confidence : (n_atoms,) float32
         Calibrated probability of the label, 0 to 1.
-    margin : (n_atoms,) float32
-        Best minus second-best logit.
     reason : (n_atoms,) int8
         Why an atom is Other, or has a phase that was not verified, see `geometry.verdict.Reason`; NONE (0) for other
         atoms, and for those too close to others to belong to a crystal.
-    kept : KeptLogits
-        The logits that were kept, of the phases that were considered; of the sites where several atoms lie at the place
-        of one (`kept.frame.sites`).
-    evaluated : KeptLogits
-        The same before a choice of phases.
+    phases : tuple of Phase
+        The phases that were considered.
+    frame : NetworkFrame
+        The atoms that were evaluated: the sites, where several atoms lie at the place of one (`frame.sites`).
+    device : str
+        What the network ran on, see `PhaseModel.device`.
+    look : Looked, or callable that returns one
+        The logits, or what evaluates them when they are asked for.
     settings : Settings
         Settings of the call.
     card : mapping
@@ -64,10 +82,11 @@ class PhaseResult:
 
     phase: npt.NDArray[np.int32]
     confidence: Float32
-    margin: Float32
     reason: npt.NDArray[np.int8]
-    kept: KeptLogits
-    evaluated: KeptLogits
+    phases: tuple[Phase, ...]
+    frame: NetworkFrame = field(repr=False)
+    device: str = "cpu"
+    look: Looked | Callable[[], Looked] = field(repr=False)
     settings: Settings = field(default_factory=Settings)
     card: Mapping[str, Any] = field(default_factory=dict)
     geometry: Geometry | None = None
@@ -83,9 +102,28 @@ class PhaseResult:
         return f"<PhaseResult of {len(self)} atoms: {counts or 'none'}{sure}>"
 
     @property
-    def phases(self) -> tuple[Phase, ...]:
-        """The phases that were considered."""
-        return self.kept.phases
+    def sampled(self) -> bool:
+        """Whether the network saw some of the atoms alone, so that logits are evaluated when they are asked for."""
+        return not isinstance(self.look, Looked)
+
+    @cached_property
+    def _looked(self) -> Looked:
+        return self.look if isinstance(self.look, Looked) else self.look()
+
+    @property
+    def margin(self) -> Float32:
+        """Best minus second-best logit, (n_atoms,) float32."""
+        return self._looked.margin
+
+    @property
+    def kept(self) -> KeptLogits:
+        """The logits that were kept, of the phases that were considered; of the sites (`frame.sites`)."""
+        return self._looked.kept
+
+    @property
+    def evaluated(self) -> KeptLogits:
+        """The same before a choice of phases."""
+        return self._looked.evaluated
 
     @property
     def logits(self) -> Float32:
@@ -101,19 +139,19 @@ class PhaseResult:
     @property
     def species(self) -> str:
         """Which types count as one species: "1,2 | 3" where 1 and 2 do."""
-        sites = self.evaluated.frame.sites
-        return " | ".join(self.evaluated.frame.frame.species_names) if sites is None else sites.species
+        sites = self.frame.sites
+        return " | ".join(self.frame.frame.species_names) if sites is None else sites.species
 
     @property
     def merged(self) -> bool:
         """Whether types were found to be alike and merged (`species="auto"`)."""
-        sites = self.evaluated.frame.sites
+        sites = self.frame.sites
         return sites is not None and sites.merged
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know: atoms that lie at the place of another."""
-        sites = self.evaluated.frame.sites
+        sites = self.frame.sites
         return () if sites is None else sites.notes
 
     def counts(self) -> dict[str, int]:
@@ -145,7 +183,7 @@ class PhaseResult:
         InputError
             When the model has no such calibration for the phase.
         """
-        found = distances({key: self.order_parameter(key)}, self.card, self.kept.frame.factor)
+        found = distances({key: self.order_parameter(key)}, self.card, self.frame.factor)
         if key not in found:
             raise InputError(f"the model was not calibrated for distances to {key}")
         return found[key]
@@ -162,7 +200,7 @@ class PhaseResult:
         """Distances to the phases of the order parameters by key, where they were asked for and are known."""
         if not self.settings.distances:
             return {}
-        return distances(self.order_parameters, self.card, self.kept.frame.factor)
+        return distances(self.order_parameters, self.card, self.frame.factor)
 
     @property
     def rmsd(self) -> Float64:
@@ -213,5 +251,5 @@ class PhaseResult:
         return self._spread(values, np.nan)
 
     def _spread(self, values: npt.NDArray[Value], rest: float) -> npt.NDArray[Value]:
-        sites = self.evaluated.frame.sites
+        sites = self.frame.sites
         return values if sites is None else sites.spread(values, rest)

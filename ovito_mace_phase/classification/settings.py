@@ -23,9 +23,11 @@ Device = Literal["auto", "cpu", "cuda"]
 Backend = Literal["engine", "mace"]
 Verify = Literal["auto", "off"]
 Defects = Literal["other", "phase"]
+Sampling = Literal["auto", "off"]
 PRIORS: tuple[PriorName, ...] = get_args(PriorName)
 VERIFY: tuple[Verify, ...] = get_args(Verify)
 DEFECTS: tuple[Defects, ...] = get_args(Defects)
+SAMPLING: tuple[Sampling, ...] = get_args(Sampling)
 BY_NAME = "by name"
 """Text for species=None."""
 MOST_STEPS = 1000
@@ -62,6 +64,9 @@ class Settings:
         of the crystal at hand.
     defects : 'other' or 'phase'
         What an atom is whose own shell of neighbours is incomplete or crowded: Other, or the phase around it.
+    sampling : 'auto' or 'off'
+        'auto': in a large frame of well-known lattices, where no logits are to be written, the network looks at a
+        sample and at what does not fit (`classification.sampled`); 'off': at every atom.
     denoise_steps : int
         Remove the thermal noise first, in at most this many steps; 0: off.
     apply_to_positions : bool
@@ -107,6 +112,7 @@ class Settings:
     verify: Verify = "auto"
     rmsd_cutoff: float = 0.0
     defects: Defects = "other"
+    sampling: Sampling = "auto"
     denoise_steps: int = 0
     apply_to_positions: bool = False
     order_parameters: tuple[str, ...] | None = None
@@ -141,7 +147,7 @@ class Settings:
             )
         if not 0.0 <= self.confidence_threshold <= 1.0:
             raise InputError(f"the confidence threshold must lie between 0 and 1, not {self.confidence_threshold}")
-        for name, known in (("verify", VERIFY), ("defects", DEFECTS)):
+        for name, known in (("verify", VERIFY), ("defects", DEFECTS), ("sampling", SAMPLING)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be {' or '.join(map(repr, known))}, not {getattr(self, name)!r}")
         if not 0.0 <= self.rmsd_cutoff <= 1.0:

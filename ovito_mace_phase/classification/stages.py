@@ -1,6 +1,7 @@
 """The stages of a frame: `classify`, the modifier, the command line and the suites all go through them.
 
 network_frame_of   types merged, close atoms taken out: Frame -> NetworkFrame
+sample_of   network, templates: NetworkFrame -> KeptLogits of some atoms      a third of the next; None where not enough
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
 denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
 result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           cheap
@@ -28,8 +29,9 @@ from .denoise import Denoised, denoise
 from .geometry.geometry import Geometry
 from .readout.keep import keep_logits
 from .readout.kept_logits import FULL_BYTES, KeptLogits
-from .readout.labels import OTHER_ID
-from .result import PhaseResult
+from .readout.labels import OTHER_ID, label_atoms
+from .result import Looked, PhaseResult
+from .sampled import LEAST_ATOMS, sampled
 from .settings import Settings
 from .verified import unverified, verified
 
@@ -106,6 +108,45 @@ def result_of(
     return _labelled(after[1], model, settings, after[0], before, watch)
 
 
+def samples(settings: Settings) -> bool:
+    """Whether a sample may be enough for settings that ask for no order parameters."""
+    plain = settings.verify == "auto" and settings.prior == "local" and settings.phases is None
+    plain = plain and not settings.denoise_steps and not settings.distances and not settings.keep_logits
+    return plain and settings.sampling == "auto"
+
+
+def sample_of(
+    frame: NetworkFrame, model: PhaseModel, settings: Settings, watch: Watch | None = None
+) -> KeptLogits | None:
+    """Evaluate the network on some atoms of a frame where that is enough; None where it is not, see `sampled`.
+
+    For those who need no logits: `order_parameters` are not looked at.
+    """
+    if not samples(settings) or not model.evaluates_parts or len(frame) < LEAST_ATOMS:
+        return None
+    return sampled(frame, model, settings, possible_phases(frame, model.phases), watch or Watch())
+
+
+def result_of_sample(
+    kept: KeptLogits, model: PhaseModel, settings: Settings, watch: Watch | None = None
+) -> PhaseResult:
+    """Label the atoms of a frame of which `sample_of` evaluated some; its logits are evaluated when asked for."""
+
+    def look() -> Looked:
+        complete = logits_of(kept.frame, model, settings)
+        return Looked(kept=complete, evaluated=complete, margin=margin_of(complete, model, settings))
+
+    return _labelled(kept, model, settings, watch=watch, look=look)
+
+
+def margin_of(kept: KeptLogits, model: PhaseModel, settings: Settings) -> npt.NDArray[np.float32]:
+    """Return the margin of the logits of a frame, on all its atoms."""
+    free = dataclasses.replace(model.calibration, log_density=-np.inf)
+    possible = possible_phases(kept.frame, kept.phases)
+    margin = label_atoms(kept, free, prior=settings.prior, possible=possible).margin
+    return margin if kept.frame.sites is None else kept.frame.sites.spread(margin, 0.0)
+
+
 def keeps_all_logits(settings: Settings, n_atoms: int, n_phases: int) -> bool:
     """Whether all logits of a frame are kept."""
     return 4 * n_atoms * n_phases <= FULL_BYTES if settings.keep_logits is None else settings.keep_logits
@@ -137,6 +178,7 @@ def _labelled(
     found: Denoised | None = None,
     before: PhaseResult | None = None,
     watch: Watch | None = None,
+    look: Callable[[], Looked] | None = None,
 ) -> PhaseResult:
     calibration: Calibration = model.calibration
     evaluated = kept
@@ -145,7 +187,7 @@ def _labelled(
             calibration = calibration.of(model.phases)
         kept = kept.restricted(considered_columns(model.phases, settings.phases), calibration.temperature)
     ids: npt.NDArray[np.int32] = np.array([phase.id for phase in kept.phases] + [OTHER_ID], dtype=np.int32)
-    possible = possible_phases(kept)
+    possible = possible_phases(kept.frame, kept.phases)
     geometry: Geometry | None = None
     if settings.verify == "off":
         verdict, margin = unverified(kept, calibration, settings, possible)
@@ -162,10 +204,11 @@ def _labelled(
     return PhaseResult(
         phase=phase,
         confidence=confidence,
-        margin=margin,
         reason=reason,
-        kept=kept,
-        evaluated=evaluated,
+        phases=kept.phases,
+        frame=kept.frame,
+        device=model.device,
+        look=look or Looked(kept=kept, evaluated=evaluated, margin=margin),
         settings=settings,
         card=model.card,
         geometry=geometry,
@@ -174,10 +217,10 @@ def _labelled(
     )
 
 
-def possible_phases(kept: KeptLogits) -> npt.NDArray[np.bool_]:
+def possible_phases(frame: NetworkFrame, phases: Sequence[Phase]) -> npt.NDArray[np.bool_]:
     """Return which phases a frame can have, (n_phases,): none has more species than the frame."""
-    n_species = np.count_nonzero(np.bincount(kept.frame.slots)) if len(kept) else 0
-    return np.array([phase.n_species <= n_species or phase.id == OTHER_ID for phase in kept.phases])
+    n_species = np.count_nonzero(np.bincount(frame.slots)) if len(frame) else 0
+    return np.array([phase.n_species <= n_species or phase.id == OTHER_ID for phase in phases])
 
 
 def _of_all_atoms(found: Denoised, sites: Sites) -> Denoised:

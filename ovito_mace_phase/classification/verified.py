@@ -24,7 +24,7 @@ from .geometry.confidence import FitTrust
 from .geometry.defects import with_defects
 from .geometry.geometry import Geometry
 from .geometry.verdict import Reason, Verdict
-from .geometry.verify import match_frame, places_of, verdict_of
+from .geometry.verify import Part, match_frame, places_of, verdict_of
 from .readout.kept_logits import KeptLogits
 from .readout.labels import label_atoms, other_column
 from .readout.possible import of_possible
@@ -67,25 +67,7 @@ def verified(
     other = other_column(kept)
     proposed = labels.column if other is None else np.where(labels.column == other, -1, labels.column)
     dense = ~calibration.below_density(kept.log_density, np.maximum(proposed, 0))
-    key = ("fits", _prior_key(settings.prior) if isinstance(settings.prior, Mapping) else "", settings.phases)
-    if key not in kept.found:
-        for old in [name for name in kept.found if isinstance(name, tuple) and name[0] == "fits"]:
-            del kept.found[old]
-        of_local = isinstance(settings.prior, Mapping) or settings.prior == "local"
-        tried = labels if of_local else label_atoms(kept, free, prior="local", possible=possible)
-        claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
-        kept.found[key] = match_frame(
-            kept.frame,
-            kept.phases,
-            claimed,
-            tried.confidence,
-            ~calibration.below_density(kept.log_density, np.maximum(claimed, 0)),
-            of_possible(kept, possible).best_columns,
-            named=settings.phases or (),
-            never=_ruled_out(settings.prior),
-            watch=None if watch is None else Watch(cancelled=watch.cancelled),
-        )
-    parts = kept.found[key]
+    parts = matched(kept, calibration, settings, possible, watch)
     verdict = verdict_of(
         kept.frame,
         kept.phases,
@@ -102,8 +84,46 @@ def verified(
         )
     if first is not None:
         verdict = _still_other(verdict, first)
-    verdict = _above(verdict, settings.confidence_threshold)
+    verdict = above(verdict, settings.confidence_threshold)
     return Geometry(verdict=verdict, factor=kept.frame.factor, parts=parts), labels.margin
+
+
+def matched(
+    kept: KeptLogits,
+    calibration: Calibration,
+    settings: Settings,
+    possible: npt.NDArray[np.bool_],
+    watch: Watch | None = None,
+) -> tuple[Part, ...]:
+    """Return the fits of the atoms of a frame, those kept with the logits where they are for these settings.
+
+    Parameters as in `verified`.
+    """
+    key = fits_key(settings)
+    if key not in kept.found:
+        for old in [name for name in kept.found if isinstance(name, tuple) and name[0] == "fits"]:
+            del kept.found[old]
+        of_local = isinstance(settings.prior, Mapping) or settings.prior == "local"
+        free, other = replace(calibration, log_density=-np.inf), other_column(kept)
+        tried = label_atoms(kept, free, prior=settings.prior if of_local else "local", possible=possible)
+        claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
+        kept.found[key] = match_frame(
+            kept.frame,
+            kept.phases,
+            claimed,
+            tried.confidence,
+            ~calibration.below_density(kept.log_density, np.maximum(claimed, 0)),
+            of_possible(kept, possible).best_columns,
+            named=settings.phases or (),
+            never=_ruled_out(settings.prior),
+            watch=None if watch is None else Watch(cancelled=watch.cancelled),
+        )
+    return kept.found[key]
+
+
+def fits_key(settings: Settings) -> tuple[object, ...]:
+    """Return the name under which the fits for these settings are kept in `KeptLogits.found`."""
+    return ("fits", _prior_key(settings.prior) if isinstance(settings.prior, Mapping) else "", settings.phases)
 
 
 def unverified(
@@ -136,7 +156,7 @@ def _still_other(verdict: Verdict, first: Verdict) -> Verdict:
     )
 
 
-def _above(verdict: Verdict, threshold: float) -> Verdict:
+def above(verdict: Verdict, threshold: float) -> Verdict:
     """Turn atoms with less confidence into Other."""
     doubtful = (verdict.column >= 0) & (verdict.confidence < threshold)
     return Verdict(

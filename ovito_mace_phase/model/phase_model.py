@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.bonds import BOND_LENGTH, BondCollector
+from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.frame import Frame
 from ovito_mace_phase.atoms.length_scale import measured
 from ovito_mace_phase.atoms.network_frame import NetworkFrame, network_frame
@@ -234,6 +235,48 @@ class PhaseModel:
         )
         if bonds is not None:
             frame.give_bonds(bonds.bonds())
+
+    @property
+    def evaluates_parts(self) -> bool:
+        """Whether `some_logits` can be had: on the CPU, of a network of two layers."""
+        return (
+            self._oracle is None and self.evaluator.device.type == "cpu" and self.evaluator.weights.config.n_layers == 2
+        )
+
+    def some_logits(
+        self,
+        frame: NetworkFrame,
+        grid: CellGrid,
+        wanted: npt.NDArray[np.int64],
+        keep: Callable[[npt.NDArray[np.int64], Float32], None],
+        watch: Watch | None = None,
+    ) -> None:
+        """Evaluate some atoms of a frame, exactly.
+
+        Parameters
+        ----------
+        frame : NetworkFrame
+        grid : CellGrid
+            `frame.grid()`.
+        wanted : (n,) int64
+            Sorted numbers of the grid, ascending.
+        keep, watch
+            As in `stream_logits`.
+        """
+        from .engine.forward import threads
+        from .engine.partial import Partial
+
+        watch = watch or Watch()
+        slots = frame.slots[grid.order]
+        alone = self._alone()
+        self._warm_up(slots, gradient=False, watch=watch)
+
+        def consume(atoms: npt.NDArray[np.int64], logits: Float32, n_neighbours: npt.NDArray[np.int64]) -> None:
+            logits[n_neighbours == 0] = alone
+            keep(grid.order[atoms], logits)
+
+        with threads(self.evaluator, watch.cancelled) as pool:
+            Partial(grid, slots, self.evaluator, pool).run(wanted, consume)
 
     def logit_summary(
         self,

@@ -51,7 +51,7 @@ def hints_of(data: DataCollection, result: PhaseResult) -> tuple[str, ...]:
     result : PhaseResult
         Of its chosen atoms.
     """
-    frame = result.evaluated.frame
+    frame = result.frame
     given = frame.frame if frame.sites is None else frame.sites.given
     if len(result) < _LEAST:
         return ()
@@ -121,7 +121,7 @@ def _interstitials(data: DataCollection, given: Frame, result: PhaseResult) -> s
     host = ~guests[given.species]
     if not guests.any() or (count[guests].sum() < _LEAST) or not host.any() or other[host].mean() > 0.5:
         return ""
-    bonds, sites = result.evaluated.frame.bonds(), result.evaluated.frame.sites
+    bonds, sites = result.frame.bonds(), result.frame.sites
     own = np.arange(len(given)) if sites is None or sites.site is None else np.unique(sites.site, return_index=True)[1]
     if sites is not None and sites.site is not None:
         own = own[sites.site[own] >= 0]
@@ -150,7 +150,7 @@ def _interstitials(data: DataCollection, given: Frame, result: PhaseResult) -> s
 def _molecules(data: DataCollection, given: Frame, result: PhaseResult) -> str:
     if np.mean(result.phase == OTHER_ID) < MOSTLY or len(given) > _MOST_PAIRED:
         return ""
-    reach = BOND_SHARE * TARGET_VOLUME ** (1.0 / 3.0) / result.evaluated.frame.factor
+    reach = BOND_SHARE * TARGET_VOLUME ** (1.0 / 3.0) / result.frame.factor
     one, other, distance = pairs_within(given, reach)
     near = distance <= reach
     one, other, distance = one[near], other[near], distance[near]
@@ -187,7 +187,7 @@ def _sparse(data: DataCollection, given: Frame, result: PhaseResult) -> str:
     if scaled or not lost.any() or len(given) > _MOST_PAIRED:
         return ""
     volume = local_volume(local_spacing(given, overlap=True))
-    usual = TARGET_VOLUME / result.evaluated.frame.factor**3
+    usual = TARGET_VOLUME / result.frame.factor**3
     for code in np.flatnonzero(lost).tolist():
         low, middle, high = np.quantile(volume[given.species == code], (0.25, 0.5, 0.75))
         if middle < SPARSE * usual or high - low > EVEN * middle:

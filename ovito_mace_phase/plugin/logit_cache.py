@@ -26,9 +26,13 @@ MAX_BYTES = FULL_BYTES + FULL_BYTES // 4
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is kept of one frame: its logits, and by number of steps where denoising led and the logits there."""
+    """What is kept of one frame: its logits, and by number of steps where denoising led and the logits there.
+
+    `sampled` says that the logits are those of `stages.sample_of`.
+    """
 
     kept: KeptLogits | None = None
+    sampled: bool = False
     after: dict[int, tuple[Denoised, KeptLogits]] = field(default_factory=dict)
 
     @property
@@ -60,13 +64,13 @@ class LogitCache:
     def put(self, key: str, settings: Settings, entry: Entry) -> None:
         """Keep an entry; of several numbers of denoising steps the last. The oldest that no longer fit are dropped."""
         if entry.nbytes > self.max_bytes:
-            entry = Entry(kept=entry.kept)
+            entry = Entry(kept=entry.kept, sampled=entry.sampled)
             if entry.nbytes > self.max_bytes:
                 return
         stored = self._entries.get(key)
         if stored is not None and stored[1].kept is entry.kept:
             settings = stored[0]
-            entry = Entry(kept=entry.kept, after=entry.after or stored[1].after)
+            entry = Entry(kept=entry.kept, sampled=entry.sampled, after=entry.after or stored[1].after)
         self._entries[key] = (settings, entry)
         self._entries.move_to_end(key)
         while sum(one.nbytes for _, one in self._entries.values()) > self.max_bytes and len(self._entries) > 1:

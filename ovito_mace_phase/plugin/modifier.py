@@ -21,6 +21,7 @@ from ovito_mace_phase.classification.settings import (
     MOST_STEPS,
     PARAMETERS,
     PRIORS,
+    SAMPLING,
     VERIFY,
     Settings,
     from_parameters,
@@ -47,7 +48,7 @@ _OLD_NAMES = {"model_file": "model"}
 class MacePhaseModifier(ModifierInterface):
     """Assign every atom a crystal phase, out of hundreds of AFLOW prototypes, and a confidence.
 
-    Outputs per atom: `Phase` (typed), `Confidence`, `Phase Margin`, `OP_<KEY>`, `RMSD` and, with `color_by_type`,
+    Outputs per atom: `Phase` (typed), `Confidence`, `OP_<KEY>`, `Phase Margin`, `RMSD` and, with `color_by_type`,
     `Color`. With `denoise_steps` also `Denoised Position`, `Denoising Displacement` and `Phase Before Denoising`; with
     `distances` `Distance_<KEY>`; on request `Orientation`, `Elastic Deformation Gradient`, `Interatomic Distance` and
     `Site` (typed).
@@ -113,6 +114,10 @@ class MacePhaseModifier(ModifierInterface):
     )
     """Replace the positions, so that modifiers further down see the denoised ones; off: only `Denoised Position` is
     written."""
+
+    sampling = Enum(*SAMPLING, label="Sampling", ovito_group="Output", ovito_invalidate_cache=False)
+    """"auto": where no order parameters are to be written the network looks at a sample of a large frame of well-known
+    lattices, and at what does not fit; "off": at every atom."""
 
     order_parameters = Str("auto", label="Order parameters", ovito_group="Output", ovito_invalidate_cache=False)
     """Phases whose logits are written as `OP_<KEY>`: "auto", those of at least 1 % of the atoms, at most 8; "none"; or
@@ -301,6 +306,7 @@ class MacePhaseModifier(ModifierInterface):
             "verify": self.verify,
             "rmsd_cutoff": self.rmsd_cutoff or "auto",
             "defects": self.defects,
+            "sampling": self.sampling,
             "only_selected": int(self.only_selected),
             "denoise_steps": self.denoise_steps,
             "compatibility": self.compatibility,

@@ -38,7 +38,7 @@ def notes_of(data: DataCollection, atoms: AtomsIn, result: PhaseResult) -> tuple
     result : PhaseResult
         Of these atoms.
     """
-    sites = result.evaluated.frame.sites
+    sites = result.frame.sites
     if sites is None:
         return (*atoms.notes, *result.notes), ""
     notes = list(atoms.notes)

@@ -22,7 +22,16 @@ from ovito_mace_phase.classification.readout.kept_logits import N_BEST, LogitKee
 from ovito_mace_phase.classification.readout.labels import label, label_atoms
 from ovito_mace_phase.classification.result import PhaseResult
 from ovito_mace_phase.classification.settings import Settings
-from ovito_mace_phase.classification.stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of
+from ovito_mace_phase.classification.stages import (
+    FORWARD_SHARE,
+    denoised,
+    logits_of,
+    network_frame_of,
+    result_of,
+    result_of_sample,
+    sample_of,
+    samples,
+)
 from ovito_mace_phase.model import store
 from ovito_mace_phase.model.calibration import Calibration
 from ovito_mace_phase.model.registry import model_path
@@ -46,7 +55,8 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
     """
     path = model_path(settings.model)
     model_key = (path, store.file_times(path), settings.device)
-    key = content_key(frame, is_automatic(settings.species), settings.length_scale, *model_key)
+    few = settings.order_parameters == () and samples(settings)
+    key = content_key(frame, is_automatic(settings.species), settings.length_scale, few, *model_key)
     stored = cache.get(key, settings) or Entry()
     steps = settings.denoise_steps
 
@@ -56,19 +66,25 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
         model = wait_for(("model", *model_key), lambda: store.get_model(path, settings.device), cancelled)
         wait_for("kernels around the network", compile_kernels, cancelled)
         share = FORWARD_SHARE if steps else 1.0
-        kept, after = stored.kept, stored.after.get(steps)
+        kept, after, sampled = stored.kept, stored.after.get(steps), stored.sampled
         if kept is None:
             progress("Comparing types and distances")
             here = network_frame_of(frame, model, settings, cancelled)
-            kept = logits_of(here, model, settings, watch.part(0.0, share))
+            kept = sample_of(here, model, settings, watch) if few else None
+            sampled = kept is not None
+            if kept is None:
+                kept = logits_of(here, model, settings, watch.part(0.0, share))
         if steps and after is None:
             after = denoised(kept, model, settings, watch.part(share, 1.0))
         progress("Holding labels against templates")
-        result = result_of(kept, model, settings, after, watch)
+        if sampled:
+            result = result_of_sample(kept, model, settings, watch)
+        else:
+            result = result_of(kept, model, settings, after, watch)
         result.distances, result.order_parameters  # noqa: B018 - worked out here, not on OVITO's main thread
         if settings.output_orientation or settings.output_deformation_gradient:
             result.orientation  # noqa: B018 - as above
-        return Entry(kept=kept, after={steps: after} if after else {}), result
+        return Entry(kept=kept, sampled=sampled, after={steps: after} if after else {}), result
 
     doing = "Denoising atoms" if steps else "Classifying atoms"
     message = f"{doing}, {len(frame):,}"

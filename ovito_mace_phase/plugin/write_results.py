@@ -10,6 +10,7 @@ from ovito.data import AttributeDataObject, DataCollection, DataTable, ElementTy
 
 from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.classification.result import PhaseResult
+from ovito_mace_phase.classification.stages import samples
 from ovito_mace_phase.phases import Phase, PhaseTable
 from ovito_mace_phase.phases.table import N_OF_PTM
 
@@ -55,7 +56,8 @@ def write_result(
     typed = put_property(particles, "Phase", phase)
     set_types(typed, shown, structures)
     put_property(particles, "Confidence", to_all_atoms(result.confidence, atoms, np.float32(0)))
-    put_property(particles, "Phase Margin", to_all_atoms(result.margin, atoms, np.float32(0)))
+    if settings.order_parameters != () or not samples(settings):
+        put_property(particles, "Phase Margin", to_all_atoms(result.margin, atoms, np.float32(0)))
     for key, logits in result.order_parameters.items():
         put_property(particles, f"OP_{key}", to_all_atoms(logits, atoms, np.float32(np.nan)))
     for key, lengths in result.distances.items():
@@ -119,7 +121,7 @@ def write_settings(
     `leave_out` is the selection without the atoms that lie on others.
     """
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
-    data.attributes[f"{PREFIX}.device"] = result.kept.device
+    data.attributes[f"{PREFIX}.device"] = result.device
     data.attributes[f"{PREFIX}.species"] = result.species
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value

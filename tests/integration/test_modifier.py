@@ -115,7 +115,7 @@ def test_outputs_of_the_shipped_model():
     assert np.mean(data.particles["Distance_BCC"]) > 3 * np.mean(data.particles["Distance_FCC"])
     attributes = {name: value for name, value in data.attributes.items() if value and "settings" not in name}
     assert attributes == {
-        "MacePhase.device": result.kept.device,
+        "MacePhase.device": result.device,
         "MacePhase.species": "Cu",
         "MacePhase.classified_atoms": 256,
         "MacePhase.counts.FCC": 256,

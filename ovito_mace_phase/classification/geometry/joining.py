@@ -13,9 +13,12 @@ words. COLD is the cutoff of PTM, too small for the atoms of a hot crystal and o
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .matching import MOST_TRIES, Growth
 
+Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
 COLD, SOME = 0.10, 0.4
 HOT, FIRM = 0.16, 0.75
 _SWEEPS = 4
@@ -40,10 +43,15 @@ def join(state: Growth) -> None:
     for _ in range(_SWEEPS):
         held = state.held()
         ordered = (state.template >= 0) & (library.n_codes[library.phase[state.template]] > 1)
-        cold = (held.misfit <= COLD) & (held.support >= SOME)
-        firm = ordered & (held.misfit <= HOT) & (held.support >= FIRM) & (held.region >= FIRM)
-        lost = new & (state.template >= 0) & ~cold & ~firm
+        stays = joins(held.misfit, held.support, held.region, ordered)
+        lost = new & (state.template >= 0) & ~stays
         if not lost.any():
             return
         state.forget(lost)
-    state.forget(new & ~cold & ~firm)
+    state.forget(new & ~stays)
+
+
+def joins(misfit: Float, support: Float, region: Float, ordered: Bool) -> Bool:
+    """Tell which atoms stay with the crystal around them, (n_atoms,); `ordered`: of a phase of several species."""
+    cold = (misfit <= COLD) & (support >= SOME)
+    return cold | (ordered & (misfit <= HOT) & (support >= FIRM) & (region >= FIRM))

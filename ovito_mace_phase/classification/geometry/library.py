@@ -26,6 +26,7 @@ from .kernels_nearest import MOST
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 _SPARE = 4  # interstitials
+_LEAST_CROWD = 26  # the twelfth neighbour in fcc near the melting point may be the 20th nearest atom
 _SAME = 1e-3  # network units of L
 _MORE_STARTS = 3
 _PARALLEL = 0.94  # cosine up to which a second vector makes a good pair with the first
@@ -137,7 +138,7 @@ def make_library(templates: Sequence[Template]) -> Library:
         turns=np.ascontiguousarray(np.concatenate([t.rotations for t in templates])),
         free=np.concatenate([t.free for t in templates]) * unit,
         simple=np.array([t.simple for t in templates]),
-        crowd=min(max(t.crowd for t in templates) + _SPARE, MOST),
+        crowd=min(max(max(t.crowd for t in templates) + _SPARE, _LEAST_CROWD), MOST),
     )
 
 

@@ -22,6 +22,8 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 HOPS = (5, 2, 1, 0)
 """Steps to near neighbours within which a seed has the best claim, stage by stage."""
+EARLY = np.float32(0.01)
+"""Smaller claims wait until crystals have grown from the larger ones: atoms that the network has not seen."""
 WARMER = (0.15, 0.18, 0.22, 0.26, 1.0)
 """Seeds with an rmsd up to the first grow at once; the others wait until all have been tried, and grow in these
 steps.
@@ -205,7 +207,8 @@ class Growth:
         tried = np.zeros(len(self.near), dtype=bool)
         for hops in steps:
             watch.check()
-            seeds = _peaks(np.where((self.template < 0) & ~tried, claim, np.float32(0.0)), self.near, hops)
+            free = (self.template < 0) & ~tried & ((claim >= EARLY) | (hops < HOPS[0]))
+            seeds = _peaks(np.where(free, claim, np.float32(0.0)), self.near, hops)
             tried[seeds] = True
             self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
         self.strict = False

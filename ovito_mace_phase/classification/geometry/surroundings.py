@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.cell_grid import CellGrid
+from ovito_mace_phase.atoms.length_scale import TARGET_VOLUME
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases.templates import NOISE
 from ovito_mace_phase.runtime.threads import over_rows
@@ -23,6 +24,7 @@ from .library import Library
 Int = npt.NDArray[np.int64]
 _ROWS = 2048
 _STRETCH = 1.1  # a template may be so much larger than the frame says
+_LEAST = 1.9  # V^(1/3), where all templates are small: near melting a neighbour in fcc may be that far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,8 @@ class Surroundings:
 def find_surroundings(frame: NetworkFrame, library: Library) -> Surroundings:
     """Return the neighbours of every atom that the templates of a library may need."""
     longest = np.sqrt((library.vectors**2).sum(axis=1).max())
-    grid = frame.grid(float(_STRETCH * longest + NOISE * library.nearest.max()))
+    reach = max(_STRETCH * longest + NOISE * library.nearest.max(), _LEAST * TARGET_VOLUME ** (1.0 / 3.0))
+    grid = frame.grid(float(reach))
     most = library.crowd
     n_atoms = len(grid)
     count = np.zeros(n_atoms, dtype=np.int32)

@@ -129,20 +129,41 @@ def verdict_of(
         if len(atoms) == len(frame) and not part.fits.proposals.templates[0].net:
             column, sure, reason = found.column, found.confidence, found.reason
             continue
-        mine = np.zeros(len(frame), dtype=bool)
-        mine[atoms] = True
-        nets = _nets(phases)[proposed]
-        centres = np.full(len(frame), -1, dtype=np.int64)
-        centres[atoms] = np.arange(len(atoms))
-        owner = _owners(frame, mine, nets & ~mine)
-        owner[mine] = np.flatnonzero(mine)
-        taken = nets & (owner >= 0)
-        place = centres[owner[taken]]
+        taken, place, lost = of_molecules(frame, phases, proposed, atoms)
         column[taken], sure[taken], reason[taken] = found.column[place], found.confidence[place], found.reason[place]
-        lost = nets & (owner < 0)
         column[lost], reason[lost] = -1, Reason.DEFECT
         sure[lost] = doubt(confidence[lost])
     return Verdict(column=column, confidence=sure, reason=reason.astype(np.int8))
+
+
+def of_molecules(frame: NetworkFrame, phases: tuple[Phase, ...], proposed: Int, centres: Int) -> tuple[Bool, Int, Bool]:
+    """Tell which atoms of ices go with which centre of a molecule.
+
+    Parameters
+    ----------
+    frame, phases, proposed
+        As in `match_frame`.
+    centres : (n,) int64
+        Atoms at the centre of a molecule.
+
+    Returns
+    -------
+    taken : (n_atoms,) bool
+        Atoms of an ice that go with a centre, which goes with itself.
+    place : (n_taken,) int64
+        Which of the centres.
+    lost : (n_atoms,) bool
+        Atoms of an ice without a centre close by.
+    """
+    mine = np.zeros(len(frame), dtype=bool)
+    mine[centres] = True
+    nets = _nets(phases)[proposed]
+    number = np.full(len(frame), -1, dtype=np.int64)
+    number[centres] = np.arange(len(centres))
+    owner = _owners(frame, mine, nets & ~mine)
+    owner[mine] = np.flatnonzero(mine)
+    taken = nets & (owner >= 0)
+    return taken, number[owner[taken]], nets & (owner < 0)
 
 
 def places_of(parts: tuple[Part, ...], n_atoms: int) -> tuple[Int, Bool]:

@@ -34,7 +34,7 @@ def test_impossible_phases_give_way_and_others_stay(prior, full, rng):
     logits[:, PHASES.index(next(p for p in PHASES if p.key == "FCC"))] += np.where(np.arange(64) < 40, 20, 6)
     logits[50:60, np.flatnonzero(N_SPECIES == 3)[:3]] += 12
     kept = kept_logits(logits, full=full)
-    possible = possible_phases(kept)
+    possible = possible_phases(kept.frame, kept.phases)
     assert np.array_equal(possible, (N_SPECIES <= 1) | (np.arange(len(PHASES)) == 0))
     before, after = (label_atoms(kept, CALIBRATION, prior=prior, possible=can) for can in (None, possible))
     stays = possible[before.column]
@@ -50,7 +50,7 @@ def test_exact_where_all_logits_are_kept(rng):
     logits = rng.normal(0, 1, (32, len(PHASES))).astype(np.float32)
     logits[:, N_SPECIES > 1] += 15  # all of the best are impossible
     kept = kept_logits(logits, full=True)
-    possible = possible_phases(kept)
+    possible = possible_phases(kept.frame, kept.phases)
     found = label_atoms(kept, CALIBRATION, prior="uniform", possible=possible)
     wanted = np.where(possible, logits, -np.inf).argmax(axis=1)
     np.testing.assert_array_equal(found.column, wanted)
@@ -62,4 +62,4 @@ def test_exact_where_all_logits_are_kept(rng):
 def test_a_frame_of_as_many_species_has_all(rng):
     logits = rng.normal(0, 1, (32, len(PHASES))).astype(np.float32)
     kept = kept_logits(logits, full=True, n_species=2)
-    assert np.array_equal(possible_phases(kept), N_SPECIES <= 2)
+    assert np.array_equal(possible_phases(kept.frame, kept.phases), N_SPECIES <= 2)
