@@ -84,7 +84,7 @@ def sampled(
     if not len(patch):
         return None
     keeper = LogitKeeper(frame, model.phases, calibration.temperature, full=False)
-    model.some_logits(frame, grid, patch, keeper.add, watch)
+    model.some_logits(frame, grid, patch, keeper.add, memory=settings.memory, watch=watch)
     kept, order = keeper.result(), grid.order
     sample = read_sample(kept, order[patch], calibration, possible)
     if sample.known < _KNOWN:
@@ -93,10 +93,10 @@ def sampled(
     trial = _around(grid, _around(grid, one))
     if len(trial) > _SMALL * len(frame):
         return None
-    _, safe, _ = match.of(piece_of(frame, order[trial]), order[trial])
+    _, safe, _ = match.of(piece_of(frame, order[trial]), order[trial], np.float32(0.0))
     if safe[np.isin(trial, one)].mean() < _FITS:
         return None
-    parts, safe, column = match.of(frame, np.arange(len(frame)))
+    parts, safe, column = match.of(frame, np.arange(len(frame)), _CLAIM)
     mine = sample.atoms
     differ = np.zeros(len(frame), dtype=bool)
     differ[mine] = safe[mine] & (column[mine] != sample.column)
@@ -108,7 +108,7 @@ def sampled(
     if not safe.all():
         rest = ~safe
         rest[mine] = False
-        model.some_logits(frame, grid, np.flatnonzero(rest[order]), keeper.add, watch)
+        model.some_logits(frame, grid, np.flatnonzero(rest[order]), keeper.add, memory=settings.memory, watch=watch)
     _assume(kept, safe, column, sample.mean, _misfit(parts, len(frame)))
     if not safe.all():
         labels = label_atoms(kept, dataclasses.replace(calibration, log_density=-np.inf), possible=possible)
@@ -135,11 +135,10 @@ class _Match:
         likely = np.isin(np.arange(len(kept.phases)), sample.there) & (sample.mean >= _LIKELY)
         self.likely = np.append(likely, False)
 
-    def of(self, frame: NetworkFrame, atoms: Int) -> tuple[tuple[Part, ...], Bool, Int]:
+    def of(self, frame: NetworkFrame, atoms: Int, unseen: np.float32) -> tuple[tuple[Part, ...], Bool, Int]:
         """Return fits, which atoms are safe, and the place of the phase of each."""
         n_atoms, main, sample = len(frame), self.sample.there[0], self.sample
-        label, claim = np.full(n_atoms, main), np.zeros(n_atoms, dtype=np.float32)
-        claim[:] = _CLAIM
+        label, claim = np.full(n_atoms, main), np.full(n_atoms, unseen, dtype=np.float32)
         place = np.full(len(self.kept), -1, dtype=np.int64)
         place[atoms] = np.arange(n_atoms)
         mine = place[sample.atoms]

@@ -24,6 +24,7 @@ from ovito_mace_phase.atoms.length_scale import measured
 from ovito_mace_phase.atoms.network_frame import NetworkFrame, network_frame
 from ovito_mace_phase.phases import Phase
 from ovito_mace_phase.runtime.errors import InputError, ModelFileError
+from ovito_mace_phase.runtime.memory import memory_budget
 from ovito_mace_phase.runtime.wait_for import wait_for
 from ovito_mace_phase.runtime.watch import Watch
 
@@ -249,6 +250,8 @@ class PhaseModel:
         grid: CellGrid,
         wanted: npt.NDArray[np.int64],
         keep: Callable[[npt.NDArray[np.int64], Float32], None],
+        *,
+        memory: int | str | None = None,
         watch: Watch | None = None,
     ) -> None:
         """Evaluate some atoms of a frame, exactly.
@@ -260,7 +263,7 @@ class PhaseModel:
             `frame.grid()`.
         wanted : (n,) int64
             Sorted numbers of the grid, ascending.
-        keep, watch
+        keep, memory, watch
             As in `stream_logits`.
         """
         from .engine.forward import threads
@@ -276,7 +279,9 @@ class PhaseModel:
             keep(grid.order[atoms], logits)
 
         with threads(self.evaluator, watch.cancelled) as pool:
-            Partial(grid, slots, self.evaluator, pool).run(wanted, consume)
+            Partial(grid, slots, self.evaluator, pool, memory_budget(self.evaluator.device, memory)).run(
+                wanted, consume
+            )
 
     def logit_summary(
         self,

@@ -21,6 +21,7 @@ from ovito_mace_phase.atoms.cell_grid import CellGrid
 from ovito_mace_phase.atoms.some_pairs import pairs_of
 from ovito_mace_phase.model.network.layers import first_layer, later_layer
 from ovito_mace_phase.model.network.operations.protocol import BlockGraph, Operations
+from ovito_mace_phase.runtime.errors import ModelFileError
 from ovito_mace_phase.runtime.threads import BlockPool
 
 from .evaluator import Evaluator
@@ -28,7 +29,7 @@ from .evaluator import Evaluator
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Keep = Callable[[IntArray, npt.NDArray[np.float32], IntArray], None]
-_MOST = 32768  # atoms asked for at once: the first layer of these and of their neighbours is held
+_LEAST = 64  # atoms that are not divided further
 
 
 class Partial:
@@ -43,10 +44,13 @@ class Partial:
     evaluator : Evaluator
         On a CPU.
     pool : BlockPool
+    budget : int
+        Bytes for the features of the first layer; as many atoms are evaluated together as these allow.
     """
 
-    def __init__(self, grid: CellGrid, slots: IntArray, evaluator: Evaluator, pool: BlockPool) -> None:
+    def __init__(self, grid: CellGrid, slots: IntArray, evaluator: Evaluator, pool: BlockPool, budget: int) -> None:
         self.grid, self.evaluator, self.pool = grid, evaluator, pool
+        self.most_held = budget // evaluator.bytes_per_atom(backward=False)
         self.present: list[int] = np.flatnonzero(np.bincount(slots)).tolist()
         self.slots = torch.from_numpy(slots)
         self._of_thread = threading.local()
@@ -62,22 +66,31 @@ class Partial:
             Called with the sorted numbers (n,) of a block, its logits (n, n_phases) float32 and the number of
             neighbours (n,), from several threads. The logits are overwritten by the next block.
         """
-        for first in range(0, len(wanted), _MOST):
-            self._part(wanted[first : first + _MOST], keep)
+        parts = [wanted] if len(wanted) else []
+        while parts:
+            part = parts.pop()
+            needed = self._needed(part)
+            if len(needed) > self.most_held and len(part) > _LEAST:
+                parts += np.array_split(part, 2)
+            else:
+                self._part(part, needed, keep)
 
-    def _part(self, wanted: IntArray, keep: Keep) -> None:
-        weights, head = self.evaluator.weights, self.evaluator.head
-        assert head is not None
+    def _needed(self, wanted: IntArray) -> IntArray:
+        """Return some atoms and their neighbours, ascending."""
         near = np.zeros(len(self.grid), dtype=bool)
         near[wanted] = True
-        blocks = self._blocks(wanted)
 
         def look(block: IntArray) -> None:
             near[pairs_of(self.grid, block)[1]] = True
 
-        for _ in self.pool.map(look, blocks):
+        for _ in self.pool.map(look, self._blocks(wanted)):
             pass
-        needed = np.flatnonzero(near)
+        return np.flatnonzero(near)
+
+    def _part(self, wanted: IntArray, needed: IntArray, keep: Keep) -> None:
+        weights, head = self.evaluator.weights, self.evaluator.head
+        if head is None:
+            raise ModelFileError("the model file holds a bare network without a phase head: train one")
         row = np.zeros(len(self.grid), dtype=np.int64)
         row[needed] = np.arange(len(needed))
         held = torch.empty(len(needed), self.evaluator.n_values, dtype=self.evaluator.dtype)
@@ -115,7 +128,7 @@ class Partial:
                 logits = head.logits(parts, len(self.present) == 1, self.operations.memory)
                 keep(block, logits.float().numpy(), np.diff(offsets))
 
-        for _ in self.pool.map(last, blocks):
+        for _ in self.pool.map(last, self._blocks(wanted)):
             pass
 
     @property

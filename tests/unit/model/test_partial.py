@@ -7,12 +7,11 @@ import pytest
 from engine_tools import LOGITS_FLOAT32, crystal, evaluator, logits_of, random_frame, shipped
 
 from ovito_mace_phase.atoms.some_pairs import pairs_of
-from ovito_mace_phase.model.engine import partial
 from ovito_mace_phase.model.engine.forward import threads
 from ovito_mace_phase.model.engine.partial import Partial
 
 
-def some_logits(frame, wanted, used):
+def some_logits(frame, wanted, used, budget=2**30):
     """Logits of some sorted atoms, NaN of all others, in the order of the frame."""
     grid, slots = frame.sorted()
     out = np.full((len(grid), shipped()[2].config.n_phases), np.nan, dtype=np.float32)
@@ -22,7 +21,7 @@ def some_logits(frame, wanted, used):
         out[grid.order[atoms]], counts[atoms] = logits, n_neighbours
 
     with threads(used, None) as pool:
-        Partial(grid, slots, used, pool).run(wanted, keep)
+        Partial(grid, slots, used, pool, budget).run(wanted, keep)
     return grid, out, counts
 
 
@@ -39,15 +38,14 @@ def test_some_atoms_are_what_they_are_in_the_whole_frame(n_species, pbc, rng):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-def test_any_share_and_any_blocks(share, rng, monkeypatch):
+def test_any_share_any_blocks_and_any_memory(share, rng):
     frame = crystal(rng, (6, 5, 7), n_species=2)
     wanted = np.flatnonzero(rng.uniform(size=len(frame.positions)) <= share)
     _, found, _ = some_logits(frame, wanted, evaluator())
     grid, _ = frame.sorted()
     atoms = grid.order[wanted]
     np.testing.assert_allclose(found[atoms], logits_of(frame)[atoms], atol=LOGITS_FLOAT32)
-    monkeypatch.setattr(partial, "_MOST", 50)
-    _, again, _ = some_logits(frame, wanted, evaluator(block_size=16))
+    _, again, _ = some_logits(frame, wanted, evaluator(block_size=16), budget=10**5)
     np.testing.assert_allclose(again[atoms], found[atoms], atol=LOGITS_FLOAT32)
 
 
