@@ -96,6 +96,9 @@ class PhaseResult:
     def __len__(self) -> int:
         return len(self.phase)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"look": self._looked}  # a model does not travel with its results
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{key} {number}" for key, number in self.counts().items())
         sure = f", mean confidence {float(self.confidence.mean()):.2f}" if len(self) else ""

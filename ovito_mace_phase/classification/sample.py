@@ -126,6 +126,6 @@ def piece_of(frame: NetworkFrame, atoms: Int) -> NetworkFrame:
 
 
 def well_known(phase: Phase) -> bool:
-    """Tell whether a phase is a lattice that PTM knows, another common one, or an ice."""
+    """Tell whether a phase is a lattice that PTM knows, another common one, or an ice, and none by another name."""
     found = template(phase)
-    return found is not None and (found.simple or found.common or found.net)
+    return found is not None and (found.simple or found.common or found.net) and not phase.family

@@ -3,8 +3,8 @@
     sample    patches of atoms, some per cent of the frame: phases that occur, and how sure the network is of them
     trial     the same crystals in one patch: do they fit there?
     match     crystals of these phases grow over the frame (`geometry`)
-    safe      atoms that fit well, with neighbours of the same crystal; the network is taken to say what fits, as surely
-              as it does of the sample
+    safe      atoms that fit well, with neighbours of the same crystal, of species as in the template; the network is
+              taken to say what fits, as surely as it does of the sample
     rest      all others are evaluated too; then the frame is labelled as any other (`verified`)
 
 Only lattices that PTM knows, other common phases and ices are safe: of these a template that fits with all of its
@@ -49,7 +49,7 @@ _LEFT = 0.1  # share of the frame that may be left
 _DIFFER = 0.02  # share of the safe atoms of the sample that may be something else
 _SAFE = 0.9  # confidence, as a share of what a perfect fit has
 _AGREE, _ACCORD = 0.7, 0.95
-_FEW, _STRANGE = 2, 2e-4  # atoms, share of the frame, with labels that were not in the sample
+_FEW, _STRANGE = 2, 2e-4  # atoms, share of the frame, with labels that were not in the sample or do not fit
 _CLAIM = 0.1 * EARLY
 _NEVER = np.float32(-60.0)
 _LESS = 0.02
@@ -83,18 +83,20 @@ def sampled(
     patch, one = patches(grid)
     if not len(patch):
         return None
-    keeper = LogitKeeper(frame, model.phases, calibration.temperature, full=False)
-    model.some_logits(frame, grid, patch, keeper.add, memory=settings.memory, watch=watch)
-    kept, order = keeper.result(), grid.order
+    order, keeper = grid.order, LogitKeeper(frame, model.phases, calibration.temperature, full=False)
+
+    def look(atoms: Int) -> None:
+        quiet = dataclasses.replace(watch, progress=None)
+        model.some_logits(frame, grid, atoms, keeper.add, memory=settings.memory, watch=quiet)
+
+    look(patch)
+    _report(watch, 0.3)
+    kept = keeper.result()
     sample = read_sample(kept, order[patch], calibration, possible)
     if sample.known < _KNOWN:
         return None
     match = _Match(kept, sample, FitTrust(**calibration.fitted), watch)
-    trial = _around(grid, _around(grid, one))
-    if len(trial) > _SMALL * len(frame):
-        return None
-    _, safe, _ = match.of(piece_of(frame, order[trial]), order[trial], np.float32(0.0))
-    if safe[np.isin(trial, one)].mean() < _FITS:
+    if not _fits_on_trial(match, frame, grid, one):
         return None
     parts, safe, column = match.of(frame, np.arange(len(frame)), _CLAIM)
     mine = sample.atoms
@@ -105,24 +107,40 @@ def sampled(
     safe &= ~differ
     if (~safe).mean() > _LEFT:
         return None
-    if not safe.all():
-        rest = ~safe
-        rest[mine] = False
-        model.some_logits(frame, grid, np.flatnonzero(rest[order]), keeper.add, memory=settings.memory, watch=watch)
+    _report(watch, 0.7)
+    rest = ~safe
+    rest[mine] = False
+    look(np.flatnonzero(rest[order]))
     _assume(kept, safe, column, sample.mean, _misfit(parts, len(frame)))
     if not safe.all():
         labels = label_atoms(kept, dataclasses.replace(calibration, log_density=-np.inf), possible=possible)
         label = np.where(labels.column == other_column(kept), -1, labels.column)
-        strange = (label >= 0) & ~np.isin(label, sample.there)
+        fitted = _column(parts, len(frame))
+        strange = (label >= 0) & (~np.isin(label, sample.there) | ((fitted >= 0) & (fitted != label)))
         if strange.sum() > max(_FEW, _STRANGE * len(frame)):
             newer = matched(kept, calibration, settings, possible, watch)
-            parts = merged(newer, parts, safe | (_column(parts, len(frame)) == label))
+            parts = merged(newer, parts, safe | (fitted == label))
         else:
-            parts = tuple(
-                dataclasses.replace(part, fits=not_joined(part.fits, label[part.atoms] < 0)) for part in parts
-            )
+            other = label < 0
+            parts = tuple(dataclasses.replace(part, fits=not_joined(part.fits, other[part.atoms])) for part in parts)
     kept.found[fits_key(settings)] = parts
+    _report(watch, 1.0)
     return kept
+
+
+def _report(watch: Watch, done: float) -> None:
+    if watch.progress is not None:
+        watch.progress(done)
+
+
+def _fits_on_trial(match: _Match, frame: NetworkFrame, grid: CellGrid, patch: Int) -> bool:
+    """Tell whether most atoms of one patch are safe."""
+    trial = _around(grid, _around(grid, patch))
+    if len(trial) > _SMALL * len(frame):
+        return False
+    atoms = grid.order[trial]
+    _, safe, _ = match.of(piece_of(frame, atoms), atoms, np.float32(0.0))
+    return bool(safe[np.isin(trial, patch)].mean() >= _FITS)
 
 
 class _Match:
@@ -148,8 +166,9 @@ class _Match:
         best = np.repeat(self.tried[None], n_atoms, axis=0)
         everywhere = np.ones(n_atoms, dtype=bool)
         parts = match_frame(
-            frame, self.kept.phases, label, claim, everywhere, best, watch=Watch(cancelled=self.watch.cancelled)
-        )
+            frame, self.kept.phases, label, claim, best, watch=Watch(cancelled=self.watch.cancelled),
+            guessed=True,
+        )  # fmt: skip
         for part in parts:
             matched = part.fits.template >= 0
             label[part.atoms[matched]] = part.fits.column[matched]
@@ -160,7 +179,7 @@ class _Match:
         good = np.zeros(n_atoms, dtype=bool)
         for part in parts:
             fits = part.fits
-            fine = familiar(fits) & (fits.accord >= _ACCORD) & (fits.support >= _AGREE)
+            fine = familiar(fits) & (fits.accord >= _ACCORD) & (fits.support >= _AGREE) & ~fits.mixed
             if fits.proposals.templates[0].net:
                 taken, place, _ = of_molecules(frame, self.kept.phases, label, part.atoms)
                 good[taken] = fine[place]

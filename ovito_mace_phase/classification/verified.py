@@ -107,12 +107,12 @@ def matched(
         free, other = replace(calibration, log_density=-np.inf), other_column(kept)
         tried = label_atoms(kept, free, prior=settings.prior if of_local else "local", possible=possible)
         claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
+        sparse = calibration.below_density(kept.log_density, np.maximum(claimed, 0))
         kept.found[key] = match_frame(
             kept.frame,
             kept.phases,
             claimed,
-            tried.confidence,
-            ~calibration.below_density(kept.log_density, np.maximum(claimed, 0)),
+            np.where(sparse, np.float32(0.0), tried.confidence),
             of_possible(kept, possible).best_columns,
             named=settings.phases or (),
             never=_ruled_out(settings.prior),

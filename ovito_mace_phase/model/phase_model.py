@@ -279,9 +279,8 @@ class PhaseModel:
             keep(grid.order[atoms], logits)
 
         with threads(self.evaluator, watch.cancelled) as pool:
-            Partial(grid, slots, self.evaluator, pool, memory_budget(self.evaluator.device, memory)).run(
-                wanted, consume
-            )
+            budget = memory_budget(self.evaluator.device, memory)
+            Partial(grid, slots, self.evaluator, pool, budget).run(wanted, consume)
 
     def logit_summary(
         self,

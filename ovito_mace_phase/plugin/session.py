@@ -131,4 +131,4 @@ def compile_kernels() -> None:
     kept = keeper.result()
     label_atoms(kept, Calibration())
     one = np.arange(len(frame)) == 0  # a seed, from which the crystal grows
-    match_frame(kept.frame, phases, np.ones_like(slots), one.astype(np.float32), one, kept.best_columns)
+    match_frame(kept.frame, phases, np.ones_like(slots), one.astype(np.float32), kept.best_columns)

@@ -42,7 +42,7 @@ class FakeModel:
 
     def __init__(self, seconds: float = 0.0, stray: int | None = None) -> None:
         self.phases = tuple(phase_table())
-        self.name, self.device = "fake", "cpu"
+        self.name, self.device, self.evaluates_parts = "fake", "cpu", False
         self.card = {"name": self.name}
         self.calibration = Calibration()
         self.seconds, self.stray = seconds, stray

@@ -12,7 +12,7 @@ from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
 from .growth import grow
-from .kernels_agreement import count_shells, find_crowded, find_farthest
+from .kernels_agreement import count_shells, find_crowded, find_farthest, find_mixed
 from .matching import Limits
 from .proposals import Proposals
 from .surroundings import find_surroundings
@@ -40,6 +40,8 @@ class Fits:
         See `agreement`.
     crowded : (n_atoms,) bool
         An atom too many lies within the template.
+    mixed : (n_atoms,) bool
+        The species around are not one to each code of the template: an alloy, or an antisite.
     bent, farthest : (n_atoms,) float64
         Deviatoric strain of the mean F of the atom and the neighbours that agree; how far the neighbour lies from its
         place under it that lies farthest.
@@ -60,6 +62,7 @@ class Fits:
     region: Float
     accord: Float
     crowded: npt.NDArray[np.bool_]
+    mixed: npt.NDArray[np.bool_]
     bent: Float
     farthest: Float
     shells: Int
@@ -85,14 +88,17 @@ def fit_frame(
     claim: npt.NDArray[np.float32],
     limits: Limits | None = None,
     watch: Watch | None = None,
+    *,
+    guessed: bool = False,
 ) -> Fits:
-    """Match the atoms of a frame; `claim` (n_atoms,) as in `grow`."""
+    """Match the atoms of a frame; `claim` (n_atoms,) and `guessed` as in `grow`."""
     limits, library = limits or Limits(), proposals.library
     near = find_surroundings(frame, library)
     order, n_atoms = near.order, len(frame)
     found = grow(
-        library, near, proposals.allowed[order], claim[order], proposals.parent, proposals.parent_strain, limits, watch
-    )
+        library, near, proposals.allowed[order], claim[order], proposals.parent, proposals.parent_strain, limits, watch,
+        guessed=guessed,
+    )  # fmt: skip
     held = found.held
     crowded = np.zeros(n_atoms, dtype=bool)
     over_rows(
@@ -103,6 +109,12 @@ def fit_frame(
         n_atoms,
         _ROWS,
     )  # fmt: skip
+    mixed = np.zeros(n_atoms, dtype=bool)
+    over_rows(
+        lambda a, b: find_mixed(library, found.template, found.slots, near.neighbour, near.species, a, b, mixed),
+        n_atoms,
+        _ROWS,
+    )
     farthest = np.zeros(n_atoms)
     over_rows(
         lambda a, b: find_farthest(library, found.template, held.gradient, found.slots, near.vectors, a, b, farthest),
@@ -130,6 +142,7 @@ def fit_frame(
         region=held.region[back],
         accord=held.accord[back],
         crowded=crowded[back],
+        mixed=mixed[back],
         bent=held.strain[back],
         farthest=farthest[back],
         shells=shells[back],

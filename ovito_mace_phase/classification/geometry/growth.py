@@ -28,7 +28,7 @@ from ovito_mace_phase.runtime.watch import Watch
 
 from .joining import join
 from .library import Library
-from .matching import Growth, Limits, Matches
+from .matching import EARLY, Growth, Limits, Matches
 from .settling import AGREED, low_grains, settle
 from .surroundings import Surroundings
 from .vacant import fill
@@ -40,6 +40,8 @@ _AGREED = 0.8  # mean support below which sides are taken
 _MORE, _WHOLE = 0.1, 0.97  # how much more the other one must have, or as much as this and half of what is missing
 _LOST = 0.6  # mean support below which a phase that tells fewer species apart is tried: it asks for less
 _TIE = 0.02  # how much less is enough for the label of the network
+_REACHED = 0.9  # share of a frame that crystals reach from seeds elsewhere
+_CLEAR = 0.7  # of that, with neighbours that agree
 _STEPS = (5, 2)  # between seeds of a phase that is tried alone: a few atoms are no side
 _SIDES, _ENOUGH, _OCCURS = 4, 0.2, 0.005  # phases tried; shares of atoms in doubt that may be, of the frame that are
 
@@ -53,6 +55,8 @@ def grow(
     parent_strain: Float,
     limits: Limits,
     watch: Watch | None = None,
+    *,
+    guessed: bool = False,
 ) -> Matches:
     """Match the atoms of a frame.
 
@@ -68,10 +72,17 @@ def grow(
         Place of the parent of a phase, itself where it has none, and the strain up to which it stands for the phase.
     limits : Limits
     watch : Watch, optional
+    guessed : bool
+        Phases are guesses where the claim is below `matching.EARLY`: crystals grow over all atoms at once, and nothing
+        more is tried where that leaves much of the frame.
     """
     state = Growth(library, near, allowed, limits)
+    state.strict = not guessed
     watch = watch or Watch()
-    state.run(claim, watch)
+    reached = state.run(claim, watch, least=_REACHED if guessed else 0.0)
+    if guessed and not (reached and np.mean(state.held().region >= _AGREED) >= _CLEAR):
+        return state.matches()
+    claim = np.where(claim >= EARLY, claim, np.float32(0.0)) if guessed else claim
     settle(state, watch)
     state.look_again()
     _take_sides(state, claim, watch)
@@ -134,7 +145,7 @@ def _call_by_parents(
             continue
         alone = np.where(atoms, np.int16(parent[phase]), np.int16(-1))[:, None]
         other = Growth(library, state.near, np.ascontiguousarray(alone), state.limits)
-        other.run(np.where(atoms, np.maximum(claim, np.float32(1e-6)), np.float32(0.0)), watch)
+        other.run(np.where(atoms, np.maximum(claim, EARLY), np.float32(0.0)), watch)
         residual = state.values[:, 1]
         fits = atoms & (other.template >= 0)
         fits[fits] = other.values[fits, 1] <= np.maximum(1.3 * residual[fits], residual[fits] + 0.02)

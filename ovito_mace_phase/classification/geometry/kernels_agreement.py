@@ -221,6 +221,29 @@ def find_farthest(library, template, gradient, slots, vectors, first, last, fart
 
 
 @kernel(**COMPILED)
+def find_mixed(library, template, slots, neighbour, species, first, last, mixed):
+    """Tell around which matched atoms the species are not one to each code of the template, the atom among them."""
+    kinds = np.empty(library.n_codes.max(), dtype=np.int64)
+    for a in range(first, last):
+        mixed[a] = False
+        t = template[a]
+        if t < 0:
+            continue
+        kinds[:] = -1
+        kinds[library.code[t]] = species[a]
+        begin = library.offsets[t]
+        for k in range(begin, library.offsets[t + 1]):
+            if slots[a, k - begin] >= 0:
+                code, kind = library.code[library.neighbour[k]], species[neighbour[a, slots[a, k - begin]]]
+                if kinds[code] < 0:
+                    kinds[code] = kind
+                mixed[a] = mixed[a] or kinds[code] != kind
+        for c in range(len(kinds)):
+            for d in range(c):
+                mixed[a] = mixed[a] or (kinds[c] >= 0 and kinds[c] == kinds[d])
+
+
+@kernel(**COMPILED)
 def count_shells(library, template, gradient, slots, vectors, neighbour, crowded, near, shells):
     """Count of how many matched atoms each atom is a neighbour that lies at its place.
 

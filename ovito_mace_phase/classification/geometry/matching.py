@@ -202,17 +202,31 @@ class Growth:
             free = (self.template[found.atoms] < 0) & (found.values[:, 0] > low) & (found.values[:, 0] <= high)
             self.plant(found.taken(free))
 
-    def run(self, claim: npt.NDArray[np.float32], watch: Watch, steps: tuple[int, ...] = HOPS) -> None:
-        """Let crystals grow from seeds, cold ones first: at first over atoms of their label, then over others."""
+    def run(
+        self, claim: npt.NDArray[np.float32], watch: Watch, steps: tuple[int, ...] = HOPS, least: float = 0.0
+    ) -> bool:
+        """Let crystals grow from seeds, cold ones first: at first over atoms of their label, then over others.
+
+        False, and no more seeds, where those of the longest steps have reached less than a share `least` of the atoms.
+        """
         tried = np.zeros(len(self.near), dtype=bool)
         for hops in steps:
             watch.check()
-            free = (self.template < 0) & ~tried & ((claim >= EARLY) | (hops < HOPS[0]))
+            free = (self.template < 0) & ~tried & ((claim >= EARLY) | (hops < HOPS[1]))
             seeds = _peaks(np.where(free, claim, np.float32(0.0)), self.near, hops)
             tried[seeds] = True
             self.start(seeds, (self.allowed if hops else self.allowed[:, :_FEW])[seeds])
+            if least > 0.0 and hops == HOPS[1]:
+                self.plant_warm()
+                if np.count_nonzero(self.template >= 0) < least * len(self.template):
+                    return False
         self.strict = False
         self.spread(np.flatnonzero(self.template >= 0))
+        self.plant_warm()
+        return True
+
+    def plant_warm(self) -> None:
+        """Let the hot seeds grow that nobody reached, the colder ones first."""
         for low, high in itertools.pairwise(WARMER):
             self.plant_pending(low, high)
 

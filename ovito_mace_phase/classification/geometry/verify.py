@@ -56,13 +56,13 @@ def match_frame(
     frame: NetworkFrame,
     phases: tuple[Phase, ...],
     proposed: Int,
-    confidence: Float32,
-    dense: Bool,
+    claim: Float32,
     best: npt.NDArray[np.int16],
     *,
     named: tuple[str, ...] = (),
     never: tuple[str, ...] = (),
     watch: Watch | None = None,
+    guessed: bool = False,
 ) -> tuple[Part, ...]:
     """Fit templates to the atoms of a frame.
 
@@ -73,9 +73,8 @@ def match_frame(
         The phases considered.
     proposed : (n_atoms,) int64
         Place of the label of each atom before densities count, -1 for Other.
-    confidence : (n_atoms,) float32
-    dense : (n_atoms,) bool
-        Whether the density is high enough for the label; such atoms alone are seeds.
+    claim : (n_atoms,) float32
+        Confidence in that label, 0 where the density is too low for it: such atoms are no seeds.
     best : (n_atoms, n_best) int16
         Places of the largest logits.
     named : tuple of str
@@ -83,6 +82,8 @@ def match_frame(
     never : tuple of str
         Phases that are not tried.
     watch : Watch, optional
+    guessed : bool
+        As in `growth.grow`.
 
     Returns
     -------
@@ -90,19 +91,18 @@ def match_frame(
         Of all atoms, and of the centres of molecules.
     """
     is_net = _nets(phases)
-    claim = np.where(dense, confidence, np.float32(0.0))
     parts = []
     ordinary = np.where(is_net[proposed], -1, proposed)
     if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, named=named, never=never)) is not None:
-        fits = fit_frame(frame, found, np.where(ordinary >= 0, claim, np.float32(0.0)), watch=watch)
+        fits = fit_frame(frame, found, np.where(ordinary >= 0, claim, np.float32(0.0)), watch=watch, guessed=guessed)
         parts.append(Part(atoms=np.arange(len(frame)), fits=fits))
     if is_net[proposed].any():
         atoms = _centres(frame, is_net[proposed])
         label = np.where(is_net[proposed[atoms]], proposed[atoms], -1)
         found = propose(phases, label, best[atoms], net=True, named=named, never=never)
         if found is not None:
-            chosen = np.where(label >= 0, claim[atoms], np.float32(0.0))
-            parts.append(Part(atoms=atoms, fits=fit_frame(_some(frame, atoms), found, chosen, watch=watch)))
+            some, chosen = _some(frame, atoms), np.where(label >= 0, claim[atoms], np.float32(0.0))
+            parts.append(Part(atoms=atoms, fits=fit_frame(some, found, chosen, watch=watch, guessed=guessed)))
     return tuple(parts)
 
 

@@ -48,7 +48,7 @@ def test_a_crystal_of_layers_is_one_grain(key, rng):
 
 def test_without_it_layers_are_taken_for_others(rng, monkeypatch):
     monkeypatch.setattr(growth, "settle", lambda state, watch: None)
-    found = [fits_of(shaken("LAVES_C36", rng), ("LAVES_C36", *LAYERED["LAVES_C36"]), rng) for _ in range(8)]
+    found = [fits_of(shaken("LAVES_C36", rng), ("LAVES_C36", *LAYERED["LAVES_C36"]), rng) for _ in range(24)]
     assert any(fits.support.mean() < 0.9 for fits in found)
 
 
