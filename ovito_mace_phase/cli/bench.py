@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from ovito_mace_phase.atoms.frame import Frame
+from ovito_mace_phase.classification.settings import Sampling
 from ovito_mace_phase.cli.options import device_option
 from ovito_mace_phase.lab.benchmark.measure import (
     FRAMES,
@@ -25,7 +26,7 @@ from ovito_mace_phase.lab.benchmark.measure import (
 )
 from ovito_mace_phase.runtime.errors import InputError
 
-BACKENDS = ("engine", "score", "training", "mace", "mace-forces", "ptm", "cna")
+BACKENDS = ("labels", "engine", "score", "training", "mace", "mace-forces", "ptm", "cna")
 STOCK_ATOMS = 4000
 """Stock mace-torch takes 1.3 to 2 MB an atom: beside a larger frame it is timed on one of about this size."""
 _SMALL = 250  # atoms of the frame that errors are measured on
@@ -39,8 +40,8 @@ _SMALL = 250  # atoms of the frame that errors are measured on
     default=",".join(BACKENDS),
     show_default=True,
     metavar="NAMES",
-    help="engine: classify; score: log-density and gradient; training: a step of the whole model; mace: stock forward "
-    "pass; mace-forces: stock energy and forces; ptm, cna: OVITO.",
+    help="labels: classify; engine: with the logits of every atom; score: log-density and gradient; training: a step "
+    "of the whole model; mace: stock forward pass; mace-forces: stock energy and forces; ptm, cna: OVITO.",
 )
 @click.option("--turns", type=click.IntRange(1), default=3, show_default=True, help="Timed repetitions.")
 @click.option(
@@ -152,7 +153,7 @@ class _Bench:
 
         frame = thermal_frame(name, count)
         models = {"model": self.model, "smallest": cut_model(self.model, self.tensors, SMALLEST)}
-        settings = {"model": Settings(), "smallest": Settings(verify="off")}  # its labels mean nothing
+        settings = {"model": Settings(sampling="off"), "smallest": Settings(verify="off")}  # its labels mean nothing
         found = {
             kind: measure_parts(lambda: classify_frame(frame, model, settings[kind]), len(frame), turns)  # noqa: B023
             for kind, model in models.items()
@@ -181,11 +182,14 @@ class _Bench:
             "score": largest(score.gradient / factor - exact.gradient) / largest(exact.gradient),
         }
 
-    def _engine(self, frame: Frame) -> Callable[[], Any]:
+    def _labels(self, frame: Frame, sampling: Sampling = "auto") -> Callable[[], Any]:
         from ovito_mace_phase.classification.classify import classify_frame
         from ovito_mace_phase.classification.settings import Settings
 
-        return lambda: classify_frame(frame, self.model, Settings())
+        return lambda: classify_frame(frame, self.model, Settings(sampling=sampling))
+
+    def _engine(self, frame: Frame) -> Callable[[], Any]:
+        return self._labels(frame, "off")
 
     def _score(self, frame: Frame) -> Callable[[], Any]:
         return lambda: self.model.log_density_gradient(frame)
@@ -314,7 +318,7 @@ def _rows(name: str, n_atoms: int, measured: dict[str, Measured], errors: dict[s
 
 def _print(n_atoms: int, measured: dict[str, Measured]) -> None:
     """One line for each backend, with the ratios that matter."""
-    pairs = {"engine": ("mace", "ptm", "cna"), "score": ("mace-forces",)}
+    pairs = {"labels": ("ptm", "cna"), "engine": ("mace", "ptm", "cna"), "score": ("mace-forces",)}
     click.echo(f"  {n_atoms:,} atoms")
     for kind, one in measured.items():
         memory = "" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:8.0f} MB"

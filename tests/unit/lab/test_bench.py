@@ -32,7 +32,7 @@ def test_all_backends(tmp_path, capsys):
     assert "error against float64" in text
     found = json.loads(numbers.read_text())
     kinds = {row["backend"] for row in found["rows"]}
-    assert kinds == {"engine", "score", "training", "mace", "mace-forces", "ptm", "cna"}
+    assert kinds == {"labels", "engine", "score", "training", "mace", "mace-forces", "ptm", "cna"}
     assert len(found["rows"]) == len(kinds)
     for row in found["rows"]:
         assert row["n_atoms"] >= (250 if row["backend"] == "training" else 260)  # whole samples of 252

@@ -32,6 +32,7 @@ DEFAULTS = {
     "defects": "other",
     "denoise_steps": 0,
     "apply_to_positions": False,
+    "sampling": "auto",
     "order_parameters": "auto",
     "distances": False,
     "output_rmsd": True,
