@@ -103,11 +103,18 @@ def _nearest(
 def _gaps(distance: Float, vectors: Float, directions: int) -> list[int]:
     """Return the sizes at which a gap of the distances lies, smallest first; the widest alone where none is wide.
 
-    The vectors must span so many directions: a layer is no template of a crystal.
+    Where all of these would cut one shell, as in Hg4Pt (8 neighbours, then 24 at one distance), the largest below. The
+    vectors must span so many directions: a layer is no template of a crystal.
     """
     sizes = np.arange(MOST_FEW, min(MOST_MANY, len(distance) - 1) + 1)
     solid = [n for n in sizes if np.linalg.matrix_rank(vectors[:n], tol=1e-3 * distance[0]) >= directions]
     sizes = np.array(solid if solid else sizes)
     ratio = distance[sizes] / distance[sizes - 1]
     wide = sizes[ratio >= GAP]
-    return [int(n) for n in wide] if len(wide) else [int(sizes[np.argmax(ratio)])]
+    if len(wide):
+        return [int(n) for n in wide]
+    fewer = np.arange(1, MOST_FEW)
+    fewer = fewer[distance[fewer] >= GAP * distance[fewer - 1]]
+    if ratio.max() < 1.0 + _SAME and len(fewer):
+        return [int(fewer[-1])]
+    return [int(sizes[np.argmax(ratio)])]

@@ -306,7 +306,6 @@ class MacePhaseModifier(ModifierInterface):
             "verify": self.verify,
             "rmsd_cutoff": self.rmsd_cutoff or "auto",
             "defects": self.defects,
-            "sampling": self.sampling,
             "only_selected": int(self.only_selected),
             "denoise_steps": self.denoise_steps,
             "compatibility": self.compatibility,
