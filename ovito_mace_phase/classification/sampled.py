@@ -15,6 +15,7 @@ left, or in which atoms of the sample fit something else than the network says i
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ from .verified import fits_key, matched
 Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+Value = TypeVar("Value", bound=np.generic)
 LEAST_ATOMS = 15000
 """Smaller frames are evaluated as a whole."""
 _KNOWN = 0.7  # share of the sample with a phase that is well known
@@ -77,7 +79,7 @@ def sampled(
     Returns
     -------
     KeptLogits
-        Of the atoms that were evaluated, and assumed ones of the others; with the fits, where all atoms are safe.
+        Of the atoms that were evaluated, and assumed ones of the others; with the fits.
     """
     calibration, grid = model.calibration.of(model.phases), frame.grid()
     patch, one = patches(grid)
@@ -90,7 +92,6 @@ def sampled(
         model.some_logits(frame, grid, atoms, keeper.add, memory=settings.memory, watch=quiet)
 
     look(patch)
-    _report(watch, 0.3)
     kept = keeper.result()
     sample = read_sample(kept, order[patch], calibration, possible)
     if sample.known < _KNOWN:
@@ -111,11 +112,12 @@ def sampled(
     rest = ~safe
     rest[mine] = False
     look(np.flatnonzero(rest[order]))
-    _assume(kept, safe, column, sample.mean, _misfit(parts, len(frame)))
+    misfit = _gathered(parts, [part.fits.misfit for part in parts], np.zeros(len(frame)))
+    _assume(kept, safe, column, sample.mean, misfit)
     if not safe.all():
         labels = label_atoms(kept, dataclasses.replace(calibration, log_density=-np.inf), possible=possible)
         label = np.where(labels.column == other_column(kept), -1, labels.column)
-        fitted = _column(parts, len(frame))
+        fitted = _gathered(parts, [part.fits.column for part in parts], np.full(len(frame), -1))
         strange = (label >= 0) & (~np.isin(label, sample.there) | ((fitted >= 0) & (fitted != label)))
         if strange.sum() > max(_FEW, _STRANGE * len(frame)):
             newer = matched(kept, calibration, settings, possible, watch)
@@ -197,20 +199,12 @@ def _around(grid: CellGrid, atoms: Int) -> Int:
     return np.flatnonzero(near)
 
 
-def _column(parts: tuple[Part, ...], n_atoms: int) -> Int:
-    """Return the place of the phase that fits each atom, (n_atoms,); -1 where none does."""
-    out = np.full(n_atoms, -1, dtype=np.int64)
-    for part in parts:
-        out[part.atoms] = np.where(part.fits.template >= 0, part.fits.column, out[part.atoms])
-    return out
-
-
-def _misfit(parts: tuple[Part, ...], n_atoms: int) -> npt.NDArray[np.float64]:
-    """Return the misfit of each atom, (n_atoms,); 0 where there is none."""
-    out = np.zeros(n_atoms)
-    for part in parts:
-        out[part.atoms] = np.where(part.fits.template >= 0, part.fits.misfit, out[part.atoms])
-    return out
+def _gathered(parts: tuple[Part, ...], found: list[npt.NDArray[Value]], rest: npt.NDArray[Value]) -> npt.NDArray[Value]:
+    """Return values of the parts as those of all atoms; `rest` (n_atoms,) where nothing fits."""
+    for part, values in zip(parts, found, strict=True):
+        fits = part.fits.template >= 0
+        rest[part.atoms[fits]] = values[fits]
+    return rest
 
 
 def _assume(kept: KeptLogits, safe: Bool, column: Int, mean: Float32, misfit: npt.NDArray[np.float64]) -> None:

@@ -26,7 +26,7 @@ from .geometry.geometry import Geometry
 from .geometry.verdict import Reason, Verdict
 from .geometry.verify import Part, match_frame, places_of, verdict_of
 from .readout.kept_logits import KeptLogits
-from .readout.labels import label_atoms, other_column
+from .readout.labels import Labels, label_atoms, other_column
 from .readout.possible import of_possible
 from .settings import Settings
 
@@ -67,7 +67,7 @@ def verified(
     other = other_column(kept)
     proposed = labels.column if other is None else np.where(labels.column == other, -1, labels.column)
     dense = ~calibration.below_density(kept.log_density, np.maximum(proposed, 0))
-    parts = matched(kept, calibration, settings, possible, watch)
+    parts = matched(kept, calibration, settings, possible, watch, labels)
     verdict = verdict_of(
         kept.frame,
         kept.phases,
@@ -94,10 +94,11 @@ def matched(
     settings: Settings,
     possible: npt.NDArray[np.bool_],
     watch: Watch | None = None,
+    labels: Labels | None = None,
 ) -> tuple[Part, ...]:
     """Return the fits of the atoms of a frame, those kept with the logits where they are for these settings.
 
-    Parameters as in `verified`.
+    Parameters as in `verified`; `labels` with the prior of the settings, where they are known.
     """
     key = fits_key(settings)
     if key not in kept.found:
@@ -105,7 +106,9 @@ def matched(
             del kept.found[old]
         of_local = isinstance(settings.prior, Mapping) or settings.prior == "local"
         free, other = replace(calibration, log_density=-np.inf), other_column(kept)
-        tried = label_atoms(kept, free, prior=settings.prior if of_local else "local", possible=possible)
+        tried = labels if of_local else None
+        if tried is None:
+            tried = label_atoms(kept, free, prior=settings.prior if of_local else "local", possible=possible)
         claimed = tried.column if other is None else np.where(tried.column == other, -1, tried.column)
         sparse = calibration.below_density(kept.log_density, np.maximum(claimed, 0))
         kept.found[key] = match_frame(
