@@ -69,7 +69,7 @@ def patches(grid: CellGrid) -> tuple[Int, Int]:
     atoms : (n,) int64
         Sorted numbers, ascending; none where patches would be a large part of the frame.
     one : (m,) int64
-        Those of the patch with the most atoms.
+        Those of a patch with a usual number of atoms: the densest one may hold a defect.
     """
     inverse = np.linalg.inv(grid.box)
     patch = np.floor(np.clip(grid.positions @ inverse, 0.0, 1.0 - 1e-12) * grid.shape).astype(np.int64) // _CELLS
@@ -81,7 +81,7 @@ def patches(grid: CellGrid) -> tuple[Int, Int]:
     if not 0 < len(found) < _MOST * len(grid):
         return found[:0], found[:0]
     _, number, counts = np.unique(patch[found], axis=0, return_inverse=True, return_counts=True)
-    return found, found[number.ravel() == np.argmax(counts)]
+    return found, found[number.ravel() == np.argsort(counts, kind="stable")[len(counts) // 2]]
 
 
 def read_sample(kept: KeptLogits, atoms: Int, calibration: Calibration, possible: Bool) -> Sample:

@@ -122,6 +122,8 @@ def write_settings(
     """
     data.attributes[f"{PREFIX}.model"] = str(result.card.get("name", ""))
     data.attributes[f"{PREFIX}.device"] = result.device
+    if result.settings.order_parameters == () and samples(result.settings):
+        data.attributes[f"{PREFIX}.sampled"] = int(result.sampled)
     data.attributes[f"{PREFIX}.species"] = result.species
     for name, value in shown.items():
         data.attributes[f"{PREFIX}.settings.{name}"] = value
