@@ -102,6 +102,11 @@ class Template:
     common: bool
 
     @property
+    def familiar(self) -> bool:
+        """Whether it is a lattice that OVITO's methods know, another common phase, or an ice."""
+        return self.simple or self.common or self.net
+
+    @property
     def n_sites(self) -> int:
         """Number of symmetry-distinct sites."""
         return int(self.site.max()) + 1

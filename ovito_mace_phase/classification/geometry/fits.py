@@ -11,6 +11,7 @@ from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.runtime.threads import over_rows
 from ovito_mace_phase.runtime.watch import Watch
 
+from .distortion import distortion
 from .growth import grow
 from .kernels_agreement import count_shells, find_crowded, find_farthest, find_mixed
 from .matching import Limits
@@ -45,6 +46,8 @@ class Fits:
     bent, farthest : (n_atoms,) float64
         Deviatoric strain of the mean F of the atom and the neighbours that agree; how far the neighbour lies from its
         place under it that lies farthest.
+    distortion : (n_atoms,) float64
+        How far the crystal is from the template without heat, see `distortion`; NaN for common phases.
     shells : (n_atoms,) int64
         Matched atoms for which it lies where they ask for a neighbour (`count_shells`).
     """
@@ -65,6 +68,7 @@ class Fits:
     mixed: npt.NDArray[np.bool_]
     bent: Float
     farthest: Float
+    distortion: Float
     shells: Int
 
     @property
@@ -125,6 +129,8 @@ def fit_frame(
     count_shells(
         library, found.template, held.gradient, found.slots, near.vectors, near.neighbour, crowded, _AT_PLACE, shells
     )
+    strange = ~np.array([one.familiar for one in proposals.templates])[library.phase[found.template]]
+    distorted = distortion(library, found.template, found.gradient, found.slots, near.vectors, found.grain, strange)
     back = np.empty(n_atoms, dtype=np.int64)
     back[order] = np.arange(n_atoms)
     rmsd, residual, strain, scale = found.values[back, :4].T
@@ -145,5 +151,6 @@ def fit_frame(
         mixed=mixed[back],
         bent=held.strain[back],
         farthest=farthest[back],
+        distortion=distorted[back],
         shells=shells[back],
     )
