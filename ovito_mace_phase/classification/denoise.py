@@ -12,7 +12,7 @@ it by itself, gains do not). Source: Kwon et al., arXiv:2512.11077; Hsu et al., 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -86,6 +86,11 @@ class Denoised:
     def frame(self) -> Frame:
         """The frame at the final positions."""
         return self.network_frame.frame
+
+    def moved(self, moves: FloatArray) -> Denoised:
+        """Return it with the final positions moved further, (n_atoms, 3), in the unit of the file."""
+        there = self.network_frame.frame.positions + moves
+        return replace(self, network_frame=self.network_frame.moved(there), displacement=self.displacement + moves)
 
 
 def denoise(

@@ -3,7 +3,7 @@
 network_frame_of   types merged, close atoms taken out: Frame -> NetworkFrame
 sample_of   network, templates: NetworkFrame -> KeptLogits of some atoms      a third of the next; None where not enough
 logits_of   network: NetworkFrame -> KeptLogits                               expensive
-denoised    atoms climb logP; then their logits: -> Denoised, KeptLogits      some ten times that
+denoised    atoms climb logP, crystals are averaged; then their logits: -> Denoised, KeptLogits      some ten times that
 result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           cheap
 """
 
@@ -26,6 +26,7 @@ from ovito_mace_phase.runtime.errors import InputError
 from ovito_mace_phase.runtime.watch import Watch
 
 from .denoise import Denoised, denoise
+from .geometry.averaging import crystal_moves
 from .geometry.geometry import Geometry
 from .readout.keep import keep_logits
 from .readout.kept_logits import FULL_BYTES, KeptLogits
@@ -81,17 +82,35 @@ def logits_of(frame: NetworkFrame, model: PhaseModel, settings: Settings, watch:
 def denoised(
     kept: KeptLogits, model: PhaseModel, settings: Settings, watch: Watch | None = None
 ) -> tuple[Denoised, KeptLogits]:
-    """Denoise a frame whose logits are known; return the steps and the logits at the final positions."""
+    """Denoise a frame whose logits are known; return the steps and the logits at the final positions.
+
+    Where labels are verified crystals are averaged at last, see `geometry.averaging`.
+    """
     watch = watch or Watch()
+    averages = settings.verify == "auto"
+    shares = (1.0 - 2.0 * FORWARD_SHARE, 1.0 - FORWARD_SHARE) if averages else (1.0 - FORWARD_SHARE, 1.0)
     found = denoise(
         kept.frame,
         model,
         steps=settings.denoise_steps,
         kept=kept,
         memory=settings.memory,
-        watch=watch.part(0.0, 1.0 - FORWARD_SHARE),
+        watch=watch.part(0.0, shares[0]),
     )
-    return found, logits_of(found.network_frame, model, settings, watch.part(1.0 - FORWARD_SHARE, 1.0))
+    after = found, logits_of(found.network_frame, model, settings, watch.part(*shares))
+    if not averages:
+        return after
+    labels = result_of(kept, model, settings, after, Watch(cancelled=watch.cancelled))
+    geometry, factor = labels.geometry, kept.frame.factor
+    assert geometry is not None
+    moves = crystal_moves(
+        found.network_frame, labels.phases, geometry.parts, geometry.column, -found.displacement * factor,
+        watch.cancelled,
+    )  # fmt: skip
+    if not moves.any():
+        return after
+    found = found.moved(moves / factor)
+    return found, logits_of(found.network_frame, model, settings, watch.part(shares[1], 1.0))
 
 
 def result_of(

@@ -23,6 +23,7 @@ from ovito_mace_phase.runtime.watch import Watch
 from .geometry.confidence import FitTrust
 from .geometry.defects import with_defects
 from .geometry.geometry import Geometry
+from .geometry.proposals import Chosen
 from .geometry.verdict import Reason, Verdict
 from .geometry.verify import Part, match_frame, places_of, verdict_of
 from .readout.kept_logits import KeptLogits
@@ -117,9 +118,9 @@ def matched(
             claimed,
             np.where(sparse, np.float32(0.0), tried.confidence),
             of_possible(kept, possible).best_columns,
-            named=settings.phases or (),
-            never=_ruled_out(settings.prior),
+            chosen=Chosen(named=settings.phases or (), never=_ruled_out(settings.prior)),
             watch=None if watch is None else Watch(cancelled=watch.cancelled),
+            shells_kept=settings.denoise_steps > 0,
         )
     return kept.found[key]
 

@@ -44,10 +44,10 @@ def distortion(
     Returns
     -------
     (n_atoms,) float64
-        NaN where it cannot be told: no match, not asked, or no site of the crystal occurs twice.
+        NaN where it cannot be told: no match, not asked, a plane, or no site of the crystal occurs twice.
     """
     found = np.full(len(template), np.nan)
-    atoms = np.flatnonzero(asked & (template >= 0) & (grain >= 0))
+    atoms = np.flatnonzero(asked & (template >= 0) & (grain >= 0) & ~library.planar[template])
     if not len(atoms):
         return found
     atoms = atoms[np.lexsort((template[atoms], grain[atoms]))]

@@ -50,6 +50,10 @@ class Fits:
         How far the crystal is from the template without heat, see `distortion`; NaN for common phases.
     shells : (n_atoms,) int64
         Matched atoms for which it lies where they ask for a neighbour (`count_shells`).
+    slots : (n_atoms, N) int16 or None
+        Place of each neighbour of the template among the nearest atoms, -1 where it is empty; where shells are kept.
+    grain : (n_atoms,) int64 or None
+        Number of the seed that the match goes back to; likewise.
     """
 
     proposals: Proposals
@@ -70,6 +74,8 @@ class Fits:
     farthest: Float
     distortion: Float
     shells: Int
+    slots: npt.NDArray[np.int16] | None = None
+    grain: Int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -94,8 +100,9 @@ def fit_frame(
     watch: Watch | None = None,
     *,
     guessed: bool = False,
+    shells_kept: bool = False,
 ) -> Fits:
-    """Match the atoms of a frame; `claim` (n_atoms,) and `guessed` as in `grow`."""
+    """Match the atoms of a frame; `claim` (n_atoms,) and `guessed` as in `grow`; `shells_kept`: slots and grain too."""
     limits, library = limits or Limits(), proposals.library
     near = find_surroundings(frame, library)
     order, n_atoms = near.order, len(frame)
@@ -153,4 +160,6 @@ def fit_frame(
         farthest=farthest[back],
         distortion=distorted[back],
         shells=shells[back],
+        slots=found.slots[back] if shells_kept else None,
+        grain=found.grain[back] if shells_kept else None,
     )

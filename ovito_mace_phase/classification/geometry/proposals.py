@@ -5,8 +5,9 @@ Phases that nearly no atom proposes are left out of a large frame, so that a few
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,21 @@ from .library import Library, make_library
 
 Int = npt.NDArray[np.int64]
 _LEAST_LABEL, _LEAST_RIVAL, _FREQUENT = 2e-4, 2e-3, 0.02  # shares of the atoms
+
+
+class Chosen(NamedTuple):
+    """What the user says of phases, by key.
+
+    Attributes
+    ----------
+    named : tuple of str
+        They keep their name where their parent would stand for them.
+    never : tuple of str
+        They are not tried.
+    """
+
+    named: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +67,7 @@ def propose(
     best: npt.NDArray[np.int16],
     *,
     net: bool = False,
-    named: Collection[str] = (),
-    never: Collection[str] = (),
+    chosen: Chosen = Chosen(),  # noqa: B008 - frozen
 ) -> Proposals | None:
     """Return the proposals of some atoms; None where no phase has a template.
 
@@ -66,13 +81,10 @@ def propose(
         Places of the largest logits, largest first.
     net : bool
         Phases of which the centres of molecules alone have templates, or all others.
-    named : collection of str
-        Keys of phases that keep their name where their parent would stand for them.
-    never : collection of str
-        Keys of phases that are not tried.
+    chosen : Chosen
     """
     wanted = "net" if net else "crystal"
-    known = {k for k, phase in enumerate(phases) if kind_of(phase) == wanted and phase.key not in never}
+    known = {k for k, phase in enumerate(phases) if kind_of(phase) == wanted and phase.key not in chosen.never}
     open_atoms = label >= 0
     n_open = int(open_atoms.sum())
     labels = np.bincount(label[open_atoms], minlength=len(phases))
@@ -81,7 +93,9 @@ def propose(
     place = {phase.key: k for k, phase in enumerate(phases)}
     columns = [k for k in range(len(phases)) if k in known and used[k]]
     columns += _rivals(columns, labels, n_open, phases, known, place)
-    family = {k: place[phases[k].family] for k in columns if phases[k].family in place and phases[k].key not in named}
+    family = {
+        k: place[phases[k].family] for k in columns if phases[k].family in place and phases[k].key not in chosen.named
+    }
     columns += sorted({k for k in family.values() if k in known} - set(columns))
     if not columns:
         return None

@@ -23,7 +23,7 @@ from ovito_mace_phase.runtime.watch import Watch
 
 from .confidence import FitTrust
 from .fits import Fits, fit_frame
-from .proposals import propose
+from .proposals import Chosen, propose
 from .verdict import Reason, Verdict, doubt, judge
 
 Int = npt.NDArray[np.int64]
@@ -59,10 +59,10 @@ def match_frame(
     claim: Float32,
     best: npt.NDArray[np.int16],
     *,
-    named: tuple[str, ...] = (),
-    never: tuple[str, ...] = (),
+    chosen: Chosen = Chosen(),  # noqa: B008 - frozen
     watch: Watch | None = None,
     guessed: bool = False,
+    shells_kept: bool = False,
 ) -> tuple[Part, ...]:
     """Fit templates to the atoms of a frame.
 
@@ -77,13 +77,10 @@ def match_frame(
         Confidence in that label, 0 where the density is too low for it: such atoms are no seeds.
     best : (n_atoms, n_best) int16
         Places of the largest logits.
-    named : tuple of str
-        Phases that the user chose by key: they are not called by the name of their parent.
-    never : tuple of str
-        Phases that are not tried.
+    chosen : Chosen
     watch : Watch, optional
-    guessed : bool
-        As in `growth.grow`.
+    guessed, shells_kept : bool
+        As in `growth.grow` and `fits.fit_frame`.
 
     Returns
     -------
@@ -93,16 +90,18 @@ def match_frame(
     is_net = _nets(phases)
     parts = []
     ordinary = np.where(is_net[proposed], -1, proposed)
-    if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, named=named, never=never)) is not None:
-        fits = fit_frame(frame, found, np.where(ordinary >= 0, claim, np.float32(0.0)), watch=watch, guessed=guessed)
+    if (ordinary >= 0).any() and (found := propose(phases, ordinary, best, chosen=chosen)) is not None:
+        seeds = np.where(ordinary >= 0, claim, np.float32(0.0))
+        fits = fit_frame(frame, found, seeds, watch=watch, guessed=guessed, shells_kept=shells_kept)
         parts.append(Part(atoms=np.arange(len(frame)), fits=fits))
     if is_net[proposed].any():
         atoms = _centres(frame, is_net[proposed])
         label = np.where(is_net[proposed[atoms]], proposed[atoms], -1)
-        found = propose(phases, label, best[atoms], net=True, named=named, never=never)
+        found = propose(phases, label, best[atoms], net=True, chosen=chosen)
         if found is not None:
-            some, chosen = _some(frame, atoms), np.where(label >= 0, claim[atoms], np.float32(0.0))
-            parts.append(Part(atoms=atoms, fits=fit_frame(some, found, chosen, watch=watch, guessed=guessed)))
+            some, seeds = _some(frame, atoms), np.where(label >= 0, claim[atoms], np.float32(0.0))
+            fits = fit_frame(some, found, seeds, watch=watch, guessed=guessed, shells_kept=shells_kept)
+            parts.append(Part(atoms=atoms, fits=fits))
     return tuple(parts)
 
 
@@ -164,6 +163,11 @@ def of_molecules(frame: NetworkFrame, phases: tuple[Phase, ...], proposed: Int, 
     owner[mine] = np.flatnonzero(mine)
     taken = nets & (owner >= 0)
     return taken, number[owner[taken]], nets & (owner < 0)
+
+
+def frame_of(frame: NetworkFrame, part: Part) -> NetworkFrame:
+    """Return the frame that the atoms of a part were matched in."""
+    return _some(frame, part.atoms) if part.fits.proposals.templates[0].net else frame
 
 
 def places_of(parts: tuple[Part, ...], n_atoms: int) -> tuple[Int, Bool]:
