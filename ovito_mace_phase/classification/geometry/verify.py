@@ -30,6 +30,7 @@ Int = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 _MOLECULE = 0.55  # V^(1/3), the hydrogens counted: an oxygen has its two within, and no other atom
+_FARTHEST = 0.7  # the same, from a hydrogen to the oxygen that it is nearest: half of the distance of two molecules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,7 @@ def _owners(frame: NetworkFrame, centre: Bool, asked: Bool) -> Int:
     owner = np.full(len(frame), -1, dtype=np.int64)
     if not asked.any():
         return owner
-    grid = frame.grid(_MOLECULE * TARGET_VOLUME ** (1.0 / 3.0))
+    grid = frame.grid(_FARTHEST * TARGET_VOLUME ** (1.0 / 3.0))
     offsets, neighbour, vectors = grid.pairs(0, len(grid))
     one = grid.order[np.repeat(np.arange(len(grid)), np.diff(offsets))]
     other, distance = grid.order[neighbour], np.linalg.norm(vectors, axis=1)
