@@ -10,7 +10,7 @@ result_of   prior, templates, thresholds: KeptLogits -> PhaseResult           ch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,8 @@ def denoised(
 ) -> tuple[Denoised, KeptLogits]:
     """Denoise a frame whose logits are known; return the steps and the logits at the final positions.
 
-    Where labels are verified crystals are averaged at last, see `geometry.averaging`.
+    Where labels are verified crystals are averaged at last, see `geometry.averaging`; what else is asked of labels,
+    but for the phases considered, changes no positions (`denoising_key`).
     """
     watch = watch or Watch()
     averages = settings.verify == "auto"
@@ -100,7 +101,8 @@ def denoised(
     after = found, logits_of(found.network_frame, model, settings, watch.part(*shares))
     if not averages:
         return after
-    labels = result_of(kept, model, settings, after, Watch(cancelled=watch.cancelled))
+    plain = Settings(phases=settings.phases, denoise_steps=settings.denoise_steps, memory=settings.memory)
+    labels = result_of(kept, model, plain, after, Watch(cancelled=watch.cancelled))
     geometry, factor = labels.geometry, kept.frame.factor
     assert geometry is not None
     moves = crystal_moves(
@@ -111,6 +113,11 @@ def denoised(
         return after
     found = found.moved(moves / factor)
     return found, logits_of(found.network_frame, model, settings, watch.part(shares[1], 1.0))
+
+
+def denoising_key(settings: Settings) -> tuple[Hashable, ...]:
+    """Return what denoised positions depend on, of one frame and its logits."""
+    return settings.denoise_steps, settings.verify, settings.phases
 
 
 def result_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +27,14 @@ MAX_BYTES = FULL_BYTES + FULL_BYTES // 4
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is kept of one frame: its logits, and by number of steps where denoising led and the logits there.
+    """What is kept of one frame: its logits, and by `stages.denoising_key` where denoising led and the logits there.
 
     `sampled` says that the logits are those of `stages.sample_of`.
     """
 
     kept: KeptLogits | None = None
     sampled: bool = False
-    after: dict[int, tuple[Denoised, KeptLogits]] = field(default_factory=dict)
+    after: dict[Hashable, tuple[Denoised, KeptLogits]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +63,7 @@ class LogitCache:
         return entry
 
     def put(self, key: str, settings: Settings, entry: Entry) -> None:
-        """Keep an entry; of several numbers of denoising steps the last. The oldest that no longer fit are dropped."""
+        """Keep an entry; of several ways of denoising the last. The oldest that no longer fit are dropped."""
         if entry.nbytes > self.max_bytes:
             entry = Entry(kept=entry.kept, sampled=entry.sampled)
             if entry.nbytes > self.max_bytes:

@@ -25,6 +25,7 @@ from ovito_mace_phase.classification.settings import Settings
 from ovito_mace_phase.classification.stages import (
     FORWARD_SHARE,
     denoised,
+    denoising_key,
     logits_of,
     network_frame_of,
     result_of,
@@ -58,7 +59,7 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
     few = settings.order_parameters == () and samples(settings)
     key = content_key(frame, is_automatic(settings.species), settings.length_scale, few, *model_key)
     stored = cache.get(key, settings) or Entry()
-    steps = settings.denoise_steps
+    steps, way = settings.denoise_steps, denoising_key(settings)
 
     def work(progress: Progress, cancelled: Cancelled) -> tuple[Entry, PhaseResult]:
         watch = Watch(progress=progress, status=progress, cancelled=cancelled)
@@ -66,7 +67,7 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
         model = wait_for(("model", *model_key), lambda: store.get_model(path, settings.device), cancelled)
         wait_for("kernels around the network", compile_kernels, cancelled)
         share = FORWARD_SHARE if steps else 1.0
-        kept, after, sampled = stored.kept, stored.after.get(steps), stored.sampled
+        kept, after, sampled = stored.kept, stored.after.get(way), stored.sampled
         if kept is None:
             progress("Comparing types and distances")
             here = network_frame_of(frame, model, settings, cancelled)
@@ -84,11 +85,11 @@ def evaluate(frame: Frame, settings: Settings, cache: LogitCache) -> Generator[s
         result.distances, result.order_parameters  # noqa: B018 - worked out here, not on OVITO's main thread
         if settings.output_orientation or settings.output_deformation_gradient:
             result.orientation  # noqa: B018 - as above
-        return Entry(kept=kept, sampled=sampled, after={steps: after} if after else {}), result
+        return Entry(kept=kept, sampled=sampled, after={way: after} if after else {}), result
 
     doing = "Denoising atoms" if steps else "Classifying atoms"
     message = f"{doing}, {len(frame):,}"
-    if stored.kept is not None and (not steps or steps in stored.after):
+    if stored.kept is not None and (not steps or way in stored.after):
         message = "Reading phases from stored logits"
     entry, result = yield from in_atoms(run_in_worker(work, message), doing, len(frame))
     cache.put(key, settings, entry)

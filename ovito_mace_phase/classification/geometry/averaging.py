@@ -1,11 +1,13 @@
 """Denoised positions of crystals: each atom where the shells around it, averaged over the crystal, have it.
 
-    m_k  = w mean_a (F_a^-1 (u_a,pi(k) - s_a) - v_k)        at the positions as given, over the atoms of one template
+    M_k  = mean_a (F_a^-1 (u_a,pi(k) - s_a) - v_k)          at the positions as given, over the atoms of one template
+    m    = w P M + w' (1 - P) M,       w = 1 - noise / mean_k |P M_k|^2,    at least 0
     x_b += mean_{a, k: pi_a(k) = b} (F_a (v_k + m_k) + s_a - u_a,pi(k)),    F_a, s_a by least squares, ROUNDS times
 
 v_k + m_k is the shell that atoms have in this crystal: the coordinates of this compound, not those of the reference,
-with the heat averaged out. The factor w <= 1 takes off the part that noise has in the mean (see `kernels_averaging`;
-James and Stein, Proc. 4th Berkeley Symp. (1961) 361). Rounds begin at the positions that the network gave; F_a follows
+with the heat averaged out. P is what the symmetry of the site allows (`site_symmetry`); what breaks it, as the shift of
+titanium in a ferroelectric does, has to be BREAKING times its noise. The factors take off what noise has in the mean
+(James and Stein, Proc. 4th Berkeley Symp. (1961) 361). Rounds begin at the positions that the network gave; F_a follows
 the strain at each atom, so waves longer than a shell stay. Sheets stay as they are, and atoms that no template fits.
 """
 
@@ -21,6 +23,7 @@ from ovito_mace_phase.phases import Phase
 
 from .fits import Fits
 from .kernels_averaging import mean_shells, put_once
+from .site_symmetry import site_symmetries
 from .surroundings import find_surroundings
 from .verify import Part, frame_of, of_molecules
 
@@ -28,6 +31,7 @@ Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 ROUNDS = 10
+_BREAKING = 4.0
 _AT_REST = 0.001  # rms move of a round, network units
 _LONGEST = 0.4  # network units; who would go farther stays
 
@@ -96,10 +100,12 @@ def _moves(
     first = np.ones(len(atoms), dtype=bool)
     first[1:] = (np.diff(grain[atoms]) != 0) | (np.diff(template[atoms]) != 0)
     bounds = np.append(np.flatnonzero(first), len(atoms))
-    means = np.zeros((len(bounds) - 1, slots.shape[1], 3))
+    means, noise = np.zeros((len(bounds) - 1, slots.shape[1], 3)), np.zeros(len(bounds) - 1)
     mean_shells(
-        library, atoms, bounds, template, slots, near.vectors, near.neighbour, np.ascontiguousarray(given[order]), means
-    )
+        library, atoms, bounds, template, slots, near.vectors, near.neighbour, np.ascontiguousarray(given[order]),
+        means, noise,
+    )  # fmt: skip
+    _keep_signal(fits, template[atoms[bounds[:-1]]], means, noise)
     group = np.cumsum(first) - 1
     going = np.zeros(len(frame), dtype=bool)
     going[atoms] = True
@@ -115,3 +121,25 @@ def _moves(
     gone[np.linalg.norm(gone, axis=1) > _LONGEST] = 0.0
     moves[order] = gone
     return moves
+
+
+def _keep_signal(fits: Fits, template: Int, means: Float, noise: Float) -> None:
+    """Take off mean deviations (n_groups, N, 3) what noise has in them, in place."""
+    library = fits.proposals.library
+    first = np.searchsorted(library.phase, np.arange(len(fits.proposals.templates)))
+    for one in np.unique(template):
+        phase, mine = library.phase[one], np.flatnonzero(template == one)
+        symmetry = site_symmetries(fits.proposals.templates[phase])[one - first[phase]]
+        size = symmetry.moved_to.shape[1]
+        mean = means[mine, :size]
+        allowed = symmetry.allowed(mean)
+        means[mine, :size] = _signal(allowed, symmetry.freedom * noise[mine]) + _signal(
+            mean - allowed, _BREAKING * (1.0 - symmetry.freedom) * noise[mine]
+        )
+
+
+def _signal(mean: Float, noise: Float) -> Float:
+    """Return means (n_groups, N, 3) times 1 - noise / mean_k |m_k|^2, at least 0."""
+    square = (mean**2).sum(axis=2).mean(axis=1)
+    kept = np.where(square > noise, 1.0 - noise / np.maximum(square, 1e-300), 0.0)
+    return np.asarray(mean * kept[:, None, None])

@@ -86,12 +86,11 @@ def put_once(library, atoms, group, means, template, slots, vectors, neighbour, 
 
 
 @kernel(**COMPILED)
-def mean_shells(library, atoms, bounds, template, slots, vectors, neighbour, gone, means):
-    """Write the mean deviation from the template of each group of its atoms, (n_groups, N, 3), made less by its noise.
+def mean_shells(library, atoms, bounds, template, slots, vectors, neighbour, gone, means, noise):
+    """Write the mean deviation from the template of each group of its atoms, (n_groups, N, 3), and its noise.
 
-    Group g is atoms[bounds[g]:bounds[g + 1]]. Its mean is multiplied by the part of its square that is no noise,
-
-        1 - (mean_a |r_a|^2 - |mean r|^2) / ((n - 1) |mean r|^2),    at least 0, and 0 for one atom
+    Group g is atoms[bounds[g]:bounds[g + 1]]. The noise (n_groups,) is what the mean of |mean r_k|^2 over the
+    neighbours has of it, mean_k (mean_a |r_ak|^2 - |mean r_k|^2) / (n - 1).
     """
     place, target, there = np.empty((MOST + 1, 3)), np.empty((MOST + 1, 3)), np.empty(MOST + 1, dtype=np.bool_)
     f, spread, mixed, shift = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
@@ -117,14 +116,14 @@ def mean_shells(library, atoms, bounds, template, slots, vectors, neighbour, gon
                             x += inverse[i, j] * (target[k, j] - shift[j])
                         total[k, i] += x
                         own[k] += x * x
-        signal, square = 0.0, 0.0
-        for k in range(size + 1):
-            if count[k] > 1:
-                whole = total[k, 0] ** 2 + total[k, 1] ** 2 + total[k, 2] ** 2
-                signal += (whole - own[k]) / (count[k] * (count[k] - 1.0))
-                square += whole / count[k] ** 2
-        kept = max(0.0, signal / square) if square > 0.0 else 0.0
+        noise[g], held = 0.0, 0
         for k in range(size):
-            if count[k + 1] > 1:
+            n = count[k + 1]
+            if n > 1:
+                held += 1
+                whole = 0.0
                 for i in range(3):
-                    means[g, k, i] = kept * (total[k + 1, i] / count[k + 1] - total[0, i] / count[0])
+                    whole += total[k + 1, i] ** 2
+                    means[g, k, i] = total[k + 1, i] / n - total[0, i] / count[0]
+                noise[g] += (own[k + 1] - whole / n) / (n * (n - 1.0))
+        noise[g] /= max(1, held)

@@ -60,7 +60,7 @@ def test_noise_goes_and_coordinates_stay(key, moved, rng):
     sites = sites_of(key, rng, moved if len(TABLE.by_key(key).reference.fractional) > 4 else 0.0)
     noisy = sites.positions + rng.normal(0.0, NOISE, sites.positions.shape)
     after = noisy + moves_of(with_positions(sites, noisy), key)
-    assert left(sites.positions, after) < 0.4 * left(sites.positions, noisy)
+    assert left(sites.positions, after) < 0.5 * left(sites.positions, noisy)
 
 
 def test_a_wave_of_strain_stays(rng):
@@ -88,9 +88,7 @@ def test_the_order_of_atoms_does_not_matter(rng):
     noisy = with_positions(sites, sites.positions + rng.normal(0.0, NOISE, sites.positions.shape))
     order = rng.permutation(len(sites))
     again = dataclasses.replace(noisy, positions=noisy.positions[order], species=noisy.species[order])
-    np.testing.assert_allclose(
-        moves_of(again, "CUBIC_DIAMOND"), moves_of(noisy, "CUBIC_DIAMOND")[order], atol=1e-4
-    )
+    np.testing.assert_allclose(moves_of(again, "CUBIC_DIAMOND"), moves_of(noisy, "CUBIC_DIAMOND")[order], atol=1e-4)
 
 
 def test_classify_averages_where_labels_are_verified(rng):
