@@ -8,8 +8,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from ovito_mace_phase.atoms.frame import Frame, make_frame
@@ -24,8 +25,18 @@ from .settings import Backend, Defects, Device, Prior, Sampling, Settings, Verif
 from .stages import FORWARD_SHARE, denoised, logits_of, network_frame_of, result_of, result_of_sample, sample_of
 
 
+@runtime_checkable
+class AtomsLike(Protocol):
+    """What is read of ase.Atoms."""
+
+    positions: npt.NDArray[np.float64]
+    numbers: npt.NDArray[np.int64]
+    cell: Any
+    pbc: npt.NDArray[np.bool_]
+
+
 def classify(  # noqa: PLR0913 - the public signature
-    positions: npt.ArrayLike,
+    positions: npt.ArrayLike | AtomsLike,
     types: Sequence[Any] | npt.ArrayLike | None = None,
     cell: npt.ArrayLike | None = None,
     pbc: npt.ArrayLike | None = None,
@@ -55,8 +66,8 @@ def classify(  # noqa: PLR0913 - the public signature
 
     Parameters
     ----------
-    positions : (n_atoms, 3) array
-        In any length unit; `cell` in the same.
+    positions : (n_atoms, 3) array, or ase.Atoms
+        In any length unit; `cell` in the same. Of ase.Atoms its types, cell and pbc are taken where none are given.
     types : (n_atoms,) integers or strings, or None
         Atoms with equal values are of one species; which element it is plays no role. None: all are of one.
     cell : (3, 3) array or None
@@ -96,10 +107,11 @@ def classify(  # noqa: PLR0913 - the public signature
     >>> from ase.build import bulk
     >>> from ovito_mace_phase import classify
     >>> crystal = bulk("Cu", cubic=True) * (3, 3, 3)
-    >>> result = classify(crystal.positions, crystal.numbers, crystal.cell[:], True)
+    >>> result = classify(crystal)
     >>> result.counts()
     {'FCC': 108}
     """
+    positions, types, cell, pbc = _unpacked(positions, types, cell, pbc)
     types, species, confidence_threshold = _new_names(types, species, confidence_threshold, old_names)
     settings = Settings(
         species=species,
@@ -126,6 +138,21 @@ def classify(  # noqa: PLR0913 - the public signature
     for note in result.notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     return result
+
+
+def _unpacked(
+    positions: npt.ArrayLike | AtomsLike,
+    types: Sequence[Any] | npt.ArrayLike | None,
+    cell: npt.ArrayLike | None,
+    pbc: npt.ArrayLike | None,
+) -> tuple[npt.ArrayLike, Sequence[Any] | npt.ArrayLike | None, npt.ArrayLike | None, npt.ArrayLike | None]:
+    """Return the arrays of ase.Atoms, those that were given first; arrays as they are."""
+    if isinstance(positions, AtomsLike):
+        atoms = positions
+        rows = np.asarray(atoms.cell) if cell is None else cell
+        types = atoms.numbers if types is None else types
+        return atoms.positions, types, rows if np.any(rows) else None, atoms.pbc if pbc is None else pbc
+    return positions, types, cell, pbc
 
 
 def classify_frame(frame: Frame, model: PhaseModel, settings: Settings, watch: Watch | None = None) -> PhaseResult:

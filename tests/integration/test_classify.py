@@ -65,6 +65,20 @@ def test_logits_do_not_depend_on_units_names_order_or_place(model, rng):
     np.testing.assert_allclose(changed, plain[order], atol=2e-2)
 
 
+def test_ase_atoms_are_read(model, rng):
+    """The object is as good as its arrays; what is given besides counts."""
+    from ase.build import bulk, molecule
+
+    crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (3, 3, 3)
+    crystal.positions += rng.normal(0.0, 0.05, crystal.positions.shape)
+    whole = classify(crystal, model=model)
+    apart = classify(crystal.positions, crystal.numbers, crystal.cell[:], crystal.pbc, model=model)
+    np.testing.assert_array_equal(whole.phase, apart.phase)
+    assert whole.counts() == {"ROCKSALT": len(crystal)}
+    assert classify(crystal, np.zeros(len(crystal), int), model=model).counts() != whole.counts()
+    assert classify(molecule("C60"), model=model).counts() == {"OTHER": 60}
+
+
 def test_supercell(model, rng):
     crystal = rattled(bulk("Cu", cubic=True) * (3, 3, 3), rng)
     np.testing.assert_allclose(

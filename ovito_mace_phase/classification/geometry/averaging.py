@@ -1,6 +1,6 @@
 """Denoised positions of crystals: each atom where the shells around it, averaged over the crystal, have it.
 
-    M_k  = mean_a (F_a^-1 (u_a,pi(k) - s_a) - v_k)          at the positions as given, over the atoms of one template
+    M_k  = mean_a (F_a^-1 u_a,pi(k) - v_k)                  at the positions as given, over the atoms of one template
     m    = w P M + w' (1 - P) M,       w = 1 - noise / mean_k |P M_k|^2,    at least 0
     x_b += mean_{a, k: pi_a(k) = b} (F_a (v_k + m_k) + s_a - u_a,pi(k)),    F_a, s_a by least squares, ROUNDS times
 

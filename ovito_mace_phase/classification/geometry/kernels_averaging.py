@@ -89,13 +89,14 @@ def put_once(library, atoms, group, means, template, slots, vectors, neighbour, 
 def mean_shells(library, atoms, bounds, template, slots, vectors, neighbour, gone, means, noise):
     """Write the mean deviation from the template of each group of its atoms, (n_groups, N, 3), and its noise.
 
+    r = F^-1 u - v, so that of the atom itself is zero.
     Group g is atoms[bounds[g]:bounds[g + 1]]. The noise (n_groups,) is what the mean of |mean r_k|^2 over the
     neighbours has of it, mean_k (mean_a |r_ak|^2 - |mean r_k|^2) / (n - 1).
     """
     place, target, there = np.empty((MOST + 1, 3)), np.empty((MOST + 1, 3)), np.empty(MOST + 1, dtype=np.bool_)
     f, spread, mixed, shift = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
-    one, inverse, own = np.zeros((3, 3)), np.empty((3, 3)), np.empty(MOST + 1)
-    total, count, none = np.empty((MOST + 1, 3)), np.empty(MOST + 1, dtype=np.int64), np.zeros((MOST, 3))
+    one, inverse, own = np.zeros((3, 3)), np.empty((3, 3)), np.empty(MOST)
+    total, count, none = np.empty((MOST, 3)), np.empty(MOST, dtype=np.int64), np.zeros((MOST, 3))
     for i in range(3):
         one[i, i] = 1.0
     for g in range(len(means)):
@@ -107,23 +108,23 @@ def mean_shells(library, atoms, bounds, template, slots, vectors, neighbour, gon
             if not lay_shell(place, there, size, target, f, shift, spread, mixed):
                 continue
             times_inverse(one, f, inverse)
-            for k in range(size + 1):
-                if there[k]:
+            for k in range(size):
+                if there[k + 1]:
                     count[k] += 1
                     for i in range(3):
-                        x = -place[k, i]
+                        x = -place[k + 1, i]
                         for j in range(3):
-                            x += inverse[i, j] * (target[k, j] - shift[j])
+                            x += inverse[i, j] * target[k + 1, j]
                         total[k, i] += x
                         own[k] += x * x
         noise[g], held = 0.0, 0
         for k in range(size):
-            n = count[k + 1]
+            n = count[k]
             if n > 1:
                 held += 1
                 whole = 0.0
                 for i in range(3):
-                    whole += total[k + 1, i] ** 2
-                    means[g, k, i] = total[k + 1, i] / n - total[0, i] / count[0]
-                noise[g] += (own[k + 1] - whole / n) / (n * (n - 1.0))
+                    whole += total[k, i] ** 2
+                    means[g, k, i] = total[k, i] / n
+                noise[g] += (own[k] - whole / n) / (n * (n - 1.0))
         noise[g] /= max(1, held)
