@@ -1,14 +1,15 @@
 """Denoised positions of crystals: each atom where the shells around it, averaged over the crystal, have it.
 
     M_k  = mean_a (F_a^-1 u_a,pi(k) - v_k)                  at the positions as given, over the atoms of one template
-    m    = w P M + w' (1 - P) M,       w = 1 - noise / mean_k |P M_k|^2,    at least 0
+    m    = w P M + w' (1 - P) M,       w = 1 - noise / mean_k |P M_k|^2, w'_k = 1 - BREAKING noise / |(1 - P) M_k|^2
     x_b += mean_{a, k: pi_a(k) = b} (F_a (v_k + m_k) + s_a - u_a,pi(k)),    F_a, s_a by least squares, ROUNDS times
 
 v_k + m_k is the shell that atoms have in this crystal: the coordinates of this compound, not those of the reference,
 with the heat averaged out. P is what the symmetry of the site allows (`site_symmetry`); what breaks it, as the shift of
 titanium in a ferroelectric does, has to be BREAKING times its noise. The factors take off what noise has in the mean
-(James and Stein, Proc. 4th Berkeley Symp. (1961) 361). Rounds begin at the positions that the network gave; F_a follows
-the strain at each atom, so waves longer than a shell stay. Sheets stay as they are, and atoms that no template fits.
+(James and Stein, Proc. 4th Berkeley Symp. (1961) 361), and are not negative. Rounds begin at the positions that the
+network gave; F_a follows the strain at each atom, so waves longer than a shell stay. Sheets stay as they are, and atoms
+that no template fits.
 """
 
 from __future__ import annotations
@@ -133,13 +134,12 @@ def _keep_signal(fits: Fits, template: Int, means: Float, noise: Float) -> None:
         size = symmetry.moved_to.shape[1]
         mean = means[mine, :size]
         allowed = symmetry.allowed(mean)
-        means[mine, :size] = _signal(allowed, symmetry.freedom * noise[mine]) + _signal(
-            mean - allowed, _BREAKING * (1.0 - symmetry.freedom) * noise[mine]
-        )
+        part, rest = symmetry.freedom * noise[mine], (1.0 - symmetry.freedom) * noise[mine]
+        square, squares = (allowed**2).sum(axis=2).mean(axis=1), ((mean - allowed) ** 2).sum(axis=2)
+        kept, broken = _signal(square, part), _signal(squares, _BREAKING * rest[:, None])
+        means[mine, :size] = kept[:, None, None] * allowed + broken[:, :, None] * (mean - allowed)
 
 
-def _signal(mean: Float, noise: Float) -> Float:
-    """Return means (n_groups, N, 3) times 1 - noise / mean_k |m_k|^2, at least 0."""
-    square = (mean**2).sum(axis=2).mean(axis=1)
-    kept = np.where(square > noise, 1.0 - noise / np.maximum(square, 1e-300), 0.0)
-    return np.asarray(mean * kept[:, None, None])
+def _signal(square: Float, noise: Float) -> Float:
+    """Return 1 - noise / square, at least 0."""
+    return np.where(square > noise, 1.0 - noise / np.maximum(square, 1e-300), 0.0)
