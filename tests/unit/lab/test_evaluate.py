@@ -430,7 +430,7 @@ def denoise_numbers(found):
     assert len(found["crystals"]) == 3
     for row in found["crystals"]:
         assert row["sigma"] == 0.1
-        assert 0.1 < row["residual"] < row["one_step"] < 0.9  # each step takes noise off
+        assert 0.001 < row["residual"] < row["one_step"] < 0.9  # steps and average take noise off, not all
         labels = row["labels"]
         assert labels["denoised, default"] >= labels["default"] > 0.9
         assert labels["denoised, local"] >= labels["local"] > 0.9
