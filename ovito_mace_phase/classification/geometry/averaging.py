@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ovito_mace_phase.atoms.network_frame import NetworkFrame
 from ovito_mace_phase.phases import Phase
 
+from .distortion import by_site
 from .fits import Fits
 from .kernels_averaging import mean_shells, put_once
 from .site_symmetry import site_symmetries
@@ -94,20 +95,17 @@ def _moves(
     order = near.order
     template, grain, slots = fits.template[order], fits.grain[order], fits.slots[order]
     atoms = np.flatnonzero(asked[order] & (template >= 0) & ~library.planar[template])
-    atoms = atoms[np.lexsort((template[atoms], grain[atoms]))]
     moves = np.zeros((len(frame), 3))
     if not len(atoms):
         return moves
-    first = np.ones(len(atoms), dtype=bool)
-    first[1:] = (np.diff(grain[atoms]) != 0) | (np.diff(template[atoms]) != 0)
-    bounds = np.append(np.flatnonzero(first), len(atoms))
+    atoms, bounds = by_site(atoms, template, grain)
     means, noise = np.zeros((len(bounds) - 1, slots.shape[1], 3)), np.zeros(len(bounds) - 1)
     mean_shells(
         library, atoms, bounds, template, slots, near.vectors, near.neighbour, np.ascontiguousarray(given[order]),
         means, noise,
     )  # fmt: skip
     _keep_signal(fits, template[atoms[bounds[:-1]]], means, noise)
-    group = np.cumsum(first) - 1
+    group = np.repeat(np.arange(len(noise)), np.diff(bounds))
     going = np.zeros(len(frame), dtype=bool)
     going[atoms] = True
     gone, total, count = np.zeros((len(frame), 3)), np.empty((len(frame), 3)), np.empty(len(frame), dtype=np.int64)

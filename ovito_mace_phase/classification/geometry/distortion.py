@@ -23,6 +23,14 @@ Float32 = npt.NDArray[np.float32]
 _PAIRS = 100.0  # of atoms, of other crystals of that phase, that count as much as those of this one
 
 
+def by_site(atoms: Int, template: Int, grain: Int) -> tuple[Int, Int]:
+    """Return some atoms, those of one grain and one atom of the cell together, and the bounds of these groups."""
+    atoms = atoms[np.lexsort((template[atoms], grain[atoms]))]
+    first = np.ones(len(atoms), dtype=bool)
+    first[1:] = (np.diff(grain[atoms]) != 0) | (np.diff(template[atoms]) != 0)
+    return atoms, np.append(np.flatnonzero(first), len(atoms))
+
+
 def distortion(
     library: Library,
     template: Int,
@@ -50,10 +58,7 @@ def distortion(
     atoms = np.flatnonzero(asked & (template >= 0) & (grain >= 0) & ~library.planar[template])
     if not len(atoms):
         return found
-    atoms = atoms[np.lexsort((template[atoms], grain[atoms]))]
-    first = np.ones(len(atoms), dtype=bool)
-    first[1:] = (np.diff(grain[atoms]) != 0) | (np.diff(template[atoms]) != 0)
-    bounds = np.append(np.flatnonzero(first), len(atoms))
+    atoms, bounds = by_site(atoms, template, grain)
     square = np.zeros(len(bounds) - 1)
     mean_deviations(library, atoms, bounds, template, gradient, slots, vectors, square)
     size = np.diff(bounds)

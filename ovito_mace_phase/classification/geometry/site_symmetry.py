@@ -2,7 +2,8 @@
 
     P m = mean_R R m_pi(k),      R v_k = v_pi(k)       deviations m_k of a shell that the symmetry of its site allows
 
-In rock salt there are none: a mean deviation there is noise, or a wave through the whole crystal.
+In fcc one of 36 numbers is left, the breathing of the shell: any other mean deviation there is noise, or a shift that
+the whole crystal has.
 """
 
 from __future__ import annotations
